@@ -1,0 +1,12 @@
+//! Splits one CNN inference over several devices, by rows of the feature maps.
+#![warn(missing_docs)]
+
+pub mod graph;
+pub mod halo;
+pub mod kernel;
+pub mod plan;
+pub mod program;
+pub mod region;
+pub mod units;
+pub mod weights;
+pub mod wire;

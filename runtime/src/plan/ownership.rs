@@ -1,0 +1,96 @@
+//! Who owns which part of every tensor that crosses from one stage to another.
+//!
+//! Owned regions of a tensor are disjoint and cover it. A device may compute more than it owns
+//! (redundant work inside a fused stage); what it owns is what others may ask it for.
+
+use super::{DeviceIx, Plan, Split};
+use crate::graph::{Graph, TensorId};
+use crate::region::{ChannelRange, Region, RowRange};
+
+/// For every tensor: the stage that makes it, the stages that read it, who owns what.
+#[derive(Debug, Clone)]
+pub struct Ownership {
+    tensors: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    producer: Option<usize>,
+    readers: Vec<usize>,
+    is_boundary: bool,
+    owned: Vec<Region>,
+}
+
+impl Ownership {
+    /// Derives ownership from a plan that was [checked](Plan::check) against `graph`.
+    pub fn derive(graph: &Graph, plan: &Plan) -> Ownership {
+        let mut stage_of = vec![0; graph.layers().len()];
+        for (index, stage) in plan.stages.iter().enumerate() {
+            for layer in stage.layer_ids() {
+                stage_of[layer.index()] = index;
+            }
+        }
+        let mut tensors: Vec<Entry> = (0..graph.tensor_count() as u32)
+            .map(TensorId)
+            .map(|tensor| {
+                let producer = graph.producer(tensor).map(|layer| stage_of[layer.index()]);
+                let owned = plan
+                    .device_ids()
+                    .map(|device| owned(graph, plan, tensor, producer, device))
+                    .collect();
+                let is_boundary = graph.is_output(tensor);
+                Entry { producer, readers: Vec::new(), is_boundary, owned }
+            })
+            .collect();
+        for (layer, stage) in graph.layer_ids().zip(&stage_of) {
+            for input in &graph.layer(layer).inputs {
+                let entry = &mut tensors[input.index()];
+                if entry.producer != Some(*stage) && entry.readers.last() != Some(stage) {
+                    entry.readers.push(*stage);
+                    entry.is_boundary = true;
+                }
+            }
+        }
+        Ownership { tensors }
+    }
+
+    /// The stage that makes `tensor`; `None` for the graph's inputs.
+    pub fn producer(&self, tensor: TensorId) -> Option<usize> {
+        self.tensors[tensor.index()].producer
+    }
+
+    /// The stages that read `tensor` and do not make it, in order.
+    pub fn readers(&self, tensor: TensorId) -> &[usize] {
+        &self.tensors[tensor.index()].readers
+    }
+
+    /// Whether `tensor` leaves the stage that makes it.
+    pub fn is_boundary(&self, tensor: TensorId) -> bool {
+        self.tensors[tensor.index()].is_boundary
+    }
+
+    /// What `device` owns of `tensor` once it is made.
+    pub fn owned(&self, tensor: TensorId, device: DeviceIx) -> Region {
+        self.tensors[tensor.index()].owned[device.index()]
+    }
+}
+
+fn owned(
+    graph: &Graph,
+    plan: &Plan,
+    tensor: TensorId,
+    producer: Option<usize>,
+    device: DeviceIx,
+) -> Region {
+    let shape = graph.shape(tensor);
+    let region = match producer.map(|stage| &plan.stages[stage].split) {
+        Some(Split::Rows(cuts)) => {
+            Region::new(ChannelRange::all(shape.channels), cuts.scaled_range(device, shape.rows))
+        }
+        Some(Split::Features(cuts)) => Region::new(cuts.range(device), RowRange::all(shape.rows)),
+        Some(Split::Whole(owner)) if *owner == device => shape.region(),
+        None if device == DeviceIx::LEADER => shape.region(),
+        Some(Split::Whole(_)) | None => Region::empty(),
+    };
+    if region.is_empty() { Region::empty() } else { region }
+}

@@ -1,0 +1,493 @@
+//! From a plan to every device's program.
+//!
+//! For each stage and device the receptive field is walked back from what the device owns of the
+//! stage's boundary tensors; that gives the regions it computes and the regions it needs of
+//! earlier tensors. What it needs and did not make itself comes from the owners. With
+//! [`Exchange::Peer`] a strip is sent once, when it is made, for all its later readers; with
+//! [`Exchange::Leader`] everything made is gathered to the leader, which scatters it again for
+//! each stage that reads it. That is the only difference.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Buffer, BufferId, Program, Purpose, Run, Step, StepIx, Transfer, TransferId};
+use crate::graph::{Graph, LayerId, TensorId};
+use crate::halo::walk_back;
+use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split};
+use crate::region::{Region, RowRange};
+
+/// A one-layer share is cut into border pieces and an interior only if the interior has at least
+/// this many rows: thinner strips cost more than the overlap gains.
+const MIN_INTERIOR_ROWS: u32 = 4;
+
+/// Everything that follows from a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derivation {
+    /// A program per device, in cluster order.
+    pub programs: Vec<Program>,
+    /// All transfers, indexed by [`TransferId`].
+    pub transfers: Vec<Transfer>,
+}
+
+/// Derives every device's program.
+///
+/// # Errors
+/// When the plan does not [fit](Plan::check) the graph.
+pub fn derive(graph: &Graph, plan: &Plan) -> Result<Derivation, PlanError> {
+    plan.check(graph)?;
+    let ownership = Ownership::derive(graph, plan);
+    let shares = plan
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(stage, _)| {
+            plan.device_ids()
+                .map(|device| Share::derive(graph, plan, &ownership, stage, device))
+                .collect()
+        })
+        .collect();
+    let mut deriver = Deriver {
+        graph,
+        plan,
+        ownership,
+        shares,
+        transfers: Vec::new(),
+        drafts: plan.device_ids().map(Draft::new).collect(),
+    };
+    deriver.run();
+    let programs = deriver.drafts.into_iter().map(|draft| draft.program).collect();
+    Ok(Derivation { programs, transfers: deriver.transfers })
+}
+
+/// What one device does in one stage.
+struct Share {
+    /// Region of each of the stage's layers' outputs, in layer order.
+    computed: Vec<(LayerId, Region)>,
+    /// What it reads of tensors from other stages.
+    needs: BTreeMap<TensorId, Region>,
+}
+
+impl Share {
+    fn derive(
+        graph: &Graph,
+        plan: &Plan,
+        ownership: &Ownership,
+        stage: usize,
+        device: DeviceIx,
+    ) -> Share {
+        let stage = &plan.stages[stage];
+        let mut demand = vec![Region::empty(); graph.tensor_count()];
+        for layer in stage.layer_ids() {
+            let tensor = graph.output_of(layer);
+            if ownership.is_boundary(tensor) {
+                demand[tensor.index()] = ownership.owned(tensor, device);
+            }
+        }
+        walk_back(graph, stage.layers.clone(), &mut demand);
+        let computed: Vec<(LayerId, Region)> = stage
+            .layer_ids()
+            .map(|layer| (layer, demand[graph.output_of(layer).index()]))
+            .filter(|(_, region)| !region.is_empty())
+            .collect();
+        let first = graph.output_of(LayerId(stage.layers.start));
+        let needs = (0..first.0)
+            .map(|tensor| (TensorId(tensor), demand[tensor as usize]))
+            .filter(|(_, region)| !region.is_empty())
+            .collect();
+        Share { computed, needs }
+    }
+
+    fn made(&self, graph: &Graph, tensor: TensorId) -> Region {
+        self.computed
+            .iter()
+            .find(|(layer, _)| graph.output_of(*layer) == tensor)
+            .map_or(Region::empty(), |(_, region)| *region)
+    }
+}
+
+/// One device's program in the making.
+struct Draft {
+    program: Program,
+    /// Where a tensor is kept from the stage that makes it (or first receives it) on.
+    homes: BTreeMap<TensorId, BufferId>,
+    /// Where a tensor is read from instead, in a stage it was scattered for.
+    scattered: BTreeMap<(usize, TensorId), BufferId>,
+    /// Which step writes which region of which buffer.
+    writers: Vec<(BufferId, Region, StepIx)>,
+}
+
+impl Draft {
+    fn new(device: DeviceIx) -> Draft {
+        Draft {
+            program: Program { device, buffers: Vec::new(), steps: Vec::new() },
+            homes: BTreeMap::new(),
+            scattered: BTreeMap::new(),
+            writers: Vec::new(),
+        }
+    }
+
+    fn buffer(&mut self, tensor: TensorId, region: Region) -> BufferId {
+        self.program.buffers.push(Buffer { tensor, region });
+        BufferId(self.program.buffers.len() as u32 - 1)
+    }
+
+    fn step(&mut self, action: Action, after: Vec<StepIx>) -> StepIx {
+        self.program.steps.push(Step { action, after });
+        StepIx(self.program.steps.len() as u32 - 1)
+    }
+
+    /// The steps that write what `region` of `buffer` holds.
+    fn writers_of(&self, buffer: BufferId, region: Region) -> impl Iterator<Item = StepIx> {
+        self.writers
+            .iter()
+            .filter(move |(written, part, _)| {
+                *written == buffer && !part.intersect(region).is_empty()
+            })
+            .map(|(_, _, step)| *step)
+    }
+
+    fn source(&self, stage: usize, tensor: TensorId) -> BufferId {
+        match self.scattered.get(&(stage, tensor)) {
+            Some(buffer) => *buffer,
+            None => self.homes[&tensor],
+        }
+    }
+}
+
+struct Deriver<'a> {
+    graph: &'a Graph,
+    plan: &'a Plan,
+    ownership: Ownership,
+    /// By stage, then by device.
+    shares: Vec<Vec<Share>>,
+    transfers: Vec<Transfer>,
+    drafts: Vec<Draft>,
+}
+
+impl Deriver<'_> {
+    fn run(&mut self) {
+        let inputs: Vec<TensorId> = self.graph.inputs().iter().map(|port| port.tensor).collect();
+        for (input, tensor) in inputs.iter().enumerate() {
+            self.make_homes(*tensor);
+            let draft = &mut self.drafts[0];
+            let buffer = draft.homes[tensor];
+            let step = draft.step(Action::Input { input, buffer }, Vec::new());
+            draft.writers.push((buffer, self.graph.shape(*tensor).region(), step));
+        }
+        for tensor in inputs {
+            self.distribute(tensor);
+        }
+        for stage in 0..self.plan.stages.len() {
+            self.stage(stage);
+        }
+        self.answer();
+    }
+
+    fn made(&self, tensor: TensorId, device: DeviceIx) -> Region {
+        match self.ownership.producer(tensor) {
+            Some(stage) => self.shares[stage][device.index()].made(self.graph, tensor),
+            None => self.ownership.owned(tensor, device),
+        }
+    }
+
+    /// What `device` reads of `tensor` in later stages or hands out as the answer.
+    fn later_needs(&self, tensor: TensorId, device: DeviceIx) -> Region {
+        let answers = device == DeviceIx::LEADER && self.graph.is_output(tensor);
+        let start = if answers { self.graph.shape(tensor).region() } else { Region::empty() };
+        self.ownership.readers(tensor).iter().fold(start, |hull, stage| {
+            let needs = &self.shares[*stage][device.index()].needs;
+            hull.hull(needs.get(&tensor).copied().unwrap_or(Region::empty()))
+        })
+    }
+
+    /// What `device` keeps of `tensor`, received rows included.
+    fn home_region(&self, tensor: TensorId, device: DeviceIx) -> Region {
+        let made = self.made(tensor, device);
+        match self.plan.exchange {
+            Exchange::Peer => made.hull(self.later_needs(tensor, device)),
+            Exchange::Leader if device == DeviceIx::LEADER => self.graph.shape(tensor).region(),
+            Exchange::Leader => made,
+        }
+    }
+
+    fn make_homes(&mut self, tensor: TensorId) {
+        for device in self.plan.device_ids() {
+            let region = self.home_region(tensor, device);
+            if !region.is_empty() {
+                let draft = &mut self.drafts[device.index()];
+                let buffer = draft.buffer(tensor, region);
+                draft.homes.insert(tensor, buffer);
+            }
+        }
+    }
+
+    /// Sends an input of the graph to those who will need it.
+    fn distribute(&mut self, tensor: TensorId) {
+        for transfer in self.transfers_of(tensor) {
+            self.receive(transfer);
+            self.send(transfer);
+        }
+    }
+
+    /// Declares the transfers that follow the making of `tensor`.
+    fn transfers_of(&mut self, tensor: TensorId) -> Vec<TransferId> {
+        let mut declared = Vec::new();
+        for to in self.plan.device_ids() {
+            let (wanted, purpose) = match self.plan.exchange {
+                Exchange::Peer => {
+                    let readers = self.ownership.readers(tensor);
+                    let first = readers
+                        .iter()
+                        .find(|stage| self.shares[**stage][to.index()].needs.contains_key(&tensor));
+                    let purpose = first.map_or(Purpose::Answer, |stage| Purpose::Stage(*stage));
+                    (self.later_needs(tensor, to), purpose)
+                }
+                Exchange::Leader if to == DeviceIx::LEADER => {
+                    let read = !self.ownership.readers(tensor).is_empty();
+                    let purpose = match self.ownership.producer(tensor) {
+                        Some(stage) if read => Purpose::Gather(stage),
+                        _ => Purpose::Answer,
+                    };
+                    (self.graph.shape(tensor).region(), purpose)
+                }
+                Exchange::Leader => continue,
+            };
+            for missing in wanted.minus(self.made(tensor, to)) {
+                for from in self.plan.device_ids().filter(|from| *from != to) {
+                    let region = missing.intersect(self.ownership.owned(tensor, from));
+                    if !region.is_empty() {
+                        declared.push(self.declare(tensor, region, from, to, purpose));
+                    }
+                }
+            }
+        }
+        declared
+    }
+
+    fn declare(
+        &mut self,
+        tensor: TensorId,
+        region: Region,
+        from: DeviceIx,
+        to: DeviceIx,
+        purpose: Purpose,
+    ) -> TransferId {
+        self.transfers.push(Transfer { tensor, region, from, to, purpose });
+        TransferId(self.transfers.len() as u32 - 1)
+    }
+
+    fn receive(&mut self, id: TransferId) {
+        let Transfer { tensor, region, from, to, purpose } = self.transfers[id.0 as usize].clone();
+        let draft = &mut self.drafts[to.index()];
+        let buffer = match purpose {
+            Purpose::Stage(stage) => draft.source(stage, tensor),
+            Purpose::Gather(_) | Purpose::Answer => draft.homes[&tensor],
+        };
+        let action = Action::Receive { transfer: id, from, buffer, region };
+        let step = draft.step(action, Vec::new());
+        draft.writers.push((buffer, region, step));
+    }
+
+    fn send(&mut self, id: TransferId) {
+        let Transfer { tensor, region, from, to, .. } = self.transfers[id.0 as usize].clone();
+        let draft = &mut self.drafts[from.index()];
+        let buffer = draft.homes[&tensor];
+        let after = draft.writers_of(buffer, region).collect();
+        draft.step(Action::Send { transfer: id, to, buffer, region }, after);
+    }
+
+    fn stage(&mut self, stage: usize) {
+        if self.plan.exchange == Exchange::Leader {
+            self.scatter(stage);
+        }
+        let boundaries: Vec<TensorId> = self.plan.stages[stage]
+            .layer_ids()
+            .map(|layer| self.graph.output_of(layer))
+            .filter(|tensor| self.ownership.is_boundary(*tensor))
+            .collect();
+        let mut outgoing = Vec::new();
+        for tensor in boundaries {
+            self.make_homes(tensor);
+            outgoing.extend(self.transfers_of(tensor));
+        }
+        for device in self.plan.device_ids() {
+            self.compute(stage, device, &outgoing);
+        }
+        for transfer in outgoing {
+            self.receive(transfer);
+        }
+    }
+
+    /// The leader hands every follower what its share of `stage` reads.
+    fn scatter(&mut self, stage: usize) {
+        for device in self.plan.device_ids().skip(1) {
+            let needs = self.shares[stage][device.index()].needs.clone();
+            for (tensor, region) in needs {
+                let draft = &mut self.drafts[device.index()];
+                let buffer = draft.buffer(tensor, region);
+                draft.scattered.insert((stage, tensor), buffer);
+                let purpose = Purpose::Stage(stage);
+                let id = self.declare(tensor, region, DeviceIx::LEADER, device, purpose);
+                self.receive(id);
+                self.send(id);
+            }
+        }
+    }
+
+    /// Emits the compute steps of a share, each followed by the sends that it completes.
+    fn compute(&mut self, stage: usize, device: DeviceIx, outgoing: &[TransferId]) {
+        let mut sends: Vec<TransferId> = outgoing
+            .iter()
+            .copied()
+            .filter(|id| self.transfers[id.0 as usize].from == device)
+            .collect();
+        for piece in self.pieces(stage, device, &sends) {
+            self.compute_piece(stage, device, &piece);
+            sends.retain(|id| {
+                let transfer = &self.transfers[id.0 as usize];
+                let draft = &self.drafts[device.index()];
+                let home = draft.homes[&transfer.tensor];
+                let missing = draft.writers.iter().filter(|(buffer, _, _)| *buffer == home).fold(
+                    vec![transfer.region],
+                    |missing, (_, written, _)| {
+                        missing.into_iter().flat_map(|part| part.minus(*written)).collect()
+                    },
+                );
+                let complete = missing.is_empty();
+                if complete {
+                    self.send(*id);
+                }
+                !complete
+            });
+        }
+        debug_assert!(sends.is_empty(), "a device sends only what it makes");
+    }
+
+    /// The regions of the stage's layers that each compute step of a share makes: one step, or,
+    /// for a share of a single layer, its border rows first and then its interior.
+    fn pieces(
+        &self,
+        stage: usize,
+        device: DeviceIx,
+        sends: &[TransferId],
+    ) -> Vec<Vec<(LayerId, Region)>> {
+        let share = &self.shares[stage][device.index()];
+        let by_rows = matches!(self.plan.stages[stage].split, Split::Rows(_));
+        match share.computed.as_slice() {
+            [] => Vec::new(),
+            [(layer, region)] if by_rows => {
+                let interior = self.interior(stage, device, *layer, region.rows, sends);
+                let rows = region.rows;
+                let cut = if interior.len() >= MIN_INTERIOR_ROWS && interior != rows {
+                    let top = RowRange::new(rows.start, interior.start);
+                    let bottom = RowRange::new(interior.end, rows.end);
+                    vec![top, bottom, interior]
+                } else {
+                    vec![rows]
+                };
+                cut.into_iter()
+                    .filter(|rows| !rows.is_empty())
+                    .map(|rows| vec![(*layer, Region { rows, ..*region })])
+                    .collect()
+            }
+            computed => vec![computed.to_vec()],
+        }
+    }
+
+    /// The rows that no neighbour waits for and that read nothing from a neighbour.
+    fn interior(
+        &self,
+        stage: usize,
+        device: DeviceIx,
+        layer: LayerId,
+        rows: RowRange,
+        sends: &[TransferId],
+    ) -> RowRange {
+        let mut interior = rows;
+        for id in sends {
+            let sent = self.transfers[id.0 as usize].region.rows;
+            if sent.covers(rows) {
+                return RowRange::empty();
+            }
+            if sent.start == rows.start {
+                interior.start = interior.start.max(sent.end);
+            } else if sent.end == rows.end {
+                interior.end = interior.end.min(sent.start);
+            } else {
+                return RowRange::empty();
+            }
+        }
+        let needs = &self.shares[stage][device.index()].needs;
+        let shapes = self.graph.input_shapes(layer);
+        let node = self.graph.layer(layer);
+        let has_own = |row: u32| {
+            let channels = self.graph.output_shape(layer).region().channels;
+            let out = Region::new(channels, RowRange::new(row, row + 1));
+            node.inputs.iter().enumerate().all(|(index, tensor)| {
+                let read = node.op.reads(index, shapes, out);
+                !needs.contains_key(tensor) || self.made(*tensor, device).covers(read)
+            })
+        };
+        while !interior.is_empty() && !has_own(interior.start) {
+            interior.start += 1;
+        }
+        while !interior.is_empty() && !has_own(interior.end - 1) {
+            interior.end -= 1;
+        }
+        interior
+    }
+
+    fn compute_piece(&mut self, stage: usize, device: DeviceIx, piece: &[(LayerId, Region)]) {
+        let (graph, draft) = (self.graph, &mut self.drafts[device.index()]);
+        let first = graph.output_of(LayerId(self.plan.stages[stage].layers.start));
+        let mut after = Vec::new();
+        let mut runs: Vec<Run> = Vec::new();
+        let mut inside: BTreeMap<TensorId, BufferId> = BTreeMap::new();
+        for (layer, region) in piece {
+            let node = graph.layer(*layer);
+            let mut inputs = Vec::new();
+            for (index, tensor) in node.inputs.iter().enumerate() {
+                let read = node.op.reads(index, graph.input_shapes(*layer), *region);
+                let buffer = if *tensor >= first {
+                    inside.get(tensor).copied()
+                } else if read.is_empty() {
+                    draft
+                        .scattered
+                        .get(&(stage, *tensor))
+                        .or_else(|| draft.homes.get(tensor))
+                        .copied()
+                } else {
+                    let buffer = draft.source(stage, *tensor);
+                    after.extend(draft.writers_of(buffer, read));
+                    Some(buffer)
+                };
+                inputs.push(match buffer {
+                    Some(buffer) => buffer,
+                    None => draft.buffer(*tensor, Region::empty()),
+                });
+            }
+            let tensor = graph.output_of(*layer);
+            let output = match draft.homes.get(&tensor) {
+                Some(buffer) => *buffer,
+                None => draft.buffer(tensor, *region),
+            };
+            inside.insert(tensor, output);
+            runs.push(Run { layer: *layer, inputs, output, region: *region });
+        }
+        after.sort_unstable();
+        after.dedup();
+        let written: Vec<(BufferId, Region)> =
+            runs.iter().map(|run| (run.output, run.region)).collect();
+        let step = draft.step(Action::Compute { stage, runs }, after);
+        draft.writers.extend(written.into_iter().map(|(buffer, part)| (buffer, part, step)));
+    }
+
+    fn answer(&mut self) {
+        let draft = &mut self.drafts[0];
+        for (output, port) in self.graph.outputs().iter().enumerate() {
+            let buffer = draft.homes[&port.tensor];
+            let region = self.graph.shape(port.tensor).region();
+            let after = draft.writers_of(buffer, region).collect();
+            draft.step(Action::Output { output, buffer }, after);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Control messages. Messages to a worker are imperative, those from it say what happened.
+
+use serde::{Deserialize, Serialize};
+
+use super::{NodeId, SessionId};
+use crate::kernel::KernelKind;
+use crate::plan::{DeviceIx, Generation, Plan};
+use crate::program::Encoding;
+use crate::units::{Bytes, Ms};
+
+/// A device of a plan, as its peers need to know it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its place in the plan.
+    pub device: DeviceIx,
+    /// Who it is.
+    pub node: NodeId,
+    /// Its name, for messages.
+    pub name: String,
+    /// Where it may be reached, `host:port`, most promising first. Empty for the leader, which
+    /// dials all others itself.
+    pub addresses: Vec<String>,
+}
+
+/// Get ready to run a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// Which plan.
+    pub generation: Generation,
+    /// The plan; every device derives its program from it.
+    pub plan: Plan,
+    /// Which of its devices the receiver is.
+    pub device: DeviceIx,
+    /// All devices of the plan, in cluster order.
+    pub members: Vec<Member>,
+}
+
+/// What a leader tells a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum LeaderMessage {
+    /// Measure the device's speed and answer with [`WorkerMessage::Measured`].
+    Measure,
+    /// Begin a session for a model.
+    Open {
+        /// The session.
+        session: SessionId,
+        /// The leader's name.
+        leader: String,
+        /// The model's manifest, encoded.
+        #[serde(with = "serde_bytes")]
+        manifest: Vec<u8>,
+        /// How the graph's inputs travel.
+        encodings: Vec<Encoding>,
+        /// Which kernels to compute with.
+        kernels: KernelKind,
+    },
+    /// Get ready to run a plan; answered by [`WorkerMessage::Ready`] or
+    /// [`WorkerMessage::Refused`].
+    Prepare {
+        /// The session.
+        session: SessionId,
+        /// The plan and who is in it.
+        prepare: Prepare,
+    },
+    /// Forget all that was done for these frames of a generation.
+    Abort {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+        /// The frames.
+        frames: Vec<u64>,
+    },
+    /// Forget a generation: no frame will come for it.
+    Retire {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+    },
+    /// End the session.
+    Close {
+        /// The session.
+        session: SessionId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A sign of life.
+    Heartbeat,
+}
+
+/// Why a worker will not run a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// It does not have the memory.
+    #[error("needs {needed}, {available} are free")]
+    Memory {
+        /// What the plan takes here.
+        needed: Bytes,
+        /// What is left of the limit.
+        available: Bytes,
+    },
+    /// It cannot reach a device that it exchanges strips with.
+    #[error("cannot reach {peer}: {error}")]
+    Unreachable {
+        /// The other device.
+        peer: NodeId,
+        /// What the system said.
+        error: String,
+    },
+    /// It could not get its weights.
+    #[error("weights: {0}")]
+    Weights(String),
+    /// The plan or the session makes no sense to it.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// The time a stage took on one device.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// Index of the stage.
+    pub stage: u32,
+    /// Time spent computing its steps.
+    pub compute: Ms,
+}
+
+/// One measurement of the speed suite.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LayerSample {
+    /// Which kind of layer, as [`crate::cost`] numbers them.
+    pub kind: u8,
+    /// Floating-point operations.
+    pub flops: f64,
+    /// Bytes of activations read and written.
+    pub activation_bytes: f64,
+    /// Bytes of weights read.
+    pub weight_bytes: f64,
+    /// How long it took.
+    pub time: Ms,
+}
+
+/// What the speed suite found on a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SuiteResult {
+    /// Which kernels were measured.
+    pub kernels: KernelKind,
+    /// Every measurement.
+    pub samples: Vec<LayerSample>,
+}
+
+/// What was seen of a link in a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LinkSample {
+    /// Payload.
+    pub bytes: Bytes,
+    /// From the first byte handed over to the last acknowledged.
+    pub time: Ms,
+}
+
+/// What a worker tells its leader.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum WorkerMessage {
+    /// Answer to [`LeaderMessage::Measure`].
+    Measured(SuiteResult),
+    /// How far it is with its weights, for the progress bar.
+    Fetching {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+        /// Bytes it has of those it needs.
+        have: Bytes,
+        /// Bytes it needs in all.
+        need: Bytes,
+    },
+    /// The plan can run here.
+    Ready {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+    },
+    /// The plan cannot run here.
+    Refused {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+        /// Why.
+        why: Refusal,
+    },
+    /// Its part of a frame is done.
+    Finished {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+        /// The frame.
+        frame: u64,
+        /// What each of its stages took.
+        times: Vec<StageTime>,
+    },
+    /// Its part of a frame went wrong.
+    Failed {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+        /// The frame.
+        frame: u64,
+        /// What went wrong.
+        error: String,
+    },
+    /// It lost the connection to another device of the plan.
+    LinkDown {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+        /// The other device.
+        peer: NodeId,
+        /// What the system said.
+        error: String,
+    },
+    /// A sign of life.
+    Heartbeat,
+}
+
+/// What goes over a connection for weights. The worker asks, the leader answers in the same
+/// order, each answer with the chunk as payload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum WeightsMessage {
+    /// Send these chunks of the session's manifest, by index.
+    Fetch {
+        /// Indices into the manifest's chunks.
+        chunks: Vec<u32>,
+    },
+    /// A chunk; its bytes are the frame's payload.
+    Chunk {
+        /// Its index.
+        chunk: u32,
+    },
+    /// A chunk that the leader cannot read.
+    Unavailable {
+        /// Its index.
+        chunk: u32,
+        /// Why.
+        error: String,
+    },
+}

@@ -1,0 +1,58 @@
+//! What devices say to each other, as bytes: pure encoding and decoding, no sockets.
+//!
+//! A connection opens with a [`Hello`] from each side. After that it carries frames: a MessagePack
+//! header of at most [`MAX_HEADER`] bytes and, for strips and weights, a raw little-endian payload.
+//! Control messages, strips and weights have connections of their own.
+
+mod control;
+mod hello;
+mod ids;
+mod strip;
+
+pub use control::{
+    LayerSample, LeaderMessage, LinkSample, Member, Prepare, Refusal, StageTime, SuiteResult,
+    WeightsMessage, WorkerMessage,
+};
+pub use hello::{Hello, HelloError, Isa, PROTOCOL, Purpose};
+pub use ids::{NodeId, SessionId};
+pub use strip::{StripError, StripHeader};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// No header is longer; a longer one is refused before memory is set aside for it.
+pub const MAX_HEADER: usize = 4 << 20;
+
+/// No payload is longer.
+pub const MAX_PAYLOAD: usize = 1 << 30;
+
+/// Bytes that are no message of this protocol.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Longer than any message may be.
+    #[error("a header of {found} bytes; at most {MAX_HEADER} are allowed")]
+    TooLong {
+        /// Its length.
+        found: usize,
+    },
+    /// Not MessagePack, or not this message.
+    #[error("not a message of this protocol: {0}")]
+    Malformed(#[from] rmp_serde::decode::Error),
+}
+
+/// Encodes a message as MessagePack with named fields, so that fields can be added.
+pub fn encode<Message: Serialize>(message: &Message) -> Vec<u8> {
+    // Serialising plain data into memory fails only for types that say so; ours do not.
+    rmp_serde::to_vec_named(message).expect("messages are plain data")
+}
+
+/// Decodes a message.
+///
+/// # Errors
+/// When the bytes are too many or are not that message. Never panics.
+pub fn decode<Message: DeserializeOwned>(bytes: &[u8]) -> Result<Message, DecodeError> {
+    if bytes.len() > MAX_HEADER {
+        return Err(DecodeError::TooLong { found: bytes.len() });
+    }
+    Ok(rmp_serde::from_slice(bytes)?)
+}

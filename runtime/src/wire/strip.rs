@@ -1,0 +1,86 @@
+//! A strip: a region of a tensor on its way from one device to another.
+//!
+//! The payload is raw little-endian float32 in the order blocks of channels x rows x width x
+//! lanes (one lane is plain NCHW), or u8 pixels, planar, for an input that travels as a picture.
+
+use serde::{Deserialize, Serialize};
+
+use super::SessionId;
+use crate::graph::{Graph, TensorId};
+use crate::plan::Generation;
+use crate::program::{Encoding, Transfer, TransferId};
+use crate::region::Region;
+
+/// What stands before a strip's payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StripHeader {
+    /// The session it belongs to.
+    pub session: SessionId,
+    /// The plan it belongs to.
+    pub generation: Generation,
+    /// The frame it belongs to.
+    pub frame: u64,
+    /// Which of the plan's transfers it is.
+    pub transfer: TransferId,
+    /// Which tensor it is part of.
+    pub tensor: TensorId,
+    /// Which part.
+    pub region: Region,
+    /// Channels that lie side by side in memory.
+    pub lanes: u16,
+}
+
+/// Why a strip is not the one that the plan says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StripError {
+    /// Tensor or region differ from the plan's.
+    #[error("transfer {} is {} of tensor {}, the plan says {} of tensor {}",
+        header.transfer.0, header.region, header.tensor.0, expected.region, expected.tensor.0)]
+    Mismatch {
+        /// What came.
+        header: Box<StripHeader>,
+        /// What the plan says.
+        expected: Box<Transfer>,
+    },
+    /// A payload that is too short or too long.
+    #[error("a payload of {found} bytes, {expected} were expected")]
+    Length {
+        /// Bytes that came.
+        found: usize,
+        /// Bytes that the plan says.
+        expected: u64,
+    },
+    /// A layout that cannot be.
+    #[error("{0} lanes")]
+    Lanes(u16),
+}
+
+impl StripHeader {
+    /// Checks a strip against the transfer that the plan says it is.
+    ///
+    /// # Errors
+    /// When tensor, region, lanes or the payload's length differ.
+    pub fn check(
+        &self,
+        payload: usize,
+        expected: &Transfer,
+        graph: &Graph,
+        encodings: &[Encoding],
+    ) -> Result<(), StripError> {
+        if self.tensor != expected.tensor || self.region != expected.region {
+            return Err(StripError::Mismatch {
+                header: Box::new(self.clone()),
+                expected: Box::new(expected.clone()),
+            });
+        }
+        let lanes = u32::from(self.lanes);
+        if lanes == 0 || !self.region.channels.len().is_multiple_of(lanes) {
+            return Err(StripError::Lanes(self.lanes));
+        }
+        let bytes = expected.bytes(graph, encodings).0;
+        if payload as u64 != bytes {
+            return Err(StripError::Length { found: payload, expected: bytes });
+        }
+        Ok(())
+    }
+}
