@@ -1,4 +1,19 @@
 //! Splits one CNN inference over the devices of a LAN.
 #![warn(missing_docs)]
 
+pub mod cluster;
+pub mod error;
 pub mod face;
+pub mod model;
+pub mod serve;
+
+pub use cluster::{Builder, Cluster};
+pub use error::{ClusterError, InferError, LoadError, ServeError};
+pub use model::{LoadOptions, Model, Source};
+pub use serve::{WorkerEvent, WorkerOptions, serve};
+
+/// The cluster that a device belongs to unless it is told otherwise.
+pub const DEFAULT_CLUSTER: &str = "default";
+
+/// This build, as `0.1.0`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

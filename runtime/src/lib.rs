@@ -3,6 +3,7 @@
 
 pub mod graph;
 pub mod halo;
+pub mod ids;
 pub mod kernel;
 pub mod plan;
 pub mod program;

@@ -6,15 +6,14 @@
 
 mod control;
 mod hello;
-mod ids;
 mod strip;
 
+pub use crate::ids::{NodeId, SessionId};
 pub use control::{
     LayerSample, LeaderMessage, LinkSample, Member, Prepare, Refusal, StageTime, SuiteResult,
     WeightsMessage, WorkerMessage,
 };
 pub use hello::{Hello, HelloError, Isa, PROTOCOL, Purpose};
-pub use ids::{NodeId, SessionId};
 pub use strip::{StripError, StripHeader};
 
 use serde::Serialize;
