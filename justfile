@@ -1,0 +1,46 @@
+# `just --list` shows these. Everything here is one or two commands: read them without just.
+
+# All that a change has to pass
+ci:
+    .ci/run
+
+# Format, lints, tidiness: the first things to run after an edit
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace --test tidy
+
+# The README's second command
+test:
+    cargo test --workspace
+
+# The README's first command
+demo *flags:
+    cargo run --release -- demo {{ flags }}
+
+# Documentation of all crates, opened
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --open
+
+# Every example, one after the other
+examples:
+    cargo build --release --workspace
+    for example in examples/src/bin/*.rs; do target/release/$(basename $example .rs) || exit 1; done
+
+# Answers against onnxruntime's, every model (--quick: a part)
+conformance *flags:
+    deploy/conformance/run {{ flags }}
+
+# Five devices in network namespaces, one of them slow (Linux, root; exit 77: not possible here)
+lab *flags:
+    cargo build --release
+    python3 deploy/lab/acceptance.py lab {{ flags }}
+
+# Every bar, from the demo to the speed of one thread
+acceptance: (conformance "--quick")
+    target/python/bin/python deploy/lab/acceptance.py demo matrix lab memory speed
+
+# Makes the files of actors/assets anew
+assets:
+    target/python/bin/python deploy/models/models.py fetch --out target/assets
+    target/python/bin/python deploy/models/models.py demo --out target/assets
