@@ -6,6 +6,7 @@ pub mod error;
 pub mod face;
 pub mod model;
 pub mod serve;
+pub mod transport;
 
 pub use cluster::{Builder, Cluster};
 pub use error::{ClusterError, InferError, LoadError, ServeError};

@@ -1,0 +1,143 @@
+//! Frames as bytes: no sockets, no messages.
+//!
+//! ```text
+//! u32 LE   u32 LE    header bytes         payload bytes
+//! header   payload   MessagePack          raw, little-endian
+//! ```
+//!
+//! Lengths are checked against their bounds before memory is set aside. A frame without header and
+//! payload is a sign of life; it is never delivered. What a connection opens with, before its first
+//! frame, is [`MAGIC`] and [`REVISION`].
+
+use edgeld_runtime::wire::{MAX_HEADER, MAX_PAYLOAD};
+
+/// The first bytes from either side of a connection.
+pub const MAGIC: [u8; 7] = *b"EDGELD\0";
+
+/// The byte after [`MAGIC`]: how greeting and frames are laid out.
+pub const REVISION: u8 = 1;
+
+/// No greeting is longer.
+pub const MAX_GREETING: usize = 4096;
+
+/// Bytes before each frame's header.
+pub const PREFIX: usize = 8;
+
+/// Payload that a connection takes until more is agreed on: a chunk of weights, a probe.
+pub const DEFAULT_PAYLOAD: usize = 4 << 20;
+
+/// Lengths of a frame's two parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lengths {
+    /// Bytes of header.
+    pub header: usize,
+    /// Bytes of payload.
+    pub payload: usize,
+}
+
+/// A frame that is not acceptable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Its header is too long.
+    #[error("a header of {found} bytes, at most {limit} are allowed")]
+    Header {
+        /// Claimed bytes.
+        found: usize,
+        /// Allowed bytes.
+        limit: usize,
+    },
+    /// Its payload is too long.
+    #[error("a payload of {found} bytes, at most {limit} are expected here")]
+    Payload {
+        /// Claimed bytes.
+        found: usize,
+        /// Allowed bytes.
+        limit: usize,
+    },
+    /// A payload of nobody knows what.
+    #[error("a payload without a header")]
+    Headless,
+    /// It ends too early.
+    #[error("a frame that breaks off")]
+    Truncated,
+}
+
+impl Lengths {
+    /// A sign of life.
+    pub const ALIVE: Lengths = Lengths { header: 0, payload: 0 };
+
+    /// Lengths of a frame to send.
+    ///
+    /// # Errors
+    /// When no peer would take it.
+    pub fn of(header: &[u8], payload: &[u8]) -> Result<Lengths, FrameError> {
+        let lengths = Lengths { header: header.len(), payload: payload.len() };
+        lengths.check(MAX_HEADER, MAX_PAYLOAD)
+    }
+
+    /// Reads the bytes before a header.
+    ///
+    /// # Errors
+    /// When a part is longer than its limit.
+    pub fn parse(
+        prefix: [u8; PREFIX],
+        max_header: usize,
+        max_payload: usize,
+    ) -> Result<Lengths, FrameError> {
+        let [a, b, c, d, e, f, g, h] = prefix;
+        let header = u32::from_le_bytes([a, b, c, d]) as usize;
+        let payload = u32::from_le_bytes([e, f, g, h]) as usize;
+        Lengths { header, payload }.check(max_header, max_payload)
+    }
+
+    /// The bytes before the header. Both lengths fit: [`Lengths::of`] and [`Lengths::parse`] have
+    /// checked them.
+    pub fn prefix(self) -> [u8; PREFIX] {
+        let [a, b, c, d] = (self.header as u32).to_le_bytes();
+        let [e, f, g, h] = (self.payload as u32).to_le_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    fn check(self, max_header: usize, max_payload: usize) -> Result<Lengths, FrameError> {
+        if self.header > max_header {
+            return Err(FrameError::Header { found: self.header, limit: max_header });
+        }
+        if self.payload > max_payload {
+            return Err(FrameError::Payload { found: self.payload, limit: max_payload });
+        }
+        if self.header == 0 && self.payload > 0 {
+            return Err(FrameError::Headless);
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_survive_the_wire() {
+        for lengths in [
+            Lengths::ALIVE,
+            Lengths { header: 1, payload: 0 },
+            Lengths { header: MAX_HEADER, payload: MAX_PAYLOAD },
+        ] {
+            assert_eq!(Lengths::parse(lengths.prefix(), MAX_HEADER, MAX_PAYLOAD), Ok(lengths));
+        }
+    }
+
+    #[test]
+    fn claims_beyond_the_limits_are_refused() {
+        let claim = |header: u32, payload: u32| {
+            let mut prefix = [0; PREFIX];
+            prefix[..4].copy_from_slice(&header.to_le_bytes());
+            prefix[4..].copy_from_slice(&payload.to_le_bytes());
+            Lengths::parse(prefix, 100, 1000)
+        };
+        assert_eq!(claim(101, 0), Err(FrameError::Header { found: 101, limit: 100 }));
+        assert_eq!(claim(100, 1001), Err(FrameError::Payload { found: 1001, limit: 1000 }));
+        assert_eq!(claim(0, 1), Err(FrameError::Headless));
+        assert!(claim(u32::MAX, u32::MAX).is_err());
+    }
+}

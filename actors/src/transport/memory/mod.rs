@@ -1,0 +1,147 @@
+//! Pipes within a process, through a switchboard that can delay, cut and sever them.
+//!
+//! Frames are serialised as for a socket. A cut link is a pulled cable: bytes wait and nobody is
+//! told. A severed one is a reset: both ends learn of it at once.
+
+mod cable;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use edgeld_runtime::units::Bytes;
+use tokio::sync::mpsc;
+
+use self::cable::{CableReader, CableWriter, Wire, lay, lock};
+use super::{Accept, Pending, Pipe, Transport};
+
+/// Pipes that may wait to be accepted.
+const BACKLOG: usize = 128;
+
+/// Joins the [`Memory`] transports of several devices. Clones are the same switchboard.
+#[derive(Clone, Default)]
+pub struct Switchboard {
+    board: Arc<Mutex<Board>>,
+}
+
+#[derive(Default)]
+struct Board {
+    listeners: HashMap<String, Plugged>,
+    wires: HashMap<(String, String), Arc<Wire>>,
+    next_port: u16,
+}
+
+struct Plugged {
+    host: String,
+    pipes: mpsc::Sender<Pipe>,
+}
+
+/// A device's plug in a [`Switchboard`].
+#[derive(Clone)]
+pub struct Memory {
+    host: String,
+    switchboard: Switchboard,
+}
+
+impl Switchboard {
+    /// The transport of device `host`, which listens at `host:port`.
+    pub fn plug(&self, host: &str) -> Memory {
+        Memory { host: host.to_owned(), switchboard: self.clone() }
+    }
+
+    /// Delays all that travels between two devices, one way, from now on.
+    pub fn delay(&self, a: &str, b: &str, delay: Duration) {
+        self.wire(a, b).change(|wire| wire.delay = delay);
+    }
+
+    /// Pulls the cable between two devices: nothing arrives, nobody is told.
+    pub fn cut(&self, a: &str, b: &str) {
+        self.wire(a, b).change(|wire| wire.cut = true);
+    }
+
+    /// Plugs it in again: what waited arrives.
+    pub fn heal(&self, a: &str, b: &str) {
+        self.wire(a, b).change(|wire| wire.cut = false);
+    }
+
+    /// Resets all connections between two devices.
+    pub fn sever(&self, a: &str, b: &str) {
+        self.wire(a, b).change(|wire| wire.severed += 1);
+    }
+
+    /// What has travelled between two devices, both ways: greetings, headers and payload.
+    pub fn carried(&self, a: &str, b: &str) -> Bytes {
+        Bytes(self.wire(a, b).carried())
+    }
+
+    fn wire(&self, a: &str, b: &str) -> Arc<Wire> {
+        let key = if a <= b { (a, b) } else { (b, a) };
+        let mut board = lock(&self.board);
+        board.wires.entry((key.0.to_owned(), key.1.to_owned())).or_default().clone()
+    }
+}
+
+impl Transport for Memory {
+    fn listen<'a>(&'a self, address: &'a str) -> Pending<'a, io::Result<Box<dyn Accept>>> {
+        Box::pin(async move {
+            let mut board = lock(&self.switchboard.board);
+            let address = match address.strip_suffix(":0") {
+                Some(host) => {
+                    board.next_port += 1;
+                    format!("{host}:{}", board.next_port)
+                }
+                None => address.to_owned(),
+            };
+            if board.listeners.get(&address).is_some_and(|other| !other.pipes.is_closed()) {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            let (pipes, incoming) = mpsc::channel(BACKLOG);
+            board.listeners.insert(address.clone(), Plugged { host: self.host.clone(), pipes });
+            Ok(Box::new(MemoryAccept { address, incoming }) as Box<dyn Accept>)
+        })
+    }
+
+    fn dial<'a>(&'a self, address: &'a str) -> Pending<'a, io::Result<Pipe>> {
+        Box::pin(async move {
+            let listener = {
+                let board = lock(&self.switchboard.board);
+                board.listeners.get(address).map(|other| (other.host.clone(), other.pipes.clone()))
+            };
+            let (host, pipes) = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let wire = self.switchboard.wire(&self.host, &host);
+            let (to_there, from_here) = lay(&wire);
+            let (to_here, from_there) = lay(&wire);
+            let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+            pipes.send(pipe(from_here, to_here, address, &self.host)).await.map_err(refused)?;
+            Ok(pipe(from_there, to_there, &self.host, address))
+        })
+    }
+}
+
+struct MemoryAccept {
+    address: String,
+    incoming: mpsc::Receiver<Pipe>,
+}
+
+impl Accept for MemoryAccept {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn accept(&mut self) -> Pending<'_, io::Result<Pipe>> {
+        Box::pin(async {
+            // The switchboard keeps the sender until another listener takes the address.
+            self.incoming.recv().await.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        })
+    }
+}
+
+fn pipe(reader: CableReader, writer: CableWriter, local: &str, remote: &str) -> Pipe {
+    Pipe {
+        reader: Box::new(reader),
+        writer: Box::new(writer),
+        local: local.to_owned(),
+        remote: remote.to_owned(),
+    }
+}
