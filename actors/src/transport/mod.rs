@@ -21,8 +21,9 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 //! # runtime.block_on(async {
 //! let switchboard = Switchboard::default();
-//! let worker = Network::start(Arc::new(switchboard.plug("worker")), hello(1), Settings::default())?;
-//! let leader = Network::start(Arc::new(switchboard.plug("leader")), hello(2), Settings::default())?;
+//! let at = |host| Arc::new(switchboard.plug(host));
+//! let worker = Network::start(at("worker"), hello(1), Settings::default())?;
+//! let leader = Network::start(at("leader"), hello(2), Settings::default())?;
 //!
 //! let mut listener = worker.listen("worker:7070").await?;
 //! let (to_worker, _) = leader.dial("worker:7070", Purpose::Probe).await?.split();
@@ -54,7 +55,7 @@ pub use connection::{Connection, Frame, Receiver, Sender};
 pub use error::TransportError;
 pub use memory::{Memory, Switchboard};
 pub use network::{Listener, Network, Settings};
-pub use tcp::{DEFAULT_PORT, Tcp, check_exposure};
+pub use tcp::{Tcp, check_exposure};
 
 /// A future that may move between threads.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -10,9 +10,6 @@ use tokio::time::timeout;
 
 use super::{Accept, Pending, Pipe, Transport, TransportError};
 
-/// Where a worker listens if it is not told; where that is taken, at the next free port.
-pub const DEFAULT_PORT: u16 = 7070;
-
 /// The system asks a silent peer after this time whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
