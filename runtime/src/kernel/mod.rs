@@ -1,5 +1,66 @@
 //! What layers compute, on regions of maps.
+//!
+//! [`Kernels`] hold the packed weights of what a device computes and compute any region of any
+//! layer's output from maps that cover what that region reads. Rows and channels are absolute:
+//! padding exists only at the true border of a map, wherever the region lies.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::sync::Arc;
+//! use edgeld_runtime::graph::{Activation, Builder, Op, Shape};
+//! use edgeld_runtime::kernel::{Alone, KernelKind, Kernels, Map, Scratch};
+//! # use edgeld_runtime::graph::{LayerId, ParameterId};
+//! # use edgeld_runtime::region::{ChannelRange, Region, RowRange};
+//! # use edgeld_runtime::weights::{WeightError, WeightSource};
+//! # struct NoWeights;
+//! # impl WeightSource for NoWeights {
+//! #     fn read(&self, _: ParameterId, _: ChannelRange, _: &mut Vec<u8>) -> Result<(), WeightError> {
+//! #         Ok(())
+//! #     }
+//! # }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut builder = Builder::new("twice");
+//! let x = builder.input("x", Shape::new(1, 8, 4), vec![1, 1, 8, 4])?;
+//! let sum = builder.layer("sum", Op::Add, &[x, x], Activation::Linear)?;
+//! builder.output("y", sum, vec![1, 1, 8, 4])?;
+//! let graph = Arc::new(builder.finish()?);
+//! let kernels =
+//!     Kernels::prepare(&graph, &BTreeMap::new(), &NoWeights, KernelKind::Exact, None)?;
+//!
+//! let rows = Region::new(ChannelRange::all(1), RowRange::new(3, 5));
+//! let mut input = Map::zeros(rows, 4, kernels.lanes());
+//! input.as_mut_slice().fill(1.5);
+//! let mut output = Map::zeros(rows, 4, kernels.lanes());
+//! kernels.run(LayerId(0), &[&input, &input], &mut output, rows, &mut Scratch::new(), &Alone)?;
+//! assert_eq!(output.as_slice(), [3.0; 8]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod elementwise;
+mod error;
+mod map;
+mod naive;
+mod reduce;
+mod scratch;
+mod threads;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+
+pub use error::KernelError;
+pub use map::Map;
+pub use scratch::Scratch;
+pub use threads::{Alone, Threads};
+
+use crate::graph::{Graph, Layer, LayerId, Op};
+use crate::region::{ChannelRange, Region};
+use crate::units::Bytes;
+use crate::weights::WeightSource;
+use weights::{Form, Weights};
 
 /// Which kernels compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -11,4 +72,185 @@ pub enum KernelKind {
     Exact,
     /// The fastest; within 1e-4 of the largest logit.
     Fast,
+}
+
+/// Computes layers of one graph; holds the weights of the features it was prepared for.
+#[derive(Debug, Clone)]
+pub struct Kernels {
+    graph: Arc<Graph>,
+    kind: KernelKind,
+    weights: BTreeMap<LayerId, Weights>,
+}
+
+impl Kernels {
+    /// Reads and packs the weights of `features` of each layer, a piece at a time. What
+    /// `previous` has packed for the same graph and kind is shared, not read again.
+    ///
+    /// # Errors
+    /// When the graph has no such features, or their weights cannot be read.
+    pub fn prepare(
+        graph: &Arc<Graph>,
+        features: &BTreeMap<LayerId, ChannelRange>,
+        source: &dyn WeightSource,
+        kind: KernelKind,
+        previous: Option<&Kernels>,
+    ) -> Result<Kernels, KernelError> {
+        let previous =
+            previous.filter(|previous| previous.graph == *graph && previous.kind == kind);
+        let mut weights = BTreeMap::new();
+        for (&id, &features) in features {
+            let layer = graph.layers().get(id.index());
+            let whole = layer.map(|_| ChannelRange::all(graph.output_shape(id).channels));
+            let (Some(layer), true) = (layer, whole.is_some_and(|all| all.covers(features))) else {
+                return Err(KernelError::NoSuchLayer { layer: id.0, features });
+            };
+            if let Op::Conv(conv) = &layer.op {
+                let known = previous.and_then(|previous| previous.weights.get(&id));
+                let packed =
+                    Weights::pack(graph, layer, conv, features, Form::Rows, source, known)?;
+                weights.insert(id, packed);
+            }
+        }
+        Ok(Kernels { graph: Arc::clone(graph), kind, weights })
+    }
+
+    /// Computes `region` of a layer's output, activation included, from maps that cover what the
+    /// region reads (`Op::reads`); what else `output` holds stays as it is.
+    ///
+    /// # Errors
+    /// When a map is missing, too small or of another width or layout, or the weights of these
+    /// features were not prepared.
+    pub fn run(
+        &self,
+        layer: LayerId,
+        inputs: &[&Map],
+        output: &mut Map,
+        region: Region,
+        _scratch: &mut Scratch,
+        _threads: &dyn Threads,
+    ) -> Result<(), KernelError> {
+        let Some(node) = self.graph.layers().get(layer.index()) else {
+            return Err(KernelError::NoSuchLayer { layer: layer.0, features: region.channels });
+        };
+        self.check(layer, node, inputs, output, region)?;
+        if region.is_empty() {
+            return Ok(());
+        }
+        let shapes = self.graph.input_shapes(layer);
+        let activation = node.activation;
+        match &node.op {
+            Op::Conv(conv) => {
+                let weights = self.weights_of(layer, node, region.channels)?;
+                naive::conv(conv, weights, shapes[0], inputs[0], output, region);
+                finish(output, region, activation);
+            }
+            Op::Pool(pool) => {
+                naive::pool(pool, shapes[0], inputs[0], output, region);
+                finish(output, region, activation);
+            }
+            Op::SumWidth => reduce::sum_width(inputs[0], output, region, activation),
+            Op::SumRows { scale } => {
+                reduce::sum_rows(inputs[0], shapes[0].rows, *scale, output, region, activation);
+            }
+            Op::Add => elementwise::add(inputs, output, region, activation),
+            Op::Concat => {
+                let channels = shapes.iter().map(|shape| shape.channels);
+                elementwise::concat(inputs, channels, output, region, activation);
+            }
+            Op::Identity => elementwise::identity(inputs[0], output, region, activation),
+            Op::Softmax => elementwise::softmax(inputs[0], output, region, activation),
+        }
+        Ok(())
+    }
+
+    /// Lanes of the maps that it reads and writes.
+    pub fn lanes(&self) -> u32 {
+        1
+    }
+
+    /// Bytes of all packed weights.
+    pub fn weight_bytes(&self) -> Bytes {
+        Bytes(self.weights.values().map(Weights::bytes).sum())
+    }
+
+    /// How a layer is computed, for people.
+    pub fn algorithm(&self, layer: LayerId) -> &'static str {
+        self.graph.layers().get(layer.index()).map_or("none", |layer| layer.op.name())
+    }
+
+    fn weights_of(
+        &self,
+        id: LayerId,
+        layer: &Layer,
+        wanted: ChannelRange,
+    ) -> Result<&Weights, KernelError> {
+        let held = self.weights.get(&id);
+        held.filter(|weights| weights.features.covers(wanted)).ok_or_else(|| {
+            KernelError::NotPrepared {
+                layer: layer.name.clone(),
+                wanted,
+                held: held.map_or(ChannelRange::empty(), |weights| weights.features),
+            }
+        })
+    }
+
+    fn check(
+        &self,
+        id: LayerId,
+        layer: &Layer,
+        inputs: &[&Map],
+        output: &Map,
+        region: Region,
+    ) -> Result<(), KernelError> {
+        let shapes = self.graph.input_shapes(id);
+        if inputs.len() != shapes.len() {
+            return Err(KernelError::InputCount {
+                layer: layer.name.clone(),
+                wanted: shapes.len(),
+                found: inputs.len(),
+            });
+        }
+        let shape = self.graph.output_shape(id);
+        let whole = shape.region();
+        if !whole.covers(region) {
+            return Err(KernelError::NoSuchLayer { layer: id.0, features: region.channels });
+        }
+        self.check_map(layer, "the output", output, region, shape.width)?;
+        for (index, input) in inputs.iter().enumerate() {
+            let needs = layer.op.reads(index, shapes, region);
+            let what = || format!("input {index}");
+            self.check_map(layer, &what(), input, needs, shapes[index].width)?;
+        }
+        Ok(())
+    }
+
+    fn check_map(
+        &self,
+        layer: &Layer,
+        what: &str,
+        map: &Map,
+        wanted: Region,
+        width: u32,
+    ) -> Result<(), KernelError> {
+        let layer = || layer.name.clone();
+        if !map.region().covers(wanted) {
+            let (what, found) = (what.to_owned(), map.region());
+            return Err(KernelError::Uncovered { layer: layer(), what, wanted, found });
+        }
+        let (wanted, found) = ((width, self.lanes()), (map.width(), map.lanes()));
+        if found != wanted {
+            let what = what.to_owned();
+            return Err(KernelError::Layout { layer: layer(), what, wanted, found });
+        }
+        Ok(())
+    }
+}
+
+fn finish(output: &mut Map, region: Region, activation: crate::graph::Activation) {
+    for channel in region.channels.start..region.channels.end {
+        for row in region.rows.start..region.rows.end {
+            let line = output.line(channel, row);
+            activation.apply(&mut output.as_mut_slice()[line]);
+        }
+    }
 }

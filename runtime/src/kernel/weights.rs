@@ -1,0 +1,221 @@
+//! Weights in the form that kernels read, packed once.
+//!
+//! They are kept in **pieces** of at most [`PIECE`] features. A piece is read from the source,
+//! packed and shared on its own: preparing never holds more than one piece twice, and a new plan
+//! takes over whatever pieces the previous one has packed, also when shares have grown or shrunk.
+//! Pieces lie on a grid that starts anew with every group of a convolution, so that features
+//! 16..32 are the same piece for whoever computes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use half::f16;
+
+use super::KernelError;
+use crate::graph::{Conv, DType, Graph, Layer, ParameterId};
+use crate::region::ChannelRange;
+use crate::weights::WeightSource;
+
+/// Features of a piece: what cuts of a split by features are multiples of.
+pub(super) const PIECE: u32 = 16;
+
+/// Features that a micro-kernel computes at once.
+pub(super) const BLOCK: u32 = 8;
+
+/// How a piece's weights lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As they are stored: a row per feature.
+    Rows,
+    /// Blocks of features x elements of a row x [`BLOCK`] features, zeros where a block has fewer.
+    Panels,
+}
+
+/// Packed weights of some features of a layer.
+#[derive(Debug, Clone)]
+pub(super) struct Weights {
+    pub(super) features: ChannelRange,
+    form: Form,
+    per_group: u32,
+    pieces: BTreeMap<u32, Arc<Piece>>,
+}
+
+/// Packed weights of neighbouring features of one group.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Where the grid has this piece begin.
+    pub(super) start: u32,
+    /// The features it has weights for.
+    pub(super) features: ChannelRange,
+    /// In the layer's [`Form`], scaled.
+    pub(super) weights: Vec<f32>,
+    /// A summand per feature from `start` on.
+    pub(super) bias: [f32; PIECE as usize],
+}
+
+impl Weights {
+    /// Reads and packs `features` of a layer; takes over pieces of `previous`.
+    pub(super) fn pack(
+        graph: &Graph,
+        layer: &Layer,
+        conv: &Conv,
+        features: ChannelRange,
+        form: Form,
+        source: &dyn WeightSource,
+        previous: Option<&Weights>,
+    ) -> Result<Weights, KernelError> {
+        let per_group = conv.features / conv.groups;
+        let previous = previous.filter(|previous| previous.form == form);
+        let mut reader = Reader { graph, layer, source, bytes: Vec::new() };
+        let mut pieces = BTreeMap::new();
+        let mut next = features.start;
+        while next < features.end {
+            let (start, end) = piece_around(next, per_group);
+            let part = ChannelRange::new(next, end.min(features.end));
+            let known = previous.and_then(|previous| previous.pieces.get(&start));
+            let piece = match known {
+                Some(piece) if piece.features.covers(part) => Arc::clone(piece),
+                _ => Arc::new(reader.piece(conv, start, part, form)?),
+            };
+            pieces.insert(start, piece);
+            next = part.end;
+        }
+        Ok(Weights { features, form, per_group, pieces })
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        self.pieces.values().map(|piece| 4 * (piece.weights.len() + piece.bias.len()) as u64).sum()
+    }
+
+    /// The piece that `feature` lies in, and that feature's place in it.
+    pub(super) fn piece_of(&self, feature: u32) -> Option<(&Piece, usize)> {
+        let (start, _) = piece_around(feature, self.per_group);
+        let piece = self.pieces.get(&start).filter(|piece| piece.features.contains(feature))?;
+        Some((piece, (feature - start) as usize))
+    }
+}
+
+impl Piece {
+    /// The row of one feature, for pieces packed as [`Form::Rows`].
+    pub(super) fn row(&self, feature: u32, row: usize) -> &[f32] {
+        let start = (feature - self.features.start) as usize * row;
+        &self.weights[start..start + row]
+    }
+}
+
+/// First feature and end of the piece of the grid in which `feature` lies.
+fn piece_around(feature: u32, per_group: u32) -> (u32, u32) {
+    let group = feature / per_group * per_group;
+    let start = group + (feature - group) / PIECE * PIECE;
+    (start, (start + PIECE).min(group + per_group))
+}
+
+/// Reads rows of parameters, one piece at a time.
+struct Reader<'a> {
+    graph: &'a Graph,
+    layer: &'a Layer,
+    source: &'a dyn WeightSource,
+    bytes: Vec<u8>,
+}
+
+impl Reader<'_> {
+    fn piece(
+        &mut self,
+        conv: &Conv,
+        start: u32,
+        features: ChannelRange,
+        form: Form,
+    ) -> Result<Piece, KernelError> {
+        let skip = (features.start - start) as usize;
+        let row = self.graph.parameter(conv.weight).row as usize;
+        let mut weights = self.read(conv.weight, features)?;
+        if let Some(parameter) = conv.scale {
+            let scales = self.read(parameter, features)?;
+            for (row, scale) in weights.chunks_exact_mut(row).zip(scales) {
+                row.iter_mut().for_each(|weight| *weight *= scale);
+            }
+        }
+        let mut bias = [0.0; PIECE as usize];
+        if let Some(parameter) = conv.bias {
+            let biases = self.read(parameter, features)?;
+            bias[skip..skip + biases.len()].copy_from_slice(&biases);
+        }
+        let weights = match form {
+            Form::Rows => weights,
+            Form::Panels => panels(&weights, row, skip),
+        };
+        Ok(Piece { start, features, weights, bias })
+    }
+
+    /// Rows of a parameter as float32.
+    fn read(
+        &mut self,
+        parameter: ParameterId,
+        features: ChannelRange,
+    ) -> Result<Vec<f32>, KernelError> {
+        let description = self.graph.parameter(parameter);
+        self.bytes.clear();
+        self.source
+            .read(parameter, features, &mut self.bytes)
+            .map_err(|source| KernelError::Weights { layer: self.layer.name.clone(), source })?;
+        let wanted = description.row_bytes() * u64::from(features.len());
+        if self.bytes.len() as u64 != wanted {
+            return Err(KernelError::Length {
+                layer: self.layer.name.clone(),
+                parameter: description.name.clone(),
+                features,
+                found: self.bytes.len(),
+                wanted,
+            });
+        }
+        Ok(match description.dtype {
+            DType::F32 => {
+                let (words, _) = self.bytes.as_chunks();
+                words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+            }
+            DType::F16 => {
+                let (halves, _) = self.bytes.as_chunks();
+                halves.iter().map(|half| f16::from_le_bytes(*half).to_f32()).collect()
+            }
+        })
+    }
+}
+
+/// Rows of features as blocks of elements x [`BLOCK`] features; the first `skip` features of the
+/// piece are not there.
+fn panels(rows: &[f32], row: usize, skip: usize) -> Vec<f32> {
+    let block = BLOCK as usize;
+    let features = skip + rows.len() / row;
+    let mut panels = vec![0.0; features.div_ceil(block) * row * block];
+    for (place, elements) in rows.chunks_exact(row).enumerate() {
+        let place = skip + place;
+        let panel = &mut panels[place / block * row * block..][..row * block];
+        for (group, element) in panel.chunks_exact_mut(block).zip(elements) {
+            group[place % block] = *element;
+        }
+    }
+    panels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grid_of_pieces_starts_anew_with_every_group() {
+        assert_eq!(piece_around(37, 64), (32, 48));
+        assert_eq!(piece_around(63, 20), (60, 76));
+        assert_eq!(piece_around(79, 20), (76, 80));
+        assert_eq!(piece_around(5, 1), (5, 6));
+    }
+
+    #[test]
+    fn a_panel_has_its_features_side_by_side() {
+        let rows = [1.0, 2.0, 3.0, 4.0];
+        let packed = panels(&rows, 2, 7);
+        assert_eq!(packed.len(), 2 * 2 * 8);
+        assert_eq!((packed[7], packed[15]), (1.0, 2.0));
+        assert_eq!((packed[16], packed[24]), (3.0, 4.0));
+    }
+}
