@@ -1,0 +1,293 @@
+//! One frame on one device.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::strip::{load_input, pack, pack_pixels, to_planar, unpack, unpack_pixels};
+use super::{ExecError, Input, Prepared};
+use crate::kernel::{Map, Scratch, Threads};
+use crate::plan::DeviceIx;
+use crate::program::{Action, BufferId, Encoding, Run, StepIx, TransferId};
+use crate::region::Region;
+use crate::wire::StripHeader;
+
+/// A strip that is to be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// To whom.
+    pub to: DeviceIx,
+    /// What stands before it.
+    pub header: StripHeader,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+}
+
+/// What [`Frame::advance`] did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// Computed a step of this stage.
+    Computed {
+        /// Index of the stage.
+        stage: usize,
+    },
+    /// Has a strip to send.
+    Strip(Outgoing),
+    /// Completed an output of the graph (on the leader).
+    Output {
+        /// Which output.
+        output: usize,
+        /// Its elements, in the model's order.
+        values: Vec<f32>,
+    },
+    /// Nothing is ready: strips, or the input, have yet to come.
+    Waiting,
+    /// Every step is done.
+    Finished,
+}
+
+/// A frame on its way through a program.
+pub struct Frame {
+    prepared: Arc<Prepared>,
+    number: u64,
+    buffers: Vec<Option<Map>>,
+    /// Pixels of inputs, kept beside the normalised maps and sent as they are.
+    pixels: Vec<(BufferId, Arc<[u8]>)>,
+    uses_left: Vec<u32>,
+    waits_for: Vec<u32>,
+    followers: Vec<Vec<StepIx>>,
+    done: Vec<bool>,
+    ready: BTreeSet<StepIx>,
+    steps_left: usize,
+}
+
+impl Frame {
+    /// A frame of which nothing is there yet.
+    pub fn new(prepared: Arc<Prepared>, number: u64) -> Frame {
+        let steps = &prepared.program.steps;
+        let mut followers = vec![Vec::new(); steps.len()];
+        let mut ready = BTreeSet::new();
+        for (index, step) in steps.iter().enumerate() {
+            let index = StepIx(index as u32);
+            for before in &step.after {
+                followers[before.index()].push(index);
+            }
+            if step.after.is_empty() && !arrives(&step.action) {
+                ready.insert(index);
+            }
+        }
+        Frame {
+            number,
+            buffers: prepared.program.buffers.iter().map(|_| None).collect(),
+            pixels: Vec::new(),
+            uses_left: prepared.uses().to_vec(),
+            waits_for: steps.iter().map(|step| step.after.len() as u32).collect(),
+            followers,
+            done: vec![false; steps.len()],
+            ready,
+            steps_left: steps.len(),
+            prepared,
+        }
+    }
+
+    /// The frame's number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The plan it runs under.
+    pub fn prepared(&self) -> &Arc<Prepared> {
+        &self.prepared
+    }
+
+    /// Gives the frame its inputs; only the leader's has steps for them.
+    ///
+    /// # Errors
+    /// When number, size or kind of the inputs are not the model's.
+    pub fn begin(&mut self, inputs: &[Input]) -> Result<(), ExecError> {
+        let prepared = Arc::clone(&self.prepared);
+        check_inputs(&prepared, inputs)?;
+        for (index, step) in prepared.program.steps.iter().enumerate() {
+            let Action::Input { input, buffer } = step.action else { continue };
+            let shape = prepared.graph.shape(prepared.graph.inputs()[input].tensor);
+            load_input(&inputs[input], prepared.encoding(input), shape, self.map(buffer));
+            if let Input::Pixels(pixels) = &inputs[input] {
+                self.pixels.push((buffer, Arc::clone(pixels)));
+            }
+            self.finish(StepIx(index as u32));
+        }
+        Ok(())
+    }
+
+    /// Takes in a strip.
+    ///
+    /// # Errors
+    /// When it is not one that the plan says comes here, or came before. The frame is unchanged.
+    pub fn deliver(&mut self, header: &StripHeader, payload: &[u8]) -> Result<(), ExecError> {
+        let prepared = Arc::clone(&self.prepared);
+        prepared.check_strip(header, payload.len())?;
+        let step = prepared.receive_step(header.transfer)?;
+        if self.done[step.index()] {
+            return Err(ExecError::Twice(header.transfer));
+        }
+        let encoding = match prepared.graph.producer(header.tensor) {
+            None => prepared.encoding(header.tensor.index()),
+            Some(_) => Encoding::F32,
+        };
+        for buffer in prepared.program.steps[step.index()].action.buffers() {
+            let (region, map) = (header.region, self.map(buffer));
+            match encoding {
+                Encoding::F32 => unpack(payload, region, u32::from(header.lanes), map),
+                Encoding::Pixels { mean, std } => unpack_pixels(payload, region, mean, std, map),
+            }
+        }
+        self.finish(step);
+        Ok(())
+    }
+
+    /// Runs the first step, in program order, that is ready.
+    ///
+    /// # Errors
+    /// When a kernel fails; the frame cannot go on then.
+    pub fn advance(
+        &mut self,
+        scratch: &mut Scratch,
+        threads: &dyn Threads,
+    ) -> Result<Progress, ExecError> {
+        let Some(step) = self.ready.pop_first() else {
+            return Ok(match self.steps_left {
+                0 => Progress::Finished,
+                _ => Progress::Waiting,
+            });
+        };
+        let prepared = Arc::clone(&self.prepared);
+        let missing = ExecError::Missing(step.index());
+        let progress = match &prepared.program.steps[step.index()].action {
+            Action::Compute { stage, runs } => {
+                for run in runs {
+                    self.run(run, step, scratch, threads)?;
+                }
+                Progress::Computed { stage: *stage }
+            }
+            Action::Send { transfer, to, buffer, region } => {
+                Progress::Strip(self.strip(*transfer, *to, *buffer, *region).ok_or(missing)?)
+            }
+            Action::Output { output, buffer } => {
+                let map = self.buffers[buffer.index()].as_ref().ok_or(missing)?;
+                Progress::Output { output: *output, values: to_planar(map) }
+            }
+            // These are done by what arrives, and never become ready.
+            Action::Input { .. } | Action::Receive { .. } => return Err(missing),
+        };
+        self.finish(step);
+        Ok(progress)
+    }
+
+    fn run(
+        &mut self,
+        run: &Run,
+        step: StepIx,
+        scratch: &mut Scratch,
+        threads: &dyn Threads,
+    ) -> Result<(), ExecError> {
+        for buffer in run.inputs.iter().chain([&run.output]) {
+            self.map(*buffer);
+        }
+        let missing = || ExecError::Missing(step.index());
+        let mut output = self.buffers[run.output.index()].take().ok_or_else(missing)?;
+        let inputs: Vec<&Map> = run
+            .inputs
+            .iter()
+            .map(|buffer| self.buffers[buffer.index()].as_ref().ok_or_else(missing))
+            .collect::<Result<_, _>>()?;
+        let kernels = &self.prepared.kernels;
+        kernels.run(run.layer, &inputs, &mut output, run.region, scratch, threads)?;
+        self.buffers[run.output.index()] = Some(output);
+        Ok(())
+    }
+
+    fn strip(
+        &self,
+        transfer: TransferId,
+        to: DeviceIx,
+        buffer: BufferId,
+        region: Region,
+    ) -> Option<Outgoing> {
+        let prepared = &self.prepared;
+        let tensor = prepared.program.buffers[buffer.index()].tensor;
+        let map = self.buffers[buffer.index()].as_ref()?;
+        let (payload, lanes) = match self.pixels.iter().find(|(held, _)| *held == buffer) {
+            Some((_, pixels)) => (pack_pixels(pixels, prepared.graph.shape(tensor), region), 1),
+            None => (pack(map, region), map.lanes() as u16),
+        };
+        let header = StripHeader {
+            session: prepared.session,
+            generation: prepared.generation,
+            frame: self.number,
+            transfer,
+            tensor,
+            region,
+            lanes,
+        };
+        Some(Outgoing { to, header, payload })
+    }
+
+    /// A buffer's memory, set aside when it is first used.
+    fn map(&mut self, buffer: BufferId) -> &mut Map {
+        let prepared = &self.prepared;
+        self.buffers[buffer.index()].get_or_insert_with(|| {
+            let spec = prepared.program.buffers[buffer.index()];
+            let width = prepared.graph.shape(spec.tensor).width;
+            Map::zeros(spec.region, width, prepared.kernels.lanes())
+        })
+    }
+
+    /// Marks a step done, frees what no later step uses, and finds what became ready.
+    fn finish(&mut self, step: StepIx) {
+        let steps = &self.prepared.program.steps;
+        self.done[step.index()] = true;
+        self.steps_left -= 1;
+        for buffer in steps[step.index()].action.buffers() {
+            self.uses_left[buffer.index()] -= 1;
+            if self.uses_left[buffer.index()] == 0 {
+                self.buffers[buffer.index()] = None;
+                self.pixels.retain(|(held, _)| *held != buffer);
+            }
+        }
+        for follower in &self.followers[step.index()] {
+            self.waits_for[follower.index()] -= 1;
+            let ready = self.waits_for[follower.index()] == 0;
+            if ready && !arrives(&steps[follower.index()].action) {
+                self.ready.insert(*follower);
+            }
+        }
+    }
+}
+
+/// Whether a step is done by something arriving rather than by running it.
+fn arrives(action: &Action) -> bool {
+    matches!(action, Action::Input { .. } | Action::Receive { .. })
+}
+
+fn check_inputs(prepared: &Prepared, inputs: &[Input]) -> Result<(), ExecError> {
+    let ports = prepared.graph.inputs();
+    if inputs.len() != ports.len() {
+        return Err(ExecError::InputCount { found: inputs.len(), expected: ports.len() });
+    }
+    for (index, (port, input)) in ports.iter().zip(inputs).enumerate() {
+        let (name, expected) = (port.name.clone(), prepared.graph.shape(port.tensor).elements());
+        if input.len() as u64 != expected {
+            return Err(ExecError::InputSize { name, found: input.len(), expected });
+        }
+        let (pixels, values) = ("u8 pixels", "float32 values");
+        match (prepared.encoding(index), input) {
+            (Encoding::Pixels { .. }, Input::Pixels(_)) | (Encoding::F32, Input::Values(_)) => {}
+            (Encoding::Pixels { .. }, Input::Values(_)) => {
+                return Err(ExecError::InputKind { name, found: values, expected: pixels });
+            }
+            (Encoding::F32, Input::Pixels(_)) => {
+                return Err(ExecError::InputKind { name, found: pixels, expected: values });
+            }
+        }
+    }
+    Ok(())
+}

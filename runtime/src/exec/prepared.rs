@@ -1,0 +1,91 @@
+//! What a device holds of one plan.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ExecError;
+use crate::graph::Graph;
+use crate::kernel::Kernels;
+use crate::plan::{DeviceIx, Generation};
+use crate::program::{Action, Encoding, Program, StepIx, Transfer, TransferId};
+use crate::wire::{SessionId, StripHeader};
+
+/// One device's program with all it takes to run it.
+pub struct Prepared {
+    /// The session it belongs to.
+    pub session: SessionId,
+    /// The plan's number.
+    pub generation: Generation,
+    /// The model.
+    pub graph: Arc<Graph>,
+    /// The steps.
+    pub program: Program,
+    /// All transfers of the plan.
+    pub transfers: Arc<[Transfer]>,
+    /// The layers' kernels with their packed weights.
+    pub kernels: Kernels,
+    encodings: Vec<Encoding>,
+    receives: BTreeMap<TransferId, StepIx>,
+    uses: Vec<u32>,
+}
+
+impl Prepared {
+    /// Joins a program and the kernels for [its features](Program::features).
+    pub fn new(
+        (session, generation): (SessionId, Generation),
+        graph: Arc<Graph>,
+        encodings: Vec<Encoding>,
+        program: Program,
+        transfers: Arc<[Transfer]>,
+        kernels: Kernels,
+    ) -> Prepared {
+        let mut receives = BTreeMap::new();
+        let mut uses = vec![0; program.buffers.len()];
+        for (index, step) in program.steps.iter().enumerate() {
+            if let Action::Receive { transfer, .. } = step.action {
+                receives.insert(transfer, StepIx(index as u32));
+            }
+            for buffer in step.action.buffers() {
+                uses[buffer.index()] += 1;
+            }
+        }
+        Prepared {
+            session,
+            generation,
+            graph,
+            program,
+            transfers,
+            kernels,
+            encodings,
+            receives,
+            uses,
+        }
+    }
+
+    /// How input number `input` travels; as float32 where nothing else was said.
+    pub fn encoding(&self, input: usize) -> Encoding {
+        self.encodings.get(input).copied().unwrap_or(Encoding::F32)
+    }
+
+    /// Who sends the strip that `header` announces, if it is one that this device receives and
+    /// its payload has the right length.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_strip(&self, header: &StripHeader, payload: usize) -> Result<DeviceIx, ExecError> {
+        self.receive_step(header.transfer)?;
+        let transfer = &self.transfers[header.transfer.0 as usize];
+        header.check(payload, transfer, &self.graph, &self.encodings)?;
+        Ok(transfer.from)
+    }
+
+    /// The step that takes in a transfer.
+    pub(super) fn receive_step(&self, transfer: TransferId) -> Result<StepIx, ExecError> {
+        self.receives.get(&transfer).copied().ok_or(ExecError::Stray(transfer))
+    }
+
+    /// How many times the steps name each buffer.
+    pub(super) fn uses(&self) -> &[u32] {
+        &self.uses
+    }
+}

@@ -1,0 +1,108 @@
+//! All devices of a plan in one thread, strips through the wire format.
+//!
+//! Every strip is encoded to bytes and decoded again, header and payload, so that what runs here
+//! differs from a real cluster only in the sockets.
+
+use std::sync::Arc;
+
+use super::{ExecError, Frame, Input, Prepared, Progress};
+use crate::graph::Graph;
+use crate::kernel::{Alone, KernelKind, Kernels, Scratch};
+use crate::plan::{DeviceIx, Generation, Plan};
+use crate::program::{Encoding, derive};
+use crate::units::Bytes;
+use crate::weights::WeightSource;
+use crate::wire::{SessionId, StripHeader, decode, encode};
+
+/// A cluster in one thread.
+pub struct Together {
+    devices: Vec<Arc<Prepared>>,
+    scratch: Scratch,
+    frames: u64,
+}
+
+/// What came out of one inference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Every output of the model, in the model's order.
+    pub outputs: Vec<Vec<f32>>,
+    /// Payload that travelled between devices.
+    pub bytes_moved: Bytes,
+}
+
+impl Together {
+    /// Prepares every device of `plan`.
+    ///
+    /// # Errors
+    /// When the plan does not fit or weights cannot be read.
+    pub fn new(
+        graph: &Arc<Graph>,
+        encodings: &[Encoding],
+        plan: &Plan,
+        source: &dyn WeightSource,
+        kind: KernelKind,
+    ) -> Result<Together, ExecError> {
+        let derivation = derive(graph, plan)?;
+        let transfers: Arc<[_]> = derivation.transfers.into();
+        let mut devices: Vec<Arc<Prepared>> = Vec::new();
+        for program in derivation.programs {
+            let features = program.features(graph);
+            let previous = devices.first().map(|device| &device.kernels);
+            let kernels = Kernels::prepare(graph, &features, source, kind, previous)?;
+            devices.push(Arc::new(Prepared::new(
+                (SessionId(0), Generation(0)),
+                Arc::clone(graph),
+                encodings.to_vec(),
+                program,
+                Arc::clone(&transfers),
+                kernels,
+            )));
+        }
+        Ok(Together { devices, scratch: Scratch::default(), frames: 0 })
+    }
+
+    /// Answers one inference.
+    ///
+    /// # Errors
+    /// When the inputs are not the model's or a kernel fails.
+    pub fn infer(&mut self, inputs: &[Input]) -> Result<Outcome, ExecError> {
+        let number = self.frames;
+        self.frames += 1;
+        let mut frames: Vec<Frame> =
+            self.devices.iter().map(|prepared| Frame::new(Arc::clone(prepared), number)).collect();
+        frames[0].begin(inputs)?;
+        let mut outputs = vec![Vec::new(); self.devices[0].graph.outputs().len()];
+        let mut bytes_moved = Bytes::ZERO;
+        loop {
+            let mut unfinished = false;
+            let mut on_the_way: Vec<(DeviceIx, Vec<u8>, Vec<u8>)> = Vec::new();
+            for frame in &mut frames {
+                loop {
+                    match frame.advance(&mut self.scratch, &Alone)? {
+                        Progress::Computed { .. } => {}
+                        Progress::Output { output, values } => outputs[output] = values,
+                        Progress::Strip(strip) => {
+                            bytes_moved += Bytes(strip.payload.len() as u64);
+                            on_the_way.push((strip.to, encode(&strip.header), strip.payload));
+                        }
+                        Progress::Waiting => {
+                            unfinished = true;
+                            break;
+                        }
+                        Progress::Finished => break,
+                    }
+                }
+            }
+            if !unfinished {
+                return Ok(Outcome { outputs, bytes_moved });
+            }
+            if on_the_way.is_empty() {
+                return Err(ExecError::Stuck);
+            }
+            for (to, header, payload) in on_the_way {
+                let header: StripHeader = decode(&header)?;
+                frames[to.index()].deliver(&header, &payload)?;
+            }
+        }
+    }
+}
