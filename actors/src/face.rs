@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+pub use edgeld_runtime::exec::Input;
 use edgeld_runtime::plan::{DeviceIx, Generation, Plan};
 use edgeld_runtime::units::{Bytes, Flops, Mbps, Ms};
 use edgeld_runtime::wire::NodeId;
@@ -177,17 +178,6 @@ pub struct Answer {
     pub bytes_moved: Bytes,
     /// All outputs of the model.
     pub outputs: Vec<Output>,
-}
-
-/// One input of one inference.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// u8 pixels, planar (channel by channel), of the model's input size; travels as it is and is
-    /// normalised where it arrives, as the model's [`Encoding`](edgeld_runtime::program::Encoding)
-    /// says.
-    Pixels(Arc<[u8]>),
-    /// float32 values in the model's order.
-    Values(Arc<[f32]>),
 }
 
 /// Something that happened in a cluster.
