@@ -353,7 +353,8 @@ impl Builder {
             .map_err(|source| GraphError::Layer { layer: name.to_owned(), source })?;
         check_size(name, shape)?;
         if let Op::Conv(conv) = &op {
-            let row = u64::from(shapes[0].channels / conv.groups) * conv.window.cells();
+            let row =
+                u64::from(shapes[0].channels / conv.groups).saturating_mul(conv.window.cells());
             self.check_parameter(name, conv.weight, conv.features, row)?;
             for parameter in [conv.scale, conv.bias].into_iter().flatten() {
                 self.check_parameter(name, parameter, conv.features, 1)?;

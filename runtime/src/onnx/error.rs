@@ -1,0 +1,153 @@
+//! Why a model file was refused.
+
+use std::path::PathBuf;
+
+use super::slim::WireError;
+use crate::graph::{GeometryError, GraphError};
+use crate::models::PresetError;
+
+/// Why a model file was refused. Every message names the file, what in it, and what to try.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxError {
+    /// The file cannot be read.
+    #[error(
+        "{}: {source}; a model is an .onnx file or one of vgg11, vgg13, vgg16 and vgg19",
+        file.display()
+    )]
+    Io {
+        /// Which file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not an ONNX model, or not all of one.
+    #[error("{}: not a complete ONNX model: {what}; fetch or export it again", file.display())]
+    Malformed {
+        /// Which file.
+        file: PathBuf,
+        /// What makes no sense, and where.
+        what: String,
+    },
+    /// A node cannot be loaded.
+    #[error("{}: node {node} ({operator}): {problem}", file.display())]
+    Node {
+        /// Which file.
+        file: PathBuf,
+        /// The node's name; where it has none, `#` and its index.
+        node: String,
+        /// Its operator.
+        operator: String,
+        /// What is wrong with it.
+        problem: Box<Problem>,
+    },
+    /// An input or output of the model cannot be handled.
+    #[error("{}: {port}: {problem}", file.display())]
+    Port {
+        /// Which file.
+        file: PathBuf,
+        /// `input NAME` or `output NAME`.
+        port: String,
+        /// What is wrong with it.
+        problem: Box<Problem>,
+    },
+    /// The layers do not make a graph.
+    #[error("{}: {source}", file.display())]
+    Graph {
+        /// Which file.
+        file: PathBuf,
+        /// Why not.
+        source: GraphError,
+    },
+    /// The metadata names a preset that does not exist.
+    #[error("{}: metadata edgeld.preset: {source}", file.display())]
+    Preset {
+        /// Which file.
+        file: PathBuf,
+        /// Which presets there are.
+        source: PresetError,
+    },
+}
+
+/// What is wrong with a node, an input or an output of a model.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// An operator without a loader.
+    #[error("this operator is not supported; supported are {supported}")]
+    Operator {
+        /// All operators that have one.
+        supported: String,
+    },
+    /// An input that is required.
+    #[error("input {0} is missing")]
+    InputMissing(usize),
+    /// A name that nothing makes.
+    #[error(
+        "it reads {0:?}, which neither an earlier node nor an input nor an initializer makes; \
+         sort the nodes topologically"
+    )]
+    Undefined(String),
+    /// A name that is made twice.
+    #[error("it makes {0:?}, which exists already")]
+    Redefined(String),
+    /// A value that has to be known when the model is loaded.
+    #[error("input {0} is computed at run time; only a constant is supported here")]
+    NotConstant(usize),
+    /// A constant where a computed value is needed.
+    #[error("input {0} is a constant; only a value computed at run time is supported here")]
+    NotComputed(usize),
+    /// An attribute of the wrong type or out of range.
+    #[error("attribute {name} must be {wanted}")]
+    Attribute {
+        /// Which.
+        name: String,
+        /// What is accepted.
+        wanted: &'static str,
+    },
+    /// Dimensions that the operator does not take here.
+    #[error("dimensions {dims:?} where {wanted}")]
+    Dims {
+        /// Those found.
+        dims: Vec<u64>,
+        /// What is accepted.
+        wanted: String,
+    },
+    /// Dimensions that have to be given.
+    #[error("dimensions {dims} are not fixed; give them, as --input-shape {example}")]
+    Dynamic {
+        /// As the file has them, `?` for those that it leaves open.
+        dims: String,
+        /// A value for the flag.
+        example: String,
+    },
+    /// Data of a tensor that is not what its type and dimensions say.
+    #[error("tensor {name:?}: {what}")]
+    Tensor {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A tensor whose data cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The operator refuses its inputs' shapes.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// Anything else that is valid ONNX and not supported.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    /// Anything else that is not valid ONNX.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl From<WireError> for String {
+    fn from(error: WireError) -> String {
+        error.to_string()
+    }
+}

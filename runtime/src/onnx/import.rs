@@ -1,0 +1,337 @@
+//! The graph in the making, while nodes are loaded one after the other.
+//!
+//! A layer that has been added can still change: a later BatchNormalization or Relu that alone
+//! reads its result is folded into it. What a name of the file stands for is a [`Value`]: either
+//! a constant, or a *view* of a tensor, that is a tensor of the graph (channels x rows x width)
+//! together with the dimensions that the file gives it. Flatten, Reshape, Squeeze and Unsqueeze
+//! make another view of the same tensor and no layer:
+//!
+//! ```text
+//! MaxPool   pool5: 512x7x7   seen as [1, 512, 7, 7]
+//! Flatten   pool5: 512x7x7   seen as [1, 25088]
+//! Gemm      a convolution over pool5 whose window is 7x7
+//! ```
+
+use std::collections::HashMap;
+
+use super::constant::{Constant, Data, product};
+use super::error::Problem;
+use crate::graph::{
+    Activation, Builder, Conv, DType, Graph, GraphError, Layer, Op, Parameter, ParameterId, Shape,
+    TensorId, Window,
+};
+
+/// No tensor has more channels: a bound on what is made per channel.
+pub(crate) const MAX_CHANNELS: u32 = 1 << 20;
+
+/// What a name of the file stands for.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    /// Computed at run time.
+    View(View),
+    /// Known when the model is loaded.
+    Constant(Constant),
+}
+
+impl Value {
+    /// The dimensions it has in the file.
+    pub(crate) fn dims(&self) -> &[u64] {
+        match self {
+            Value::View(view) => &view.dims,
+            Value::Constant(constant) => &constant.dims,
+        }
+    }
+
+    /// The same elements with other dimensions.
+    pub(crate) fn reshaped(&self, dims: Vec<u64>) -> Result<Value, Problem> {
+        Ok(match self {
+            Value::View(view) => Value::View(view.reshaped(dims)?),
+            Value::Constant(constant) => Value::Constant(constant.reshaped(dims)?),
+        })
+    }
+}
+
+/// A tensor of the graph as the file sees it. Elements are in the same order in both.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) tensor: TensorId,
+    pub(crate) dims: Vec<u64>,
+    /// Whether only one node reads the tensor, through whatever views: then that node can be
+    /// folded into the layer that makes it.
+    pub(super) sole: bool,
+}
+
+impl View {
+    /// The same elements with other dimensions.
+    pub(crate) fn reshaped(&self, dims: Vec<u64>) -> Result<View, Problem> {
+        if product(&dims) != product(&self.dims) {
+            let wanted = format!("the elements of {:?} are", self.dims);
+            return Err(Problem::Dims { dims, wanted });
+        }
+        Ok(View { dims, ..self.clone() })
+    }
+}
+
+/// A graph in the making.
+pub(crate) struct Import {
+    builder_name: String,
+    inputs: Vec<(String, Vec<u64>)>,
+    layers: Vec<Layer>,
+    shapes: Vec<Shape>,
+    parameters: Vec<(Parameter, Data)>,
+    /// Names that are taken, each with the number that was last put after it.
+    names: HashMap<String, u64>,
+}
+
+impl Import {
+    pub(super) fn new(name: &str) -> Import {
+        Import {
+            builder_name: name.to_owned(),
+            inputs: Vec::new(),
+            layers: Vec::new(),
+            shapes: Vec::new(),
+            parameters: Vec::new(),
+            names: HashMap::new(),
+        }
+    }
+
+    /// Adds an input of the model.
+    pub(super) fn input(&mut self, name: &str, dims: Vec<u64>) -> Result<View, Problem> {
+        let wanted = "1 x channels x rows x width or 1 x features is";
+        let side = |index: usize| dims.get(index).map_or(Some(1), |dim| u32::try_from(*dim).ok());
+        let shape = match (dims.len(), dims.first(), side(1), side(2), side(3)) {
+            (2..=4, Some(1), Some(channels), Some(rows), Some(width)) => {
+                Shape::new(channels, rows, width)
+            }
+            _ => return Err(Problem::Dims { dims, wanted: wanted.to_owned() }),
+        };
+        check_size(shape)?;
+        self.shapes.push(shape);
+        self.inputs.push((name.to_owned(), dims.clone()));
+        Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: false })
+    }
+
+    /// A name for a layer that no other layer has.
+    pub(crate) fn unique(&mut self, wanted: &str) -> String {
+        let mut name = wanted.to_owned();
+        while self.names.contains_key(&name) {
+            let last = self.names.entry(wanted.to_owned()).or_insert(1);
+            *last += 1;
+            name = format!("{wanted}#{last}");
+        }
+        self.names.insert(name.clone(), 1);
+        name
+    }
+
+    /// The shape of a viewed tensor, where the view has it channels first, as the file's
+    /// operators want it: `[1, channels, rows, width]`, or `[1, channels]` of a vector.
+    pub(crate) fn channels_first(&self, view: &View) -> Result<Shape, Problem> {
+        let shape = self.shapes[view.tensor.index()];
+        if (2..=4).contains(&view.dims.len()) && view.dims == dims_of(shape, view.dims.len()) {
+            return Ok(shape);
+        }
+        let wanted = "an unreshaped 1 x channels x rows x width is supported";
+        Err(Problem::Dims { dims: view.dims.clone(), wanted: wanted.to_owned() })
+    }
+
+    /// As [`Import::channels_first`], for operators with windows, which want four dimensions.
+    pub(crate) fn map(&self, view: &View) -> Result<Shape, Problem> {
+        if view.dims.len() != 4 {
+            let wanted = "1 x channels x rows x width is supported".to_owned();
+            return Err(Problem::Dims { dims: view.dims.clone(), wanted });
+        }
+        self.channels_first(view)
+    }
+
+    /// The shape of the tensor, however it is viewed.
+    pub(crate) fn shape(&self, view: &View) -> Shape {
+        self.shapes[view.tensor.index()]
+    }
+
+    /// Adds a layer; its result is viewed channels first, with as many dimensions as the first
+    /// input.
+    pub(crate) fn layer(&mut self, name: &str, op: Op, inputs: &[&View]) -> Result<View, Problem> {
+        let shapes: Vec<Shape> = inputs.iter().map(|view| self.shape(view)).collect();
+        let shape = op.output_shape(&shapes)?;
+        let dims = dims_of(shape, inputs.first().map_or(4, |view| view.dims.len()));
+        check_size(shape)?;
+        self.layers.push(Layer {
+            name: name.to_owned(),
+            op,
+            inputs: inputs.iter().map(|view| view.tensor).collect(),
+            activation: Activation::Linear,
+        });
+        self.shapes.push(shape);
+        Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: true })
+    }
+
+    /// Adds a parameter of `features` rows.
+    pub(crate) fn parameter(
+        &mut self,
+        name: &str,
+        features: u32,
+        constant: &Constant,
+    ) -> Result<ParameterId, Problem> {
+        let row = constant.elements() / u64::from(features.max(1));
+        let whole = row > 0 && row * u64::from(features) == constant.elements();
+        let row = u32::try_from(row).ok().filter(|_| whole).ok_or_else(|| {
+            constant.problem(&format!("its elements do not make {features} features"))
+        })?;
+        let dtype = constant.dtype()?;
+        let parameter = Parameter { name: name.to_owned(), features, row, dtype };
+        self.parameters.push((parameter, constant.data.clone()));
+        Ok(ParameterId(self.parameters.len() as u32 - 1))
+    }
+
+    /// Adds a parameter of one number per feature.
+    pub(crate) fn per_feature(&mut self, name: &str, values: &[f32]) -> ParameterId {
+        let data = Data::Held(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        let features = values.len() as u32;
+        let parameter = Parameter { name: name.to_owned(), features, row: 1, dtype: DType::F32 };
+        self.parameters.push((parameter, data));
+        ParameterId(self.parameters.len() as u32 - 1)
+    }
+
+    /// Applies `activation` to a view: within the layer that makes it, or as a layer of its own.
+    pub(crate) fn activate(
+        &mut self,
+        name: &str,
+        view: &View,
+        activation: Activation,
+    ) -> Result<View, Problem> {
+        if let Some(layer) = self.foldable(view) {
+            layer.activation = activation;
+            return Ok(view.clone());
+        }
+        let result = self.layer(name, Op::Identity, &[view])?;
+        if let Some(layer) = self.layers.last_mut() {
+            layer.activation = activation;
+        }
+        result.reshaped(view.dims.clone())
+    }
+
+    /// Multiplies channel c of a view by `scale[c]` and adds `shift[c]`: within the convolution
+    /// that makes it, or as a depthwise 1x1 convolution of its own. There is a number for every
+    /// channel.
+    pub(crate) fn affine(
+        &mut self,
+        name: &str,
+        view: &View,
+        scale: &[f32],
+        shift: &[f32],
+    ) -> Result<View, Problem> {
+        let channels = self.channels_first(view)?.channels;
+        if scale.len() != channels as usize || shift.len() != channels as usize {
+            let wanted = format!("{channels} channels are");
+            return Err(Problem::Dims { dims: vec![scale.len() as u64], wanted });
+        }
+        let folded = match self.foldable(view) {
+            Some(Layer { name, op: Op::Conv(conv), .. }) => Some((name.clone(), conv.clone())),
+            _ => None,
+        };
+        let Some((layer_name, conv)) = folded else {
+            let weight = self.per_feature(&format!("{name}/scale"), scale);
+            let bias = self.per_feature(&format!("{name}/shift"), shift);
+            let window = Window::point();
+            let (scale, bias) = (None, Some(bias));
+            let op = Conv { features: channels, groups: channels, window, weight, scale, bias };
+            return self.layer(name, Op::Conv(op), &[view]);
+        };
+        // (x a + b) s + t = x (a s) + (b s + t)
+        let old_scale = self.numbers_of(conv.scale, 1.0, scale.len())?;
+        let old_bias = self.numbers_of(conv.bias, 0.0, scale.len())?;
+        let new_scale: Vec<f32> = old_scale.iter().zip(scale).map(|(a, s)| a * s).collect();
+        let new_bias: Vec<f32> =
+            old_bias.iter().zip(scale).zip(shift).map(|((b, s), t)| b.mul_add(*s, *t)).collect();
+        let plain = new_scale.iter().all(|factor| *factor == 1.0);
+        let scale = (!plain).then(|| self.per_feature(&format!("{layer_name}/scale"), &new_scale));
+        let bias = self.per_feature(&format!("{layer_name}/bias"), &new_bias);
+        if let Some(layer) = self.foldable(view) {
+            layer.op = Op::Conv(Conv { scale, bias: Some(bias), ..conv });
+        }
+        Ok(view.clone())
+    }
+
+    /// The layer that makes a view's tensor, where nothing else reads that and nothing has been
+    /// applied to it yet.
+    fn foldable(&mut self, view: &View) -> Option<&mut Layer> {
+        let layer = view.tensor.index().checked_sub(self.inputs.len())?;
+        let layer = self.layers.get_mut(layer)?;
+        (view.sole && layer.activation == Activation::Linear).then_some(layer)
+    }
+
+    /// The numbers of a parameter with one per feature; `default` where there is none.
+    fn numbers_of(
+        &self,
+        id: Option<ParameterId>,
+        default: f32,
+        features: usize,
+    ) -> Result<Vec<f32>, Problem> {
+        let Some(id) = id else { return Ok(vec![default; features]) };
+        let (parameter, data) = &self.parameters[id.index()];
+        let element = match parameter.dtype {
+            DType::F32 => super::constant::Element::F32,
+            DType::F16 => super::constant::Element::F16,
+        };
+        let dims = vec![u64::from(parameter.features)];
+        let (name, data) = (parameter.name.clone(), data.clone());
+        Constant { name, dims, element, data }.to_floats()
+    }
+
+    /// An output of the model: a tensor that a layer makes.
+    pub(super) fn output(&mut self, name: &str, view: View) -> Result<View, Problem> {
+        if view.tensor.index() >= self.inputs.len() {
+            return Ok(view);
+        }
+        let layer = self.unique(name);
+        self.layer(&layer, Op::Identity, &[&view])?.reshaped(view.dims)
+    }
+
+    /// The finished graph and where its parameters are; those that folding left without a reader
+    /// are gone.
+    pub(super) fn finish(
+        mut self,
+        outputs: Vec<(String, View)>,
+    ) -> Result<(Graph, Vec<(Parameter, Data)>), GraphError> {
+        let mut builder = Builder::new(&self.builder_name);
+        let mut parameters = Vec::new();
+        for layer in &mut self.layers {
+            let Op::Conv(conv) = &mut layer.op else { continue };
+            let ids = [Some(&mut conv.weight), conv.scale.as_mut(), conv.bias.as_mut()];
+            for id in ids.into_iter().flatten() {
+                let parameter = self.parameters[id.index()].clone();
+                *id = builder.parameter(parameter.0.clone())?;
+                parameters.push(parameter);
+            }
+        }
+        for ((name, dims), shape) in self.inputs.into_iter().zip(self.shapes) {
+            builder.input(&name, shape, dims)?;
+        }
+        for layer in self.layers {
+            builder.layer(&layer.name, layer.op, &layer.inputs, layer.activation)?;
+        }
+        for (name, view) in outputs {
+            builder.output(&name, view.tensor, view.dims)?;
+        }
+        Ok((builder.finish()?, parameters))
+    }
+}
+
+/// Refuses shapes that no memory is to be set aside for.
+fn check_size(shape: Shape) -> Result<(), Problem> {
+    let dims = dims_of(shape, 4);
+    let fits = product(&dims).is_some_and(|elements| elements > 0);
+    if !fits || shape.channels > MAX_CHANNELS {
+        let wanted = format!("1 to 2^30 elements in at most {MAX_CHANNELS} channels are");
+        return Err(Problem::Dims { dims, wanted });
+    }
+    Ok(())
+}
+
+/// A shape as the file's dimensions, channels first: `rank` of them where all others are 1, else
+/// all four.
+fn dims_of(shape: Shape, rank: usize) -> Vec<u64> {
+    let all = [1, shape.channels, shape.rows, shape.width].map(u64::from);
+    let kept = rank.clamp(2, 4);
+    if all[kept..].iter().all(|dim| *dim == 1) { all[..kept].to_vec() } else { all.to_vec() }
+}

@@ -1,0 +1,246 @@
+//! Models from ONNX files.
+//!
+//! A file is loaded in three steps. [`slim`] walks its bytes and leaves the weights out, noting
+//! where they are; prost decodes what is left into the structs of [`proto`]; then every node that
+//! contributes to an output is loaded in order by its operator's function, all of which are
+//! listed in [`crate::operators`], into a [graph in the making](import). Weights are read from
+//! the file when somebody asks for rows of them, never before and never all at once; only
+//! matrices that have to be transposed are kept in memory.
+//!
+//! No file makes this panic, or set aside memory that the file only claims to fill.
+
+mod constant;
+mod error;
+pub(crate) mod import;
+pub(crate) mod node;
+pub(crate) mod nodes;
+mod ports;
+mod proto;
+mod slim;
+mod storage;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prost::Message;
+
+pub use error::{OnnxError, Problem};
+
+use self::import::{Import, Value, View};
+use self::node::{Node, tensor_attributes};
+use self::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+use self::storage::Storage;
+use self::tensor::Files;
+use self::weights::FileWeights;
+use crate::models::{Model, Options};
+use crate::operators;
+
+/// The metadata property that names the preset for a model's pictures.
+const PRESET: &str = "edgeld.preset";
+
+/// Opens a model file.
+///
+/// # Errors
+/// When the file cannot be read, is no ONNX model, or needs something that is not supported.
+pub fn open(path: &Path, options: &Options) -> Result<Model, OnnxError> {
+    let storage =
+        Storage::open(path).map_err(|source| OnnxError::Io { file: path.to_owned(), source })?;
+    load(storage, options)
+}
+
+/// Opens a model that is part of the program; `name` stands for its path.
+///
+/// # Errors
+/// As [`open`].
+pub fn from_bytes(name: &str, bytes: &'static [u8], options: &Options) -> Result<Model, OnnxError> {
+    load(Storage::memory(name, bytes), options)
+}
+
+fn load(storage: Storage, options: &Options) -> Result<Model, OnnxError> {
+    let file = storage.path().to_owned();
+    let malformed = |what: String| OnnxError::Malformed { file: file.clone(), what };
+    let bytes = slim::slim(&storage).map_err(|error| malformed(error.to_string()))?;
+    let model = ModelProto::decode(&*bytes).map_err(|error| malformed(error.to_string()))?;
+    let graph = model.graph.as_ref().ok_or_else(|| malformed("there is no graph".to_owned()))?;
+    let preset = model.metadata_props.iter().find(|property| property.key == PRESET);
+    let preset = preset
+        .map(|property| property.value.parse())
+        .transpose()
+        .map_err(|source| OnnxError::Preset { file: file.clone(), source })?;
+    let name = file.file_stem().map_or("model".into(), |stem| stem.to_string_lossy());
+    let mut loader = Loader {
+        graph,
+        opset: opset(&model),
+        files: Files::new(Arc::new(storage)),
+        initializers: graph
+            .initializer
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), tensor))
+            .collect(),
+        readers: HashMap::new(),
+        values: HashMap::new(),
+        import: Import::new(&name),
+    };
+    let live = loader.live_nodes();
+    loader.inputs(&file, options)?;
+    for (index, node) in graph.node.iter().enumerate().filter(|(index, _)| live.contains(index)) {
+        loader.node(index, node).map_err(|problem| OnnxError::Node {
+            file: file.clone(),
+            node: node_name(index, node),
+            operator: node.op_type.clone(),
+            problem: Box::new(problem),
+        })?;
+    }
+    let outputs = loader.outputs(&file)?;
+    let (graph, parameters) = loader
+        .import
+        .finish(outputs)
+        .map_err(|source| OnnxError::Graph { file: file.clone(), source })?;
+    Ok(Model {
+        graph: Arc::new(graph),
+        weights: Arc::new(FileWeights::new(parameters)),
+        preset,
+        source: file.display().to_string(),
+    })
+}
+
+/// The version of ONNX's own operators; the oldest files do not say.
+fn opset(model: &ModelProto) -> i64 {
+    let own = model.opset_import.iter().find(|import| is_own(&import.domain));
+    own.map_or(1, |import| import.version)
+}
+
+fn is_own(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+fn node_name(index: usize, node: &NodeProto) -> String {
+    if node.name.is_empty() { format!("#{index}") } else { node.name.clone() }
+}
+
+struct Loader<'a> {
+    graph: &'a GraphProto,
+    opset: i64,
+    files: Files,
+    initializers: HashMap<&'a str, &'a TensorProto>,
+    /// How many nodes and outputs read a name.
+    readers: HashMap<&'a str, usize>,
+    values: HashMap<&'a str, Value>,
+    import: Import,
+}
+
+impl<'a> Loader<'a> {
+    /// The nodes that contribute to an output; counts who reads what on the way.
+    fn live_nodes(&mut self) -> HashSet<usize> {
+        for output in &self.graph.output {
+            *self.readers.entry(&output.name).or_default() += 1;
+        }
+        let mut live = HashSet::new();
+        for (index, node) in self.graph.node.iter().enumerate().rev() {
+            if node.output.iter().any(|name| self.readers.contains_key(name.as_str())) {
+                live.insert(index);
+                for name in node.input.iter().filter(|name| !name.is_empty()) {
+                    *self.readers.entry(name).or_default() += 1;
+                }
+            }
+        }
+        live
+    }
+
+    /// Adds the inputs that are read. Older files list initializers among them.
+    fn inputs(&mut self, file: &Path, options: &Options) -> Result<(), OnnxError> {
+        for input in &self.graph.input {
+            let name = input.name.as_str();
+            if self.initializers.contains_key(name) || !self.readers.contains_key(name) {
+                continue;
+            }
+            let view = ports::dimensions(input, options)
+                .and_then(|dims| self.import.input(name, dims))
+                .and_then(|view| self.define(name, Value::View(view)));
+            view.map_err(|problem| port_error(file, "input", name, problem))?;
+        }
+        Ok(())
+    }
+
+    fn outputs(&mut self, file: &Path) -> Result<Vec<(String, View)>, OnnxError> {
+        let mut outputs = Vec::new();
+        for output in &self.graph.output {
+            let name = output.name.as_str();
+            let view = self.value(name).and_then(|value| match value {
+                Value::View(view) => self.import.output(name, view),
+                Value::Constant(_) => Err(Problem::Unsupported("a constant output".to_owned())),
+            });
+            let view = view.map_err(|problem| port_error(file, "output", name, problem))?;
+            outputs.push((name.to_owned(), view));
+        }
+        Ok(outputs)
+    }
+
+    /// Loads one node.
+    fn node(&mut self, index: usize, proto: &'a NodeProto) -> Result<(), Problem> {
+        let operator = operators::by_name(&proto.op_type)
+            .filter(|_| is_own(&proto.domain))
+            .ok_or_else(|| Problem::Operator { supported: operators::supported() })?;
+        let inputs: Vec<Option<Value>> = proto
+            .input
+            .iter()
+            .map(|name| if name.is_empty() { Ok(None) } else { self.value(name).map(Some) })
+            .collect::<Result<_, _>>()?;
+        let tensors = tensor_attributes(proto)
+            .map(|(name, tensor)| Ok((name, self.files.constant(tensor)?)))
+            .collect::<Result<_, Problem>>()?;
+        let name = self.import.unique(&node_name(index, proto));
+        let node = Node { name, opset: self.opset, proto, inputs, tensors };
+        let values = (operator.load)(&mut self.import, &node)?;
+        let mut values = values.into_iter();
+        for name in proto.output.iter().filter(|name| !name.is_empty()) {
+            match values.next() {
+                Some(value) => self.define(name, value)?,
+                None if self.readers.contains_key(name.as_str()) => {
+                    return Err(Problem::Unsupported(format!("its output {name:?}")));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what a name stands for from now on.
+    fn define(&mut self, name: &'a str, value: Value) -> Result<(), Problem> {
+        let value = match value {
+            Value::View(mut view) => {
+                view.sole &= self.readers.get(name) == Some(&1);
+                Value::View(view)
+            }
+            constant => constant,
+        };
+        match self.values.insert(name, value) {
+            None if !self.initializers.contains_key(name) => Ok(()),
+            _ => Err(Problem::Redefined(name.to_owned())),
+        }
+    }
+
+    /// What a name stands for.
+    fn value(&mut self, name: &str) -> Result<Value, Problem> {
+        if let Some(value) = self.values.get(name) {
+            return Ok(value.clone());
+        }
+        match self.initializers.get(name) {
+            Some(tensor) => Ok(Value::Constant(self.files.constant(tensor)?)),
+            None => Err(Problem::Undefined(name.to_owned())),
+        }
+    }
+}
+
+fn port_error(file: &Path, kind: &str, name: &str, problem: Problem) -> OnnxError {
+    OnnxError::Port {
+        file: PathBuf::from(file),
+        port: format!("{kind} {name}"),
+        problem: Box::new(problem),
+    }
+}

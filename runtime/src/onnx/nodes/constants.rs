@@ -1,0 +1,107 @@
+//! Operators that are evaluated when the model is loaded: constants, and arithmetic on shapes.
+
+use std::sync::Arc;
+
+use half::f16;
+
+use super::Loaded;
+use crate::onnx::constant::{Constant, Data, Element, product};
+use crate::onnx::error::Problem;
+use crate::onnx::import::{Import, Value};
+use crate::onnx::node::{Node, axis};
+
+/// `Constant`.
+pub(crate) fn constant(_: &mut Import, node: &Node) -> Loaded {
+    let name = node.name.as_str();
+    let list = |length: usize| vec![length as u64];
+    let constant = if let Some(tensor) = node.tensor("value") {
+        tensor.clone()
+    } else if let Some(numbers) = node.floats("value_floats")? {
+        Constant::floats(name, list(numbers.len()), numbers)
+    } else if let Some(numbers) = node.ints("value_ints")? {
+        Constant::ints(name, list(numbers.len()), numbers)
+    } else if node.has("value_float") {
+        Constant::floats(name, Vec::new(), &[node.float("value_float", 0.0)?])
+    } else if node.has("value_int") {
+        Constant::ints(name, Vec::new(), &[node.int("value_int", 0)?])
+    } else {
+        return Err(Problem::Unsupported("a constant that is sparse or no number".to_owned()));
+    };
+    Ok(vec![Value::Constant(constant)])
+}
+
+/// `ConstantOfShape`: one number for all elements, none of them in memory.
+pub(crate) fn constant_of_shape(_: &mut Import, node: &Node) -> Loaded {
+    let shape = node.constant(0)?.to_ints()?;
+    let dims: Option<Vec<u64>> = shape.iter().map(|dim| u64::try_from(*dim).ok()).collect();
+    let dims = dims.filter(|dims| product(dims).is_some());
+    let dims =
+        dims.ok_or_else(|| Problem::Invalid(format!("{shape:?} is no shape of 2^30 elements")))?;
+    let (element, bytes) = match node.tensor("value") {
+        Some(value) if value.elements() == 1 => (value.element, value.bytes()?),
+        Some(value) => return Err(value.problem("the value is a single number")),
+        None => (Element::F32, 0f32.to_le_bytes().to_vec()),
+    };
+    let data = Data::Fill(Arc::from(bytes));
+    Ok(vec![Value::Constant(Constant { name: node.name.clone(), dims, element, data })])
+}
+
+/// `Shape`: the dimensions of a value, all of which are known.
+pub(crate) fn shape(_: &mut Import, node: &Node) -> Loaded {
+    let dims = node.value(0)?.dims();
+    let rank = dims.len() as i64;
+    let clamp = |index: i64| if index < 0 { index.saturating_add(rank) } else { index };
+    let start = clamp(node.int("start", 0)?).clamp(0, rank) as usize;
+    let end = clamp(node.int("end", rank)?).clamp(0, rank) as usize;
+    let dims: Vec<i64> = dims[start..end.max(start)].iter().map(|dim| *dim as i64).collect();
+    let list = vec![dims.len() as u64];
+    Ok(vec![Value::Constant(Constant::ints(&node.name, list, &dims))])
+}
+
+/// `Gather` from a list of integers.
+pub(crate) fn gather(_: &mut Import, node: &Node) -> Loaded {
+    let (list, indices) = (node.constant(0)?, node.constant(1)?);
+    if list.dims.len() != 1 || list.element.is_float() || node.int("axis", 0)? != 0 {
+        let wanted = "a list of integers is supported".to_owned();
+        return Err(Problem::Dims { dims: list.dims.clone(), wanted });
+    }
+    let numbers = list.to_ints()?;
+    let picked =
+        indices.to_ints()?.into_iter().map(|index| Ok(numbers[axis(index, numbers.len())?]));
+    let picked: Vec<i64> = picked.collect::<Result<_, Problem>>()?;
+    Ok(vec![Value::Constant(Constant::ints(&node.name, indices.dims.clone(), &picked))])
+}
+
+/// `Cast`. Everything is computed as float32, so casts between floats do nothing; float16
+/// weights stay float16.
+pub(crate) fn cast(_: &mut Import, node: &Node) -> Loaded {
+    let number = node.int("to", 0)?;
+    let to = Element::from_onnx(number)
+        .ok_or_else(|| Problem::Unsupported(format!("a cast to element type {number}")))?;
+    let constant = match node.value(0)? {
+        Value::View(_) if to.is_float() => return Ok(vec![node.value(0)?.clone()]),
+        Value::View(_) => return Err(Problem::Unsupported("a cast to integers".to_owned())),
+        Value::Constant(constant) => constant,
+    };
+    let dims = constant.dims.clone();
+    let cast = match (constant.element, to) {
+        (from, to) if from == to => constant.clone(),
+        (Element::F16, Element::F32 | Element::F64) => constant.clone(),
+        (_, Element::F16) => {
+            let halves = constant.to_floats()?.into_iter().map(f16::from_f32);
+            let data = Data::Held(halves.flat_map(f16::to_le_bytes).collect());
+            Constant { element: Element::F16, data, ..constant.clone() }
+        }
+        (_, Element::F32 | Element::F64) => {
+            Constant::floats(&constant.name, dims, &constant.to_floats()?)
+        }
+        (_, Element::I32 | Element::I64) => {
+            Constant::ints(&constant.name, dims, &constant.to_ints()?)
+        }
+        (_, Element::Bool) => {
+            let truths = constant.to_floats()?.into_iter().map(|number| i64::from(number != 0.0));
+            Constant::ints(&constant.name, dims, &truths.collect::<Vec<_>>())
+        }
+    };
+    Ok(vec![Value::Constant(cast)])
+}

@@ -1,0 +1,25 @@
+//! What each ONNX operator becomes: one function an operator, grouped by kind. The table that
+//! lists them all is [`crate::operators`].
+
+mod constants;
+mod dense;
+mod elementwise;
+mod layout;
+mod window;
+
+pub(crate) use constants::{cast, constant, constant_of_shape, gather, shape};
+pub(crate) use dense::{gemm, matmul, softmax};
+pub(crate) use elementwise::{add, batch_normalization, clip, relu};
+pub(crate) use layout::{concat, dropout, flatten, identity, reshape, squeeze, unsqueeze};
+pub(crate) use window::{average_pool, conv, global_average_pool, max_pool, reduce_mean};
+
+use super::error::Problem;
+use super::import::{Value, View};
+
+/// What a loader returns: a value for each of the node's outputs; those it leaves out cannot be
+/// read by other nodes.
+pub(crate) type Loaded = Result<Vec<Value>, Problem>;
+
+fn one(view: View) -> Loaded {
+    Ok(vec![Value::View(view)])
+}

@@ -1,0 +1,75 @@
+//! The dimensions of a model's inputs: those of the file, and for what it leaves open those that
+//! the user gives.
+
+use super::constant::Element;
+use super::error::Problem;
+use super::proto::{TensorTypeProto, ValueInfoProto};
+use crate::models::Options;
+
+/// The dimensions of an input, all of them fixed; a batch that is left open is 1.
+pub(super) fn dimensions(input: &ValueInfoProto, options: &Options) -> Result<Vec<u64>, Problem> {
+    let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
+    let Some(TensorTypeProto { element, shape }) = tensor else {
+        return Err(Problem::Unsupported("an input that is no tensor".to_owned()));
+    };
+    if !Element::from_onnx(i64::from(*element)).is_some_and(Element::is_float) {
+        return Err(Problem::Unsupported(format!(
+            "an input of element type {element}, not float,"
+        )));
+    }
+    // Some exporters write 0 or -1 for a dimension that is left open.
+    let fixed =
+        |dim: Option<i64>| dim.and_then(|dim| u64::try_from(dim).ok()).filter(|dim| *dim > 0);
+    let found: Option<Vec<Option<u64>>> =
+        shape.as_ref().map(|shape| shape.dim.iter().map(|dim| fixed(dim.value)).collect());
+    let dims = match (found, &options.input_shape) {
+        (None, Some(given)) => given.clone(),
+        (None, None) => return Err(dynamic(&[])),
+        (Some(found), given) => joined(&found, given.as_deref())?,
+    };
+    match dims.first() {
+        Some(batch) if *batch != 1 && dims.len() > 1 => Err(Problem::Unsupported(format!(
+            "a batch of {batch}; run one picture at a time: a fixed batch other than 1"
+        ))),
+        _ => Ok(dims),
+    }
+}
+
+/// The file's dimensions where it fixes them, the user's elsewhere.
+fn joined(found: &[Option<u64>], given: Option<&[u64]>) -> Result<Vec<u64>, Problem> {
+    let contradicts = |given: &&[u64]| {
+        given.len() != found.len()
+            || found.iter().zip(*given).any(|(found, given)| found.is_some_and(|dim| dim != *given))
+    };
+    let open = |(index, dim): (usize, &Option<u64>)| dim.is_none() && index > 0;
+    let has_open = found.iter().enumerate().any(open);
+    if let Some(given) = given.filter(contradicts) {
+        let wanted = format!("the model has {}; --input-shape only fixes a ?", text(found));
+        return Err(Problem::Dims { dims: given.to_vec(), wanted });
+    }
+    match given {
+        Some(given) => Ok(given.to_vec()),
+        None if has_open => Err(dynamic(found)),
+        None => Ok(found.iter().map(|dim| dim.unwrap_or(1)).collect()),
+    }
+}
+
+fn dynamic(found: &[Option<u64>]) -> Problem {
+    let defaults = [1, 3, 224, 224];
+    let rank = if found.is_empty() { 4 } else { found.len() };
+    let example: Vec<String> = (0..rank)
+        .map(|axis| {
+            let fixed = found.get(axis).copied().flatten();
+            fixed.or(defaults.get(axis).copied()).unwrap_or(1).to_string()
+        })
+        .collect();
+    Problem::Dynamic { dims: text(found), example: example.join(",") }
+}
+
+fn text(dims: &[Option<u64>]) -> String {
+    let dim = |dim: &Option<u64>| dim.map_or_else(|| "?".to_owned(), |dim| dim.to_string());
+    if dims.is_empty() {
+        return "of any number".to_owned();
+    }
+    dims.iter().map(dim).collect::<Vec<_>>().join(" x ")
+}

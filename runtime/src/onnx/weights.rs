@@ -1,0 +1,42 @@
+//! Gives out rows of weights straight from the model file.
+
+use super::constant::Data;
+use crate::graph::{Parameter, ParameterId};
+use crate::region::ChannelRange;
+use crate::weights::{WeightError, WeightSource};
+
+/// The weights of a model file: places in the file, or in memory what had to be transposed.
+#[derive(Debug)]
+pub(super) struct FileWeights {
+    parameters: Vec<(Parameter, Data)>,
+}
+
+impl FileWeights {
+    pub(super) fn new(parameters: Vec<(Parameter, Data)>) -> FileWeights {
+        FileWeights { parameters }
+    }
+}
+
+impl WeightSource for FileWeights {
+    fn read(
+        &self,
+        parameter: ParameterId,
+        features: ChannelRange,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WeightError> {
+        let found = self.parameters.get(parameter.index());
+        let Some((shape, data)) = found.filter(|(shape, _)| features.end <= shape.features) else {
+            let id = parameter.0;
+            return Err(WeightError::Missing(format!("parameter {id} has no rows {features}")));
+        };
+        let row = shape.row_bytes();
+        let (start, length) = (u64::from(features.start) * row, u64::from(features.len()) * row);
+        data.read(start, length, out).map_err(|source| {
+            let path = match data {
+                Data::Stored { storage, .. } => storage.path().display().to_string(),
+                Data::Held(_) | Data::Fill(_) => shape.name.clone(),
+            };
+            WeightError::Io { path, source }
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Every operator in one table: what ONNX calls it, what loads it, and what it becomes.
+//!
+//! # Adding an operator
+//! 1. If it computes something new, a variant of [`Op`](crate::graph::Op) in `graph/op.rs`, with
+//!    its shape rule ([`Op::output_shape`](crate::graph::Op::output_shape)), its region rule
+//!    ([`Op::reads`](crate::graph::Op::reads)) and whether it works channel by channel; or a
+//!    variant of [`Activation`](crate::graph::Activation), if it is elementwise without a
+//!    parameter. The compiler's exhaustiveness check then leads through every place that has to
+//!    know it: its kernel in `kernel/`, its cost in `cost/`.
+//! 2. A loader in `onnx/nodes/`, a function from a node with its inputs looked up to the values
+//!    of its outputs. Most call [`Import::layer`] once. One that only renames or folds adds no
+//!    layer, and may be all there is to do.
+//! 3. A line in [`OPERATORS`], and a case in `deploy/conformance/golden.py`.
+
+use crate::onnx::import::Import;
+use crate::onnx::node::Node;
+use crate::onnx::nodes::{self, Loaded};
+
+/// Loads one node: adds the layers it needs and returns the values of its outputs.
+pub(crate) type Load = fn(&mut Import, &Node) -> Loaded;
+
+/// What is known of an operator.
+#[derive(Debug, Clone, Copy)]
+pub struct Operator {
+    /// ONNX's name for it, in its default domain.
+    pub onnx: &'static str,
+    /// What loads it.
+    pub(crate) load: Load,
+    /// The layers it becomes, by [`Op::name`](crate::graph::Op::name); none where it is evaluated
+    /// while loading or only changes how a tensor is seen.
+    pub becomes: &'static [&'static str],
+}
+
+const fn operator(onnx: &'static str, load: Load, becomes: &'static [&'static str]) -> Operator {
+    Operator { onnx, load, becomes }
+}
+
+/// All operators, by name. Where a layer before can take it in, a `Relu`, `Clip`,
+/// `BatchNormalization` or sum with a constant becomes part of that instead.
+pub const OPERATORS: &[Operator] = &[
+    operator("Add", nodes::add, &["add", "conv"]),
+    operator("AveragePool", nodes::average_pool, &["average-pool"]),
+    operator("BatchNormalization", nodes::batch_normalization, &["conv"]),
+    operator("Cast", nodes::cast, &[]),
+    operator("Clip", nodes::clip, &["identity"]),
+    operator("Concat", nodes::concat, &["concat"]),
+    operator("Constant", nodes::constant, &[]),
+    operator("ConstantOfShape", nodes::constant_of_shape, &[]),
+    operator("Conv", nodes::conv, &["conv"]),
+    operator("Dropout", nodes::dropout, &[]),
+    operator("Flatten", nodes::flatten, &[]),
+    operator("Gather", nodes::gather, &[]),
+    operator("Gemm", nodes::gemm, &["conv"]),
+    operator("GlobalAveragePool", nodes::global_average_pool, &["sum-width", "sum-rows"]),
+    operator("Identity", nodes::identity, &[]),
+    operator("MatMul", nodes::matmul, &["conv"]),
+    operator("MaxPool", nodes::max_pool, &["max-pool"]),
+    operator("ReduceMean", nodes::reduce_mean, &["sum-width", "sum-rows"]),
+    operator("Relu", nodes::relu, &["identity"]),
+    operator("Reshape", nodes::reshape, &[]),
+    operator("Shape", nodes::shape, &[]),
+    operator("Softmax", nodes::softmax, &["softmax"]),
+    operator("Squeeze", nodes::squeeze, &[]),
+    operator("Sum", nodes::add, &["add", "conv"]),
+    operator("Unsqueeze", nodes::unsqueeze, &[]),
+];
+
+/// The operator that ONNX calls by this name.
+pub(crate) fn by_name(name: &str) -> Option<&'static Operator> {
+    OPERATORS.iter().find(|operator| operator.onnx == name)
+}
+
+/// The names of all operators, for messages.
+pub fn supported() -> String {
+    OPERATORS.iter().map(|operator| operator.onnx).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_unique() {
+        assert!(OPERATORS.is_sorted_by(|a, b| a.onnx < b.onnx));
+    }
+}
