@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a model's bytes are. Cheap positioned reads, from several threads at once.
 #[derive(Debug)]
-pub(super) struct Storage {
+pub(crate) struct Storage {
     /// For messages.
     path: PathBuf,
     len: u64,

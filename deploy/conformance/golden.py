@@ -1,0 +1,395 @@
+#!/usr/bin/env python3
+"""Make the golden files of runtime/tests/golden: a tiny model for every operator and way of
+writing it, an input, and what onnxruntime makes of it.
+
+    pip install onnx==1.23.2 onnxruntime==1.32.0 numpy==2.4.6
+    deploy/conformance/golden.py [DIRECTORY]
+
+CASE.onnx is the model, CASE.input.f32 its input and CASE.output0.f32 and so on its outputs, raw
+little-endian float32. The files are the same whenever they are made by the versions above.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+FLOAT = TensorProto.FLOAT
+CASES: dict[str, Callable[["Net"], None]] = {}
+
+
+def case(function: Callable[["Net"], None]) -> Callable[["Net"], None]:
+    CASES[function.__name__] = function
+    return function
+
+
+class Net:
+    """A model in the making: nodes take and return names; "x" is the input."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.opset, self.ir, self.shape = name, 13, 8, [1, 4, 9, 7]
+        self.rng = np.random.default_rng(len(name) * 1000 + sum(map(ord, name)))
+        self.nodes, self.constants, self.outputs, self.metadata = [], [], [], {}
+        self.listed: list[str] = []  # initializers that are listed as inputs too
+        self.external = False
+
+    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
+        name = f"{op.lower()}{len(self.nodes)}"
+        names = [name, *(f"{name}_{index}" for index in range(1, outputs))]
+        self.nodes.append(helper.make_node(op, inputs, names, name=name, **attributes))
+        return name
+
+    def constant(self, value: object, dtype: type = np.float32) -> str:
+        name = f"w{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def ints(self, *values: int) -> str:
+        return self.constant(values, np.int64)
+
+    def weight(self, *shape: int, dtype: type = np.float32) -> str:
+        fan_in = np.prod(shape[1:]) if len(shape) > 1 else 4
+        return self.constant(self.rng.standard_normal(shape) / np.sqrt(fan_in), dtype)
+
+    def conv(self, x: str, *shape: int, bias: bool = True, **attributes: object) -> str:
+        inputs = [x, self.weight(*shape)] + ([self.weight(shape[0])] if bias else [])
+        return self.node("Conv", *inputs, **attributes)
+
+    def norm(self, x: str, channels: int, **attributes: object) -> str:
+        positive = [self.constant(self.rng.uniform(0.5, 1.5, channels)) for _ in range(2)]
+        scale, variance = positive
+        return self.node("BatchNormalization", x, scale, self.weight(channels),
+                         self.weight(channels), variance, **attributes)
+
+    def model(self) -> onnx.ModelProto:
+        outputs = self.outputs or [self.nodes[-1].output[0]]
+        values = [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs]
+        inputs = [helper.make_tensor_value_info("x", FLOAT, self.shape)]
+        inputs += [helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                   for tensor in self.constants if tensor.name in self.listed]
+        graph = helper.make_graph(self.nodes, self.name, inputs, values, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)],
+                                  ir_version=self.ir, producer_name="golden")
+        helper.set_model_props(model, self.metadata)
+        return model
+
+
+# Convolutions
+
+@case
+def conv_pads(net: Net) -> None:
+    net.conv("x", 5, 4, 3, 2, pads=[2, 0, 1, 1], strides=[2, 1], dilations=[1, 2])
+
+
+@case
+def conv_same_upper(net: Net) -> None:
+    x = net.conv("x", 6, 4, 3, 3, auto_pad="SAME_UPPER", strides=[2, 2])
+    net.conv(x, 3, 6, 4, 2, auto_pad="SAME_UPPER", bias=False)
+
+
+@case
+def conv_same_lower(net: Net) -> None:
+    x = net.conv("x", 6, 4, 3, 3, auto_pad="SAME_LOWER", strides=[2, 2])
+    net.conv(x, 3, 6, 4, 2, auto_pad="SAME_LOWER", bias=False)
+
+
+@case
+def conv_valid(net: Net) -> None:
+    net.conv("x", 2, 4, 3, 5, auto_pad="VALID", kernel_shape=[3, 5])
+
+
+@case
+def conv_groups(net: Net) -> None:
+    net.conv("x", 6, 2, 3, 3, group=2, pads=[1, 1, 1, 1])
+
+
+@case
+def conv_depthwise(net: Net) -> None:
+    x = net.conv("x", 4, 1, 5, 5, group=4, pads=[2, 2, 2, 2], strides=[2, 2])
+    net.conv(x, 8, 1, 3, 3, group=4, pads=[1, 1, 1, 1])
+
+
+@case
+def conv_width_1(net: Net) -> None:
+    net.shape = [1, 3, 8, 1]
+    x = net.conv("x", 4, 3, 3, 3, pads=[1, 1, 1, 1])
+    net.conv(x, 2, 4, 8, 1)
+
+
+# Factors, sums, activations
+
+@case
+def norm_folds(net: Net) -> None:
+    x = net.node("Relu", net.norm(net.conv("x", 5, 4, 3, 3, bias=False), 5, epsilon=1e-3))
+    net.norm(net.conv(x, 3, 5, 1, 1), 3)
+
+
+@case
+def norm_alone(net: Net) -> None:
+    x = net.conv("x", 4, 4, 1, 1)
+    y = net.norm(x, 4)  # x has another reader
+    z = net.norm(net.node("MaxPool", "x", kernel_shape=[1, 1]), 4)
+    net.outputs = [net.node("Sum", x, y, z)]
+
+
+@case
+def norm_of_vector(net: Net) -> None:
+    net.shape, net.opset = [1, 6], 9
+    x = net.node("Gemm", "x", net.weight(6, 5), net.weight(5))
+    net.norm(x, 5)
+
+
+@case
+def relu_shared(net: Net) -> None:
+    x = net.conv("x", 4, 4, 3, 3, pads=[1, 1, 1, 1])
+    y = net.node("Add", net.node("Relu", x), "x")
+    net.outputs = [net.node("Relu", y), x]
+
+
+@case
+def relu_behind_identity(net: Net) -> None:
+    x = net.node("Identity", net.conv("x", 4, 4, 1, 1))
+    net.outputs = [net.node("Relu", net.node("Identity", x)), net.node("Relu", x), x]
+
+
+@case
+def relu_of_input(net: Net) -> None:
+    net.node("Relu", "x")
+
+
+@case
+def clip_attributes(net: Net) -> None:
+    net.opset = 10
+    x = net.node("Clip", net.conv("x", 4, 4, 1, 1), min=0.0, max=0.5)
+    net.node("Clip", x, max=0.25)
+
+
+@case
+def clip_inputs(net: Net) -> None:
+    x = net.node("Clip", net.conv("x", 4, 4, 1, 1), net.constant(-0.5), net.constant(0.5))
+    x = net.node("Clip", net.node("Add", x, "x"), "", net.constant(1.0))
+    net.node("Clip", x, net.constant(0.0))
+
+
+@case
+def clip_crossed(net: Net) -> None:
+    net.node("Clip", "x", net.constant(0.5), net.constant(-0.5))
+
+
+@case
+def add_constants(net: Net) -> None:
+    x = net.node("Add", net.conv("x", 4, 4, 1, 1, bias=False), net.weight(4, 1, 1))
+    x = net.node("Add", net.constant(0.25), x)
+    net.node("Sum", x, net.weight(1, 4, 1, 1), "x")
+
+
+@case
+def sum_of_three(net: Net) -> None:
+    x = net.conv("x", 4, 4, 1, 1)
+    net.node("Relu", net.node("Sum", "x", x, x))
+
+
+@case
+def concat(net: Net) -> None:
+    x = net.conv("x", 3, 4, 3, 3, pads=[1, 1, 1, 1])
+    y = net.node("MaxPool", "x", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    net.node("Relu", net.node("Concat", x, "x", y, axis=1))
+
+
+# Pools and means
+
+@case
+def max_pool(net: Net) -> None:
+    x = net.node("MaxPool", "x", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1])
+    net.node("MaxPool", x, kernel_shape=[2, 2], strides=[1, 1], auto_pad="SAME_UPPER")
+
+
+@case
+def max_pool_ceil(net: Net) -> None:
+    x = net.node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    net.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+
+
+@case
+def max_pool_dilated(net: Net) -> None:
+    net.node("MaxPool", "x", kernel_shape=[3, 2], dilations=[2, 3], pads=[1, 1, 1, 1])
+
+
+@case
+def average_pool(net: Net) -> None:
+    x = net.node("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 1], pads=[1, 1, 1, 1])
+    net.node("AveragePool", x, kernel_shape=[2, 2], auto_pad="SAME_LOWER")
+
+
+@case
+def average_pool_padded(net: Net) -> None:
+    net.node("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 0, 0, 1],
+             count_include_pad=1)
+
+
+@case
+def average_pool_ceil(net: Net) -> None:
+    net.opset = 19
+    net.node("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+
+
+@case
+def global_average(net: Net) -> None:
+    x = net.node("GlobalAveragePool", net.conv("x", 6, 4, 3, 3))
+    x = net.conv(x, 3, 6, 1, 1)
+    net.node("Gemm", net.node("Flatten", x), net.weight(5, 3), net.weight(5), transB=1)
+
+
+@case
+def reduce_mean(net: Net) -> None:
+    net.outputs = [net.node("ReduceMean", "x", axes=[-1, 2], keepdims=0),
+                   net.node("ReduceMean", "x", axes=[2, 3])]
+
+
+@case
+def reduce_mean_18(net: Net) -> None:
+    net.opset = 18
+    net.node("ReduceMean", "x", net.ints(2, 3), keepdims=0)
+
+
+# Heads
+
+@case
+def gemm(net: Net) -> None:
+    net.shape = [1, 2, 5, 3]
+    x = net.node("Gemm", net.node("Flatten", "x"), net.weight(30, 8), net.weight(1, 8),
+                 alpha=0.5, beta=2.0)
+    x = net.node("Gemm", net.node("Relu", x), net.weight(6, 8), net.constant([0.5]), transB=1)
+    net.node("Gemm", x, net.weight(6, 1), transB=0)
+
+
+@case
+def matmul(net: Net) -> None:
+    net.shape = [1, 2, 5, 3]
+    x = net.node("Reshape", "x", net.ints(0, -1))
+    x = net.node("Relu", net.node("Add", net.node("MatMul", x, net.weight(30, 7)), net.weight(7)))
+    net.node("MatMul", x, net.weight(7, 40))
+
+
+@case
+def softmax(net: Net) -> None:
+    x = net.node("Flatten", net.conv("x", 12, 4, 9, 7))
+    net.outputs = [x, net.node("Softmax", x, axis=1)]
+
+
+@case
+def softmax_11(net: Net) -> None:
+    net.opset = 11
+    net.node("Softmax", net.conv("x", 12, 4, 9, 7))
+
+
+@case
+def views(net: Net) -> None:
+    x = net.node("GlobalAveragePool", "x")
+    x = net.node("Squeeze", x, net.ints(2, -1))
+    x = net.node("Unsqueeze", x, net.ints(2, 3))
+    x = net.node("Reshape", net.conv(x, 6, 4, 1, 1), net.ints(-1, 6))
+    y = net.node("Flatten", "x", axis=-3)
+    net.outputs = [net.node("Gemm", x, net.weight(6, 3)), net.node("Add", y, y)]
+
+
+@case
+def shape_subgraph(net: Net) -> None:
+    batch = net.node("Gather", net.node("Shape", "x"), net.constant(0, np.int64), axis=0)
+    batch = net.node("Unsqueeze", batch, net.ints(0))
+    target = net.node("Concat", batch, net.ints(-1), axis=0)
+    x = net.node("Reshape", net.node("MaxPool", "x", kernel_shape=[3, 3]), target)
+    filled = net.node("ConstantOfShape", net.ints(3, 140),
+                      value=helper.make_tensor("value", FLOAT, [1], [0.125]))
+    net.node("Gemm", x, filled, transB=1)
+
+
+@case
+def no_ops(net: Net) -> None:
+    x = net.node("Dropout", net.conv("x", 4, 4, 1, 1), outputs=2)
+    constant = net.node("Constant", value_floats=[0.5, 1.0, 1.5, 2.0])
+    constant = net.node("Reshape", constant, net.ints(1, 4, 1, 1))
+    x = net.node("Cast", net.node("Add", x, constant), to=FLOAT)
+    weight = helper.make_tensor("value", FLOAT, [2, 4, 1, 1], [0.5 * i for i in range(8)])
+    net.node("Conv", net.node("Identity", x), net.node("Constant", value=weight))
+    net.node("Exp", "x")  # contributes to no output
+    net.outputs = [net.nodes[-2].output[0]]
+
+
+# Ways of storing weights
+
+@case
+def half(net: Net) -> None:
+    weight = net.node("Cast", net.weight(6, 4, 3, 3, dtype=np.float16), to=FLOAT)
+    x = net.norm(net.node("Conv", "x", weight), 6)
+    values = net.rng.standard_normal((3, 6)).astype(np.float16)
+    packed = helper.make_tensor("packed", TensorProto.FLOAT16, [3, 6], values.flatten())
+    assert packed.int32_data
+    net.constants.append(packed)
+    x = net.node("Flatten", net.node("GlobalAveragePool", x))
+    net.node("Gemm", x, net.node("Cast", "packed", to=FLOAT), transB=1)
+
+
+@case
+def packed_floats(net: Net) -> None:
+    net.node("Conv", "x", net.weight(12, 4, 3, 3), net.weight(12))
+    for tensor in net.constants:  # one long enough to stay in the file
+        tensor.float_data.extend(numpy_helper.to_array(tensor).flatten())
+        tensor.ClearField("raw_data")
+
+
+@case
+def external(net: Net) -> None:
+    net.conv("x", 12, 4, 3, 3)
+    net.external = True
+
+
+@case
+def old_file(net: Net) -> None:
+    net.ir, net.opset, net.shape = 3, 7, ["batch", 4, 9, 7]
+    x = net.norm(net.conv("x", 5, 4, 3, 3), 5)
+    x = net.node("Reshape", x, net.ints(1, -1))
+    net.node("Gemm", x, net.weight(3, 175), net.weight(3), transB=1)
+    net.listed = [tensor.name for tensor in net.constants]
+    net.metadata = {"edgeld.preset": "lite"}
+
+
+def write(folder: Path, name: str, build: Callable[[Net], None]) -> None:
+    net = Net(name)
+    build(net)
+    model, path = net.model(), folder / f"{name}.onnx"
+    if net.external:
+        onnx.save(model, path, save_as_external_data=True, location=f"{name}.weights",
+                  size_threshold=0, convert_attribute=False)
+    else:
+        onnx.save(model, path)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    shape: Sequence[int] = [dim if isinstance(dim, int) else 1 for dim in net.shape]
+    x = net.rng.standard_normal(shape).astype(np.float32)
+    x.tofile(folder / f"{name}.input.f32")
+    for index, output in enumerate(session.run(None, {"x": x})):
+        assert output.dtype == np.float32 and np.isfinite(output).all(), name
+        output.tofile(folder / f"{name}.output{index}.f32")
+
+
+def main() -> None:
+    here = Path(__file__).resolve()
+    folder = Path(sys.argv[1]) if sys.argv[1:] else here.parents[2] / "runtime/tests/golden"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for name, build in CASES.items():
+        write(folder, name, build)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"{len(CASES)} cases, {size / 1000:.0f} kB in {folder}")
+
+
+if __name__ == "__main__":
+    main()
