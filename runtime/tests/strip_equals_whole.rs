@@ -1,0 +1,114 @@
+//! The heart of the matter: whatever the graph, the fusion, the split, the exchange and the number
+//! of devices, strips put together equal the whole, bit for bit.
+
+mod random_graph;
+
+use std::sync::Arc;
+
+use edgeld_runtime::exec::together::Together;
+use edgeld_runtime::exec::{ExecError, Input};
+use edgeld_runtime::graph::{Graph, Port};
+use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::models::SeededWeights;
+use edgeld_runtime::plan::Plan;
+use edgeld_runtime::program::{Encoding, derive};
+use edgeld_runtime::units::Bytes;
+use proptest::prelude::*;
+use random_graph::plan::random_dice;
+use random_graph::random_graph;
+
+/// Values in -1..1, the same for the same seed.
+fn values(graph: &Graph, seed: u64) -> Vec<Input> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    let size = |port: &Port| graph.shape(port.tensor).elements();
+    let inputs = graph.inputs().iter();
+    inputs.map(|port| Input::Values((0..size(port)).map(|_| next()).collect())).collect()
+}
+
+fn answer(
+    graph: &Arc<Graph>,
+    encodings: &[Encoding],
+    plan: &Plan,
+    kind: KernelKind,
+    inputs: &[Input],
+) -> Result<(Vec<Vec<f32>>, Bytes), ExecError> {
+    let weights = SeededWeights::new(Arc::clone(graph), 7);
+    let outcome = Together::new(graph, encodings, plan, &weights, kind)?.infer(inputs)?;
+    Ok((outcome.outputs, outcome.bytes_moved))
+}
+
+fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
+    outputs.iter().map(|output| output.iter().map(|value| value.to_bits()).collect()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn strips_equal_the_whole_bit_for_bit(
+        graph in random_graph(),
+        dice in random_dice(20),
+        seed in any::<u64>(),
+    ) {
+        let (plan, graph) = (dice.plan(&graph), Arc::new(graph));
+        let alone = Plan::alone(graph.layers().len() as u32);
+        let inputs = values(&graph, seed);
+        let (whole, none) = answer(&graph, &[], &alone, KernelKind::Exact, &inputs)?;
+        let (strips, moved) = answer(&graph, &[], &plan, KernelKind::Exact, &inputs)?;
+        prop_assert_eq!(bits(&whole), bits(&strips));
+        prop_assert_eq!(none, Bytes::ZERO);
+        let planned: Bytes =
+            derive(&graph, &plan)?.transfers.iter().map(|part| part.bytes(&graph, &[])).sum();
+        prop_assert_eq!(moved, planned);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn fast_kernels_stay_close(
+        graph in random_graph(),
+        dice in random_dice(20),
+        seed in any::<u64>(),
+    ) {
+        let (plan, graph) = (dice.plan(&graph), Arc::new(graph));
+        let alone = Plan::alone(graph.layers().len() as u32);
+        let inputs = values(&graph, seed);
+        let (whole, _) = answer(&graph, &[], &alone, KernelKind::Exact, &inputs)?;
+        let (strips, _) = answer(&graph, &[], &plan, KernelKind::Fast, &inputs)?;
+        for (whole, strips) in whole.iter().zip(&strips) {
+            let largest = whole.iter().fold(0f32, |max, value| max.max(value.abs()));
+            for (a, b) in whole.iter().zip(strips) {
+                prop_assert!((a - b).abs() <= 1e-4 * largest, "{a} and {b} of {largest}");
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_are_normalised_alike_wherever_they_arrive(
+        graph in random_graph(),
+        dice in random_dice(20),
+        seed in any::<u8>(),
+    ) {
+        let (plan, graph) = (dice.plan(&graph), Arc::new(graph));
+        let alone = Plan::alone(graph.layers().len() as u32);
+        let encoding = Encoding::Pixels { mean: [120.0, 110.0, 100.0], std: [60.0, 58.0, 57.0] };
+        let encodings = vec![encoding; graph.inputs().len()];
+        let inputs: Vec<Input> = graph
+            .inputs()
+            .iter()
+            .map(|port| {
+                let size = graph.shape(port.tensor).elements() as usize;
+                Input::Pixels((0..size).map(|at| (at * 31) as u8 ^ seed).collect())
+            })
+            .collect();
+        let (whole, _) = answer(&graph, &encodings, &alone, KernelKind::Exact, &inputs)?;
+        let (strips, _) = answer(&graph, &encodings, &plan, KernelKind::Exact, &inputs)?;
+        prop_assert_eq!(bits(&whole), bits(&strips));
+    }
+}
