@@ -1,6 +1,7 @@
 //! Splits one CNN inference over several devices, by rows of the feature maps.
 #![warn(missing_docs)]
 
+pub mod coord;
 pub mod exec;
 pub mod graph;
 pub mod halo;

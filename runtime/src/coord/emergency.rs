@@ -1,0 +1,137 @@
+//! A plan for now: the best plan, changed so that nobody has to fetch weights for it.
+//!
+//! After a loss the best plan may give a survivor features it never held. Until they have moved,
+//! each stage for which a device lacks weights is done whole by the leader, who has them all; the
+//! other stages stay split.
+
+use std::collections::BTreeMap;
+
+use crate::graph::{Graph, LayerId};
+use crate::ids::NodeId;
+use crate::plan::{DeviceIx, Plan, PlanError, Split};
+use crate::program::{Action, Program, derive};
+use crate::region::ChannelRange;
+
+/// What every device holds, in memory or on disk.
+#[derive(Debug, Clone, Default)]
+pub struct Holdings {
+    held: BTreeMap<(NodeId, LayerId), Vec<ChannelRange>>,
+}
+
+impl Holdings {
+    /// A device has these features of these layers.
+    pub fn add(&mut self, node: NodeId, features: &BTreeMap<LayerId, ChannelRange>) {
+        for (layer, range) in features {
+            let ranges = self.held.entry((node, *layer)).or_default();
+            if !ranges.iter().any(|held| held.covers(*range)) {
+                ranges.retain(|held| !range.covers(*held));
+                ranges.push(*range);
+            }
+        }
+    }
+
+    /// Whether a device has these features of a layer.
+    pub fn has(&self, node: NodeId, layer: LayerId, features: ChannelRange) -> bool {
+        let held = self.held.get(&(node, layer)).map_or(&[][..], Vec::as_slice);
+        let missing = held.iter().fold(vec![features], |missing, held| {
+            missing.into_iter().flat_map(|part| part.minus(*held)).collect()
+        });
+        missing.iter().all(ChannelRange::is_empty)
+    }
+
+    /// The stages of `plan` for which a device lacks weights, by index.
+    ///
+    /// # Errors
+    /// When the plan does not fit the graph.
+    pub fn lacking(
+        &self,
+        graph: &Graph,
+        plan: &Plan,
+        members: &[NodeId],
+    ) -> Result<Vec<usize>, PlanError> {
+        let derivation = derive(graph, plan)?;
+        let followers = derivation.programs.iter().zip(members).skip(1);
+        let mut stages: Vec<usize> =
+            followers.flat_map(|(program, node)| self.lacking_for(graph, program, *node)).collect();
+        stages.sort_unstable();
+        stages.dedup();
+        Ok(stages)
+    }
+
+    fn lacking_for(&self, graph: &Graph, program: &Program, node: NodeId) -> Vec<usize> {
+        let mut lacking = Vec::new();
+        for step in &program.steps {
+            let Action::Compute { stage, runs } = &step.action else { continue };
+            let lacks = runs.iter().any(|run| {
+                let has_weights = graph.layer(run.layer).op.parameters().next().is_some();
+                has_weights && !self.has(node, run.layer, run.region.channels)
+            });
+            if lacks {
+                lacking.push(*stage);
+            }
+        }
+        lacking
+    }
+}
+
+/// `plan` with these stages done whole by the leader.
+pub fn on_leader(plan: &Plan, stages: &[usize]) -> Plan {
+    let mut plan = plan.clone();
+    for stage in stages {
+        plan.stages[*stage].split = Split::Whole(DeviceIx::LEADER);
+    }
+    plan
+}
+
+/// Leaves out the devices without a share, so that they are neither prepared nor waited for; the
+/// leader stays. Gives the plan of the others and their former places.
+pub fn without_idle(plan: &Plan) -> (Plan, Vec<DeviceIx>) {
+    let kept: Vec<DeviceIx> = plan
+        .device_ids()
+        .filter(|device| *device == DeviceIx::LEADER || plan.is_active(*device))
+        .collect();
+    let cut = |cuts: &crate::plan::Cuts| {
+        crate::plan::Cuts::from_lengths(kept.iter().map(|device| cuts.range::<()>(*device).len()))
+    };
+    let mut compact = plan.clone();
+    compact.devices = kept.len() as u16;
+    for stage in &mut compact.stages {
+        stage.split = match &stage.split {
+            Split::Rows(cuts) => Split::Rows(cut(cuts)),
+            Split::Features(cuts) => Split::Features(cut(cuts)),
+            // An owner has a share, so it was kept.
+            Split::Whole(owner) => Split::Whole(DeviceIx(
+                kept.iter().position(|device| device == owner).unwrap_or(0) as u16,
+            )),
+        };
+    }
+    (compact, kept)
+}
+
+/// The inverse of [`without_idle`]: `plan` for `members` as a plan for `all`, of whom those that
+/// are not members have nothing to do. `None` if a member is not among them or out of order.
+pub fn with_idle(plan: &Plan, members: &[NodeId], all: &[NodeId]) -> Option<Plan> {
+    let places: Vec<usize> = members
+        .iter()
+        .map(|member| all.iter().position(|node| node == member))
+        .collect::<Option<_>>()?;
+    if !places.is_sorted() || places.first() != Some(&0) {
+        return None;
+    }
+    let widen = |cuts: &crate::plan::Cuts| {
+        crate::plan::Cuts::from_lengths((0..all.len()).map(|place| {
+            let member = places.iter().position(|at| *at == place);
+            member.map_or(0, |member| cuts.range::<()>(DeviceIx(member as u16)).len())
+        }))
+    };
+    let mut wide = plan.clone();
+    wide.devices = all.len() as u16;
+    for stage in &mut wide.stages {
+        stage.split = match &stage.split {
+            Split::Rows(cuts) => Split::Rows(widen(cuts)),
+            Split::Features(cuts) => Split::Features(widen(cuts)),
+            Split::Whole(owner) => Split::Whole(DeviceIx(places[owner.index()] as u16)),
+        };
+    }
+    Some(wide)
+}

@@ -1,0 +1,242 @@
+//! What a device promises to its leaders: sessions, plans, memory.
+//!
+//! A device serves several leaders; each session's plans are charged for the weights they hold and
+//! for their working memory. Plans of one session share weights that are the same, as the kernels
+//! do. What does not fit is refused with both numbers.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use edgeld_runtime::coord::worker::{Demand, Short, Worker};
+//! use edgeld_runtime::ids::{NodeId, SessionId};
+//! use edgeld_runtime::plan::Generation;
+//! use edgeld_runtime::units::Bytes;
+//! let mut worker = Worker::new(Bytes(1000));
+//! let session = SessionId(1);
+//! worker.open(session, NodeId(7));
+//! let demand = Demand { weights: BTreeMap::new(), working: Bytes(600) };
+//! assert_eq!(worker.prepare(session, Generation(1), demand.clone()), Ok(()));
+//! assert_eq!(
+//!     worker.prepare(session, Generation(2), demand),
+//!     Err(Short { needed: Bytes(600), available: Bytes(400) })
+//! );
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::graph::LayerId;
+use crate::ids::{NodeId, SessionId};
+use crate::plan::Generation;
+use crate::units::Bytes;
+
+/// Strips of a plan that is not known (yet) may hold this much per session.
+pub const EARLY_BYTES: Bytes = Bytes(16 << 20);
+
+/// What a plan takes of a device's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Demand {
+    /// Bytes of the weights of these features of these layers: first and last feature.
+    pub weights: BTreeMap<(LayerId, u32, u32), Bytes>,
+    /// Bytes of activations and workspace.
+    pub working: Bytes,
+}
+
+/// Not enough memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Short {
+    /// What a plan takes beyond what its session holds already.
+    pub needed: Bytes,
+    /// What is left of the device's limit.
+    pub available: Bytes,
+}
+
+/// What is to be done with a strip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Its plan is prepared.
+    Deliver,
+    /// Its plan is not known yet: keep it.
+    Hold,
+    /// Its plan is over.
+    Drop,
+    /// Nothing that a good peer sends: close the connection.
+    Close,
+}
+
+/// All sessions of a device.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    limit: Bytes,
+    sessions: BTreeMap<SessionId, Session>,
+}
+
+#[derive(Debug, Clone)]
+struct Session {
+    leader: NodeId,
+    plans: BTreeMap<Generation, Demand>,
+    /// The newest plan that was retired or refused: it and older ones that are not prepared are
+    /// over.
+    over: Option<Generation>,
+    early: Bytes,
+}
+
+impl Session {
+    fn held(&self) -> Bytes {
+        let mut weights: BTreeMap<(LayerId, u32, u32), Bytes> = BTreeMap::new();
+        for demand in self.plans.values() {
+            weights.extend(&demand.weights);
+        }
+        let working: Bytes = self.plans.values().map(|demand| demand.working).sum();
+        weights.into_values().sum::<Bytes>() + working
+    }
+
+    fn end(&mut self, generation: Generation) {
+        self.plans.remove(&generation);
+        self.over = self.over.max(Some(generation));
+    }
+}
+
+impl Worker {
+    /// A device that may use `limit` bytes.
+    pub fn new(limit: Bytes) -> Worker {
+        Worker { limit, sessions: BTreeMap::new() }
+    }
+
+    /// Begins a session; one that a leader opens again begins anew.
+    pub fn open(&mut self, session: SessionId, leader: NodeId) {
+        let fresh = Session { leader, plans: BTreeMap::new(), over: None, early: Bytes::ZERO };
+        self.sessions.insert(session, fresh);
+    }
+
+    /// The leader of a session.
+    pub fn leader(&self, session: SessionId) -> Option<NodeId> {
+        self.sessions.get(&session).map(|session| session.leader)
+    }
+
+    /// Takes a plan in, if its memory is there.
+    ///
+    /// # Errors
+    /// When it is not, or there is no such session.
+    pub fn prepare(
+        &mut self,
+        session: SessionId,
+        generation: Generation,
+        demand: Demand,
+    ) -> Result<(), Short> {
+        let free = self.free();
+        let Some(entry) = self.sessions.get_mut(&session) else {
+            return Err(Short { needed: demand.working, available: Bytes::ZERO });
+        };
+        let before = entry.held();
+        entry.plans.insert(generation, demand);
+        let needed = entry.held().saturating_sub(before);
+        if needed > free {
+            entry.end(generation);
+            return Err(Short { needed, available: free });
+        }
+        entry.early = Bytes::ZERO;
+        Ok(())
+    }
+
+    /// Whether a plan is taken in.
+    pub fn knows(&self, session: SessionId, generation: Generation) -> bool {
+        let entry = self.sessions.get(&session);
+        entry.is_some_and(|entry| entry.plans.contains_key(&generation))
+    }
+
+    /// A plan is over.
+    pub fn retire(&mut self, session: SessionId, generation: Generation) {
+        if let Some(entry) = self.sessions.get_mut(&session) {
+            entry.end(generation);
+        }
+    }
+
+    /// A session is over; whose it was.
+    pub fn close(&mut self, session: SessionId) -> Option<NodeId> {
+        self.sessions.remove(&session).map(|session| session.leader)
+    }
+
+    /// A leader is gone: its sessions, which are over with it.
+    pub fn leader_gone(&mut self, leader: NodeId) -> Vec<SessionId> {
+        let ids = self.sessions.iter();
+        let gone: Vec<SessionId> =
+            ids.filter(|(_, session)| session.leader == leader).map(|(id, _)| *id).collect();
+        self.sessions.retain(|_, session| session.leader != leader);
+        gone
+    }
+
+    /// What to do with a strip of `bytes`.
+    pub fn arrive(&mut self, session: SessionId, generation: Generation, bytes: Bytes) -> Arrival {
+        let Some(entry) = self.sessions.get_mut(&session) else { return Arrival::Close };
+        if entry.plans.contains_key(&generation) {
+            return Arrival::Deliver;
+        }
+        if entry.over.is_some_and(|over| generation <= over) {
+            return Arrival::Drop;
+        }
+        entry.early += bytes;
+        if entry.early > EARLY_BYTES { Arrival::Close } else { Arrival::Hold }
+    }
+
+    /// What all sessions hold.
+    pub fn held(&self) -> Bytes {
+        self.sessions.values().map(Session::held).sum()
+    }
+
+    /// What is left.
+    pub fn free(&self) -> Bytes {
+        self.limit.saturating_sub(self.held())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId(1);
+
+    fn demand(weights: &[(u32, u64)], working: u64) -> Demand {
+        let weights =
+            weights.iter().map(|(layer, bytes)| ((LayerId(*layer), 0, 16), Bytes(*bytes)));
+        Demand { weights: weights.collect(), working: Bytes(working) }
+    }
+
+    fn opened(limit: u64) -> Worker {
+        let mut worker = Worker::new(Bytes(limit));
+        worker.open(SESSION, NodeId(9));
+        worker
+    }
+
+    #[test]
+    fn plans_of_a_session_share_their_weights() {
+        let mut worker = opened(1_000);
+        worker.prepare(SESSION, Generation(1), demand(&[(0, 400), (1, 100)], 50)).unwrap();
+        worker.prepare(SESSION, Generation(2), demand(&[(0, 400), (2, 100)], 50)).unwrap();
+        assert_eq!(worker.held(), Bytes(700));
+        worker.retire(SESSION, Generation(1));
+        assert_eq!(worker.held(), Bytes(550));
+    }
+
+    #[test]
+    fn two_leaders_share_one_limit_and_the_second_is_told_both_numbers() {
+        let mut worker = opened(1_000);
+        worker.prepare(SESSION, Generation(1), demand(&[(0, 700)], 0)).unwrap();
+        worker.open(SessionId(2), NodeId(8));
+        let short = worker.prepare(SessionId(2), Generation(1), demand(&[(0, 400)], 10));
+        assert_eq!(short, Err(Short { needed: Bytes(410), available: Bytes(300) }));
+        assert_eq!(worker.leader_gone(NodeId(9)), [SESSION]);
+        worker.prepare(SessionId(2), Generation(2), demand(&[(0, 400)], 10)).unwrap();
+    }
+
+    #[test]
+    fn strips_of_unknown_plans_wait_within_a_bound() {
+        let mut worker = opened(1_000);
+        assert_eq!(worker.arrive(SESSION, Generation(1), Bytes(10)), Arrival::Hold);
+        assert_eq!(worker.arrive(SESSION, Generation(1), EARLY_BYTES), Arrival::Close);
+        worker.prepare(SESSION, Generation(1), Demand::default()).unwrap();
+        assert_eq!(worker.arrive(SESSION, Generation(1), EARLY_BYTES), Arrival::Deliver);
+        worker.retire(SESSION, Generation(1));
+        assert_eq!(worker.arrive(SESSION, Generation(1), Bytes(1)), Arrival::Drop);
+        assert_eq!(worker.arrive(SESSION, Generation(2), Bytes(1)), Arrival::Hold);
+        assert_eq!(worker.arrive(SessionId(5), Generation(1), Bytes(1)), Arrival::Close);
+    }
+}

@@ -1,0 +1,389 @@
+//! Hundreds of clusters, played by a seed: devices join, die, fall silent, refuse, fail and leave
+//! while frames run. Whatever happens, as long as the leader lives every frame is answered exactly
+//! once, no frame runs under a plan that a member has not prepared, and in the end all is quiet.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use edgeld_runtime::coord::leader::{Command, Event, Leader, Proposal};
+use edgeld_runtime::coord::worker::{Demand, Worker};
+use edgeld_runtime::coord::{Moment, Reason};
+use edgeld_runtime::ids::{NodeId, SessionId};
+use edgeld_runtime::plan::{Cuts, Exchange, Generation, Plan, Split, Stage};
+use edgeld_runtime::units::{Bytes, Ms};
+
+const SESSION: SessionId = SessionId(1);
+const LEADER: NodeId = NodeId(0);
+const CHAOS_ENDS: f64 = 30_000.0;
+const TICK: f64 = 100.0;
+
+/// xorshift64*: the same numbers everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        (self.roll() >> 11) % bound
+    }
+
+    fn one_in(&mut self, odds: u64) -> bool {
+        self.below(odds) == 0
+    }
+
+    fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.below(1 << 20) as f64 / (1u64 << 20) as f64
+    }
+}
+
+/// What is going to happen.
+#[derive(Debug, Clone)]
+enum Plot {
+    Tick,
+    ToLeader(Event),
+    Prepare(NodeId, Generation, Demand),
+    Retire(NodeId, Generation),
+    Done(u64, Generation),
+    Submit(u64),
+    Mischief,
+}
+
+/// Entries of the event heap, by time, then by order of making.
+#[derive(Debug)]
+struct Entry {
+    at: f64,
+    order: u64,
+    plot: Plot,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
+        self.at.total_cmp(&other.at).then(self.order.cmp(&other.order))
+    }
+}
+
+struct Device {
+    worker: Worker,
+    /// Connected, as the leader will hear.
+    alive: bool,
+    /// Alive, but neither computing nor answering.
+    frozen: bool,
+    slowness: f64,
+}
+
+struct Sim {
+    dice: Dice,
+    now: f64,
+    heap: BinaryHeap<Reverse<Entry>>,
+    order: u64,
+    leader: Leader,
+    devices: BTreeMap<NodeId, Device>,
+    plans: BTreeMap<Generation, Proposal>,
+    aborted: BTreeSet<(u64, Generation)>,
+    retired: BTreeSet<Generation>,
+    answers: BTreeMap<u64, u32>,
+    given_up: BTreeMap<u64, String>,
+    /// Messages between two devices stay in order.
+    last: BTreeMap<(NodeId, bool), f64>,
+    errors: bool,
+    frames: u64,
+}
+
+impl Sim {
+    fn new(seed: u64, errors: bool) -> Sim {
+        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let count = dice.below(5);
+        let others: Vec<NodeId> = (1..=count).map(|id| NodeId(id.into())).collect();
+        let (leader, commands) = Leader::new(LEADER, others.iter().copied());
+        let mut sim = Sim {
+            dice,
+            now: 0.0,
+            heap: BinaryHeap::new(),
+            order: 0,
+            leader,
+            devices: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            aborted: BTreeSet::new(),
+            retired: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            given_up: BTreeMap::new(),
+            last: BTreeMap::new(),
+            errors,
+            frames: 0,
+        };
+        for node in std::iter::once(LEADER).chain(others) {
+            sim.power_on(node);
+        }
+        sim.plot(TICK, Plot::Tick);
+        for _ in 0..40 {
+            let at = sim.dice.between(0.0, CHAOS_ENDS);
+            sim.plot(at, Plot::Submit(sim.frames));
+            sim.frames += 1;
+        }
+        for _ in 0..25 {
+            let at = sim.dice.between(0.0, CHAOS_ENDS);
+            sim.plot(at, Plot::Mischief);
+        }
+        sim.perform(commands);
+        sim
+    }
+
+    fn power_on(&mut self, node: NodeId) {
+        let mut worker = Worker::new(Bytes(1_000));
+        worker.open(SESSION, LEADER);
+        let slowness = self.dice.between(0.5, 4.0);
+        self.devices.insert(node, Device { worker, alive: true, frozen: false, slowness });
+    }
+
+    fn plot(&mut self, delay: f64, plot: Plot) {
+        self.order += 1;
+        self.heap.push(Reverse(Entry { at: self.now + delay, order: self.order, plot }));
+    }
+
+    /// A message between the leader and a device, in order with those before it.
+    fn send(&mut self, node: NodeId, to_device: bool, delay: f64, plot: Plot) {
+        let after = self.last.get(&(node, to_device)).copied().unwrap_or(0.0);
+        let at = (self.now + delay).max(after);
+        self.last.insert((node, to_device), at);
+        self.plot(at - self.now, plot);
+    }
+
+    fn run(mut self) {
+        while let Some(Reverse(entry)) = self.heap.pop() {
+            self.now = entry.at;
+            self.happen(entry.plot);
+            if self.now > CHAOS_ENDS && self.leader.is_quiet() && self.heap.len() <= 1 {
+                break;
+            }
+            assert!(self.now < CHAOS_ENDS + 400_000.0, "never quiet: {:?}", self.leader);
+        }
+        for frame in 0..self.frames {
+            let answers = self.answers.get(&frame).copied().unwrap_or(0);
+            let given_up = self.given_up.contains_key(&frame);
+            assert!(answers + u32::from(given_up) == 1, "frame {frame}: {answers} {given_up}");
+            assert!(self.errors || !given_up, "frame {frame}: {:?}", self.given_up.get(&frame));
+        }
+        // What is not running holds no memory anywhere.
+        let active = self.leader.active().map(|(generation, _)| generation);
+        for device in self.devices.values().filter(|device| device.alive && !device.frozen) {
+            for generation in self.plans.keys().filter(|generation| Some(**generation) != active) {
+                assert!(!device.worker.knows(SESSION, *generation));
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let commands = self.leader.handle(Moment(self.now), event);
+        self.perform(commands);
+    }
+
+    fn happen(&mut self, plot: Plot) {
+        match plot {
+            Plot::Tick => {
+                self.tell(Event::Tick);
+                self.plot(TICK, Plot::Tick);
+            }
+            Plot::ToLeader(event) => self.tell(event),
+            Plot::Submit(frame) => self.tell(Event::Submitted { frame }),
+            Plot::Prepare(node, generation, demand) => self.prepare(node, generation, demand),
+            Plot::Retire(node, generation) => {
+                if let Some(device) = self.devices.get_mut(&node) {
+                    device.worker.retire(SESSION, generation);
+                }
+            }
+            Plot::Done(frame, generation) => self.done(frame, generation),
+            Plot::Mischief => self.mischief(),
+        }
+    }
+
+    fn prepare(&mut self, node: NodeId, generation: Generation, demand: Demand) {
+        let fetching = self.dice.between(1.0, 3_000.0);
+        let device = self.devices.get_mut(&node).expect("messages go to devices that were there");
+        if !device.alive || device.frozen {
+            return;
+        }
+        let answer = match device.worker.prepare(SESSION, generation, demand) {
+            Ok(()) => Event::Ready { node, generation },
+            Err(short) => Event::Refused { node, generation, why: format!("{short:?}") },
+        };
+        let progress = Event::Progress { node, generation };
+        self.send(node, false, fetching / 2.0, Plot::ToLeader(progress));
+        self.send(node, false, fetching, Plot::ToLeader(answer));
+    }
+
+    /// A frame's time is over: it is answered if every member did its part.
+    fn done(&mut self, frame: u64, generation: Generation) {
+        if self.aborted.contains(&(frame, generation)) {
+            return;
+        }
+        let members = self.plans[&generation].members.clone();
+        if let Some(node) = members.iter().find(|node| !self.devices[*node].alive).copied() {
+            let reporter = members.iter().find(|other| self.devices[*other].alive);
+            let reporter = *reporter.expect("the leader is alive");
+            let down = Event::LinkDown { node: reporter, generation, peer: node };
+            self.plot(1.0, Plot::ToLeader(down));
+        } else if members.iter().any(|node| self.devices[node].frozen) {
+            self.plot(50.0, Plot::Done(frame, generation));
+        } else if self.errors && self.dice.one_in(8) {
+            let node = members[self.dice.below(members.len() as u64) as usize];
+            let error = "a kernel panicked".to_owned();
+            self.tell(Event::Failed { node, generation, frame, error });
+        } else {
+            for node in &members {
+                assert!(
+                    self.devices[node].worker.knows(SESSION, generation),
+                    "{generation:?} is not prepared on {node}"
+                );
+            }
+            self.tell(Event::Answered { frame, generation });
+        }
+    }
+
+    fn mischief(&mut self) {
+        let others: Vec<NodeId> = self.devices.keys().copied().filter(|n| *n != LEADER).collect();
+        if others.is_empty() || self.dice.one_in(4) {
+            let node = NodeId(self.devices.len() as u128);
+            self.power_on(node);
+            self.plot(500.0, Plot::ToLeader(Event::Joined(node)));
+            return;
+        }
+        let node = others[self.dice.below(others.len() as u64) as usize];
+        let kind = self.dice.below(6);
+        let device = self.devices.get_mut(&node).expect("one of the devices");
+        match kind {
+            0 | 1 if device.alive => {
+                device.alive = false;
+                let event = if kind == 0 { Event::Lost(node) } else { Event::Left(node) };
+                let noticed = self.dice.between(1.0, 2_100.0);
+                self.send(node, false, noticed, Plot::ToLeader(event));
+            }
+            // Silent long enough to be taken for dead; comes back as a new connection.
+            2 if device.alive => {
+                device.alive = false;
+                self.send(node, false, 2_000.0, Plot::ToLeader(Event::Lost(node)));
+                self.send(node, false, 4_000.0, Plot::ToLeader(Event::Joined(node)));
+                device_returns(self, node);
+            }
+            3 => device.slowness = 20.0,
+            4 if device.alive => {
+                let generation = self.leader.active().map(|(generation, _)| generation);
+                if let Some(generation) = generation {
+                    let peer = LEADER;
+                    self.tell(Event::LinkDown { node, generation, peer });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn perform(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Ask { ask, reason, members } => self.think(ask, reason, members),
+                Command::Prepare { generation, proposal } => {
+                    for node in proposal.members.clone() {
+                        let working = Bytes(self.dice.between(0.0, 300.0) as u64);
+                        let working =
+                            if node == LEADER { Bytes(1) } else { working };
+                        let demand = Demand { working, ..Demand::default() };
+                        let delay = self.dice.between(0.1, 5.0);
+                        self.send(node, true, delay, Plot::Prepare(node, generation, demand));
+                    }
+                    assert!(self.plans.insert(generation, proposal).is_none());
+                }
+                Command::Activate { generation } => {
+                    assert!(!self.retired.contains(&generation), "{generation:?} was retired");
+                }
+                Command::Start { frame, generation } => {
+                    assert!(!self.retired.contains(&generation), "{generation:?} was retired");
+                    let slowest = self.plans[&generation]
+                        .members
+                        .iter()
+                        .map(|node| self.devices[node].slowness)
+                        .fold(0.0, f64::max);
+                    let time = self.dice.between(20.0, 200.0) * slowest;
+                    self.plot(time, Plot::Done(frame, generation));
+                }
+                Command::Abort { frame, generation, .. } => {
+                    self.aborted.insert((frame, generation));
+                }
+                Command::Retire { generation, members } => {
+                    assert!(self.retired.insert(generation), "{generation:?} retired twice");
+                    for node in members {
+                        let delay = self.dice.between(0.1, 5.0);
+                        self.send(node, true, delay, Plot::Retire(node, generation));
+                    }
+                }
+                Command::Answer { frame, generation, .. } => {
+                    assert!(!self.retired.contains(&generation));
+                    *self.answers.entry(frame).or_default() += 1;
+                }
+                Command::GiveUp { frame, error, .. } => {
+                    assert!(self.given_up.insert(frame, error).is_none());
+                }
+                Command::Rest { .. } => {}
+                Command::Stuck { why } => panic!("alone is always possible here: {why}"),
+            }
+        }
+    }
+
+    /// The planner: some of the members, in their order, the leader among them.
+    fn think(&mut self, ask: u32, reason: Reason, members: Vec<NodeId>) {
+        assert_eq!(members[0], LEADER);
+        let members: Vec<NodeId> =
+            members.into_iter().filter(|n| *n == LEADER || !self.dice.one_in(4)).collect();
+        let lengths = members.iter().map(|_| 1 + self.dice.below(9) as u32);
+        let split = Split::Rows(Cuts::from_lengths(lengths.collect::<Vec<_>>()));
+        let plan = Plan {
+            devices: members.len() as u16,
+            exchange: Exchange::Peer,
+            stages: vec![Stage { layers: 0..1, split }],
+        };
+        let provisional = reason == Reason::Lost && self.dice.one_in(2);
+        let proposal = Proposal { plan, members, reason, provisional, predicted: Ms(100.0) };
+        let delay = self.dice.between(0.1, 20.0);
+        self.plot(delay, Plot::ToLeader(Event::Proposed { ask, proposal: Ok(proposal) }));
+    }
+}
+
+/// What a device held is gone when it comes back.
+fn device_returns(sim: &mut Sim, node: NodeId) {
+    let slowness = sim.devices[&node].slowness;
+    sim.power_on(node);
+    let device = sim.devices.get_mut(&node).expect("just made");
+    device.slowness = slowness;
+    device.frozen = false;
+}
+
+#[test]
+fn every_frame_is_answered_once_whatever_happens_to_others() {
+    for seed in 0..400 {
+        Sim::new(seed, false).run();
+    }
+}
+
+#[test]
+fn frames_that_fail_by_themselves_are_tried_again_and_given_up_in_the_end() {
+    for seed in 0..200 {
+        Sim::new(seed, true).run();
+    }
+}
