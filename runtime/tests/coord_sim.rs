@@ -50,6 +50,7 @@ enum Plot {
     Retire(NodeId, Generation),
     Done(u64, Generation),
     Submit(u64),
+    Return(NodeId),
     Mischief,
 }
 
@@ -85,8 +86,6 @@ struct Device {
     worker: Worker,
     /// Connected, as the leader will hear.
     alive: bool,
-    /// Alive, but neither computing nor answering.
-    frozen: bool,
     slowness: f64,
 }
 
@@ -151,7 +150,7 @@ impl Sim {
         let mut worker = Worker::new(Bytes(1_000));
         worker.open(SESSION, LEADER);
         let slowness = self.dice.between(0.5, 4.0);
-        self.devices.insert(node, Device { worker, alive: true, frozen: false, slowness });
+        self.devices.insert(node, Device { worker, alive: true, slowness });
     }
 
     fn plot(&mut self, delay: f64, plot: Plot) {
@@ -184,7 +183,7 @@ impl Sim {
         }
         // What is not running holds no memory anywhere.
         let active = self.leader.active().map(|(generation, _)| generation);
-        for device in self.devices.values().filter(|device| device.alive && !device.frozen) {
+        for device in self.devices.values().filter(|device| device.alive) {
             for generation in self.plans.keys().filter(|generation| Some(**generation) != active) {
                 assert!(!device.worker.knows(SESSION, *generation));
             }
@@ -211,6 +210,11 @@ impl Sim {
                 }
             }
             Plot::Done(frame, generation) => self.done(frame, generation),
+            Plot::Return(node) => {
+                // What it held is gone.
+                self.power_on(node);
+                self.tell(Event::Joined(node));
+            }
             Plot::Mischief => self.mischief(),
         }
     }
@@ -218,7 +222,7 @@ impl Sim {
     fn prepare(&mut self, node: NodeId, generation: Generation, demand: Demand) {
         let fetching = self.dice.between(1.0, 3_000.0);
         let device = self.devices.get_mut(&node).expect("messages go to devices that were there");
-        if !device.alive || device.frozen {
+        if !device.alive {
             return;
         }
         let answer = match device.worker.prepare(SESSION, generation, demand) {
@@ -241,8 +245,6 @@ impl Sim {
             let reporter = *reporter.expect("the leader is alive");
             let down = Event::LinkDown { node: reporter, generation, peer: node };
             self.plot(1.0, Plot::ToLeader(down));
-        } else if members.iter().any(|node| self.devices[node].frozen) {
-            self.plot(50.0, Plot::Done(frame, generation));
         } else if self.errors && self.dice.one_in(8) {
             let node = members[self.dice.below(members.len() as u64) as usize];
             let error = "a kernel panicked".to_owned();
@@ -280,8 +282,7 @@ impl Sim {
             2 if device.alive => {
                 device.alive = false;
                 self.send(node, false, 2_000.0, Plot::ToLeader(Event::Lost(node)));
-                self.send(node, false, 4_000.0, Plot::ToLeader(Event::Joined(node)));
-                device_returns(self, node);
+                self.send(node, false, 4_000.0, Plot::Return(node));
             }
             3 => device.slowness = 20.0,
             4 if device.alive => {
@@ -302,8 +303,7 @@ impl Sim {
                 Command::Prepare { generation, proposal } => {
                     for node in proposal.members.clone() {
                         let working = Bytes(self.dice.between(0.0, 300.0) as u64);
-                        let working =
-                            if node == LEADER { Bytes(1) } else { working };
+                        let working = if node == LEADER { Bytes(1) } else { working };
                         let demand = Demand { working, ..Demand::default() };
                         let delay = self.dice.between(0.1, 5.0);
                         self.send(node, true, delay, Plot::Prepare(node, generation, demand));
@@ -363,15 +363,6 @@ impl Sim {
         let delay = self.dice.between(0.1, 20.0);
         self.plot(delay, Plot::ToLeader(Event::Proposed { ask, proposal: Ok(proposal) }));
     }
-}
-
-/// What a device held is gone when it comes back.
-fn device_returns(sim: &mut Sim, node: NodeId) {
-    let slowness = sim.devices[&node].slowness;
-    sim.power_on(node);
-    let device = sim.devices.get_mut(&node).expect("just made");
-    device.slowness = slowness;
-    device.frozen = false;
 }
 
 #[test]
