@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+pub use edgeld_runtime::coord::Reason;
 pub use edgeld_runtime::exec::Input;
 use edgeld_runtime::plan::{DeviceIx, Generation, Plan};
 use edgeld_runtime::units::{Bytes, Flops, Mbps, Ms};
@@ -67,28 +68,6 @@ pub struct DeviceInfo {
     /// What it may use.
     #[serde(rename = "memory_bytes")]
     pub memory: Bytes,
-}
-
-/// Why there is a new plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reason {
-    /// The first one.
-    Start,
-    /// A device came.
-    Joined,
-    /// A device said goodbye.
-    Left,
-    /// A device died.
-    Lost,
-    /// A device became slower.
-    Slower,
-    /// A device became faster.
-    Faster,
-    /// A link changed.
-    Link,
-    /// Weights arrived where they were missing.
-    Weights,
 }
 
 /// A stage of a plan, with what follows from it.

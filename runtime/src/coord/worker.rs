@@ -21,7 +21,7 @@
 //! );
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::LayerId;
 use crate::ids::{NodeId, SessionId};
@@ -62,6 +62,41 @@ pub enum Arrival {
     Close,
 }
 
+/// Decides about the strips of one session.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    open: BTreeSet<Generation>,
+    /// The newest plan that is over; older ones that are not open are over too.
+    over: Option<Generation>,
+    early: Bytes,
+}
+
+impl Gate {
+    /// A plan is ready to run.
+    pub fn open(&mut self, generation: Generation) {
+        self.open.insert(generation);
+        self.early = Bytes::ZERO;
+    }
+
+    /// A plan is over.
+    pub fn close(&mut self, generation: Generation) {
+        self.open.remove(&generation);
+        self.over = self.over.max(Some(generation));
+    }
+
+    /// What to do with a strip of `bytes`.
+    pub fn arrive(&mut self, generation: Generation, bytes: Bytes) -> Arrival {
+        if self.open.contains(&generation) {
+            return Arrival::Deliver;
+        }
+        if self.over.is_some_and(|over| generation <= over) {
+            return Arrival::Drop;
+        }
+        self.early += bytes;
+        if self.early > EARLY_BYTES { Arrival::Close } else { Arrival::Hold }
+    }
+}
+
 /// All sessions of a device.
 #[derive(Debug, Clone)]
 pub struct Worker {
@@ -73,10 +108,6 @@ pub struct Worker {
 struct Session {
     leader: NodeId,
     plans: BTreeMap<Generation, Demand>,
-    /// The newest plan that was retired or refused: it and older ones that are not prepared are
-    /// over.
-    over: Option<Generation>,
-    early: Bytes,
 }
 
 impl Session {
@@ -88,11 +119,6 @@ impl Session {
         let working: Bytes = self.plans.values().map(|demand| demand.working).sum();
         weights.into_values().sum::<Bytes>() + working
     }
-
-    fn end(&mut self, generation: Generation) {
-        self.plans.remove(&generation);
-        self.over = self.over.max(Some(generation));
-    }
 }
 
 impl Worker {
@@ -103,7 +129,7 @@ impl Worker {
 
     /// Begins a session; one that a leader opens again begins anew.
     pub fn open(&mut self, session: SessionId, leader: NodeId) {
-        let fresh = Session { leader, plans: BTreeMap::new(), over: None, early: Bytes::ZERO };
+        let fresh = Session { leader, plans: BTreeMap::new() };
         self.sessions.insert(session, fresh);
     }
 
@@ -130,10 +156,9 @@ impl Worker {
         entry.plans.insert(generation, demand);
         let needed = entry.held().saturating_sub(before);
         if needed > free {
-            entry.end(generation);
+            entry.plans.remove(&generation);
             return Err(Short { needed, available: free });
         }
-        entry.early = Bytes::ZERO;
         Ok(())
     }
 
@@ -146,7 +171,7 @@ impl Worker {
     /// A plan is over.
     pub fn retire(&mut self, session: SessionId, generation: Generation) {
         if let Some(entry) = self.sessions.get_mut(&session) {
-            entry.end(generation);
+            entry.plans.remove(&generation);
         }
     }
 
@@ -162,19 +187,6 @@ impl Worker {
             ids.filter(|(_, session)| session.leader == leader).map(|(id, _)| *id).collect();
         self.sessions.retain(|_, session| session.leader != leader);
         gone
-    }
-
-    /// What to do with a strip of `bytes`.
-    pub fn arrive(&mut self, session: SessionId, generation: Generation, bytes: Bytes) -> Arrival {
-        let Some(entry) = self.sessions.get_mut(&session) else { return Arrival::Close };
-        if entry.plans.contains_key(&generation) {
-            return Arrival::Deliver;
-        }
-        if entry.over.is_some_and(|over| generation <= over) {
-            return Arrival::Drop;
-        }
-        entry.early += bytes;
-        if entry.early > EARLY_BYTES { Arrival::Close } else { Arrival::Hold }
     }
 
     /// What all sessions hold.
@@ -229,14 +241,13 @@ mod tests {
 
     #[test]
     fn strips_of_unknown_plans_wait_within_a_bound() {
-        let mut worker = opened(1_000);
-        assert_eq!(worker.arrive(SESSION, Generation(1), Bytes(10)), Arrival::Hold);
-        assert_eq!(worker.arrive(SESSION, Generation(1), EARLY_BYTES), Arrival::Close);
-        worker.prepare(SESSION, Generation(1), Demand::default()).unwrap();
-        assert_eq!(worker.arrive(SESSION, Generation(1), EARLY_BYTES), Arrival::Deliver);
-        worker.retire(SESSION, Generation(1));
-        assert_eq!(worker.arrive(SESSION, Generation(1), Bytes(1)), Arrival::Drop);
-        assert_eq!(worker.arrive(SESSION, Generation(2), Bytes(1)), Arrival::Hold);
-        assert_eq!(worker.arrive(SessionId(5), Generation(1), Bytes(1)), Arrival::Close);
+        let mut gate = Gate::default();
+        assert_eq!(gate.arrive(Generation(1), Bytes(10)), Arrival::Hold);
+        assert_eq!(gate.arrive(Generation(1), EARLY_BYTES), Arrival::Close);
+        gate.open(Generation(1));
+        assert_eq!(gate.arrive(Generation(1), EARLY_BYTES), Arrival::Deliver);
+        gate.close(Generation(1));
+        assert_eq!(gate.arrive(Generation(1), Bytes(1)), Arrival::Drop);
+        assert_eq!(gate.arrive(Generation(2), Bytes(1)), Arrival::Hold);
     }
 }

@@ -39,7 +39,10 @@ pub struct Prepare {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum LeaderMessage {
     /// Measure the device's speed and answer with [`WorkerMessage::Measured`].
-    Measure,
+    Measure {
+        /// With which kernels.
+        kernels: KernelKind,
+    },
     /// Begin a session for a model.
     Open {
         /// The session.
