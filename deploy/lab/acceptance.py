@@ -105,6 +105,7 @@ def matrix(edgeld: str, bars: Bars, quick: bool) -> None:
 
 def lab(edgeld: str, bars: Bars, quick: bool) -> None:
     cluster = Cluster("accept")
+    cluster.down()  # what a run that was killed left behind
     names = "abcde"
     if quick:
         cluster.up([Device(name) for name in names], limits=False)
