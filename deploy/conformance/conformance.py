@@ -72,14 +72,13 @@ def onnxruntime_answer(model: Path, source: str, folder: Path) -> np.ndarray:
     tensor = models.input_tensor(source, [1, *entry.shape[1:]])
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "input.npy", tensor)
-    tensor.tofile(folder / "input.f32")
     return session.run(None, {entry.name: tensor})[0]
 
 
 def in_memory(model: Path, folder: Path) -> dict[str, np.ndarray]:
-    command = [BIN / "onnx_together", model, folder / "input.f32", folder, *map(str, DEVICES)]
+    command = [BIN / "onnx_together", model, folder / "input.npy", folder, *map(str, DEVICES)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return {str(count): np.fromfile(folder / f"devices{count}_output0.f32", "<f4")
+    return {str(count): np.load(folder / f"devices{count}_output0.npy").ravel()
             for count in DEVICES}
 
 
