@@ -1,11 +1,15 @@
 //! Splits one CNN inference over the devices of a LAN.
 #![warn(missing_docs)]
 
+pub mod cache;
 pub mod cluster;
+pub mod discovery;
 pub mod error;
 pub mod face;
+pub mod identity;
 pub mod model;
 pub mod serve;
+pub mod store;
 pub mod transport;
 
 pub use cluster::{Builder, Cluster};

@@ -27,7 +27,7 @@
 //!
 //! let mut listener = worker.listen("worker:7070").await?;
 //! let (to_worker, _) = leader.dial("worker:7070", Purpose::Probe).await?.split();
-//! to_worker.send(b"header".to_vec(), vec![1, 2, 3].into())?;
+//! to_worker.send(b"header".to_vec(), vec![1, 2, 3])?;
 //!
 //! let (_, mut from_leader) = listener.accept().await?.split();
 //! let frame = from_leader.next().await?;

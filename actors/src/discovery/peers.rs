@@ -1,0 +1,86 @@
+//! Devices at addresses that were given.
+
+use std::time::Duration;
+
+use edgeld_runtime::wire::Purpose;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use super::{Device, Sighting};
+use crate::face::Found;
+use crate::transport::{Connection, Network};
+
+/// Pauses between attempts, first and longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Keeps trying addresses until it is dropped. While a device is there it holds a connection to it,
+/// and so sees it restart.
+pub struct Peers {
+    tasks: Vec<AbortHandle>,
+}
+
+impl Peers {
+    /// Starts to try `addresses`, each `host:port`, and tells what is there on `sightings`. Why an
+    /// address leads nowhere is told once for each different reason in a row.
+    pub fn watch(
+        network: &Network,
+        addresses: &[String],
+        sightings: &UnboundedSender<Sighting>,
+    ) -> Peers {
+        let start = |address: &String| {
+            network.spawn(watch(network.clone(), address.clone(), sightings.clone()))
+        };
+        Peers { tasks: addresses.iter().map(start).collect() }
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn watch(network: Network, address: String, sightings: UnboundedSender<Sighting>) {
+    let mut pause = FIRST_PAUSE;
+    let mut told = None;
+    while !sightings.is_closed() {
+        match network.dial(&address, Purpose::Probe).await {
+            Ok(connection) => {
+                let node = connection.peer().node;
+                (pause, told) = (FIRST_PAUSE, None);
+                // Whether anybody listens is asked at the next turn.
+                let _ = sightings.send(Sighting::Found(describe(&connection)));
+                ended(connection).await;
+                let _ = sightings.send(Sighting::Gone { node, found: Found::Peer });
+            }
+            Err(error) if told.as_ref() != Some(&error) => {
+                told = Some(error.clone());
+                let _ = sightings.send(Sighting::Failed { peer: address.clone(), error });
+            }
+            Err(_) => {}
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn describe(connection: &Connection) -> Device {
+    let hello = connection.peer();
+    Device {
+        node: hello.node,
+        name: hello.name.clone(),
+        addresses: vec![connection.address().to_owned()],
+        found: Found::Peer,
+        protocol: hello.protocol,
+        build: hello.build.clone(),
+    }
+}
+
+async fn ended(connection: Connection) {
+    let (_open, mut receiver) = connection.split();
+    while receiver.next().await.is_ok() {}
+}
