@@ -9,8 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use edgeld_runtime::graph::ParameterId;
@@ -183,16 +183,18 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The weights of a model whose chunks are in a store.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct StoreWeights {
     store: Arc<ChunkStore>,
     manifest: Arc<Manifest>,
+    /// The chunk that was read last: packing asks for fewer rows at a time than a chunk holds.
+    last: Mutex<Option<(Hash, Vec<u8>)>>,
 }
 
 impl StoreWeights {
     /// Reads what `manifest` lists from `store`.
     pub fn new(store: Arc<ChunkStore>, manifest: Arc<Manifest>) -> StoreWeights {
-        StoreWeights { store, manifest }
+        StoreWeights { store, manifest, last: Mutex::default() }
     }
 }
 
@@ -208,10 +210,18 @@ impl WeightSource for StoreWeights {
             let name = name.map_or("an unknown parameter", |shape| shape.name.as_str());
             WeightError::Missing(format!("rows {rows} of {name} are not in the store"))
         };
+        // What it holds is whole whenever it is locked, so that a panic elsewhere does no harm.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = features.start;
         for index in self.manifest.chunks_of(parameter, features) {
             let chunk = &self.manifest.chunks()[index as usize];
-            let bytes = self.store.read(&chunk.hash).ok_or_else(|| missing(chunk.features))?;
+            let (_, bytes) = match last.take_if(|(hash, _)| *hash == chunk.hash) {
+                Some(same) => last.insert(same),
+                None => {
+                    let bytes = self.store.read(&chunk.hash);
+                    last.insert((chunk.hash, bytes.ok_or_else(|| missing(chunk.features))?))
+                }
+            };
             let row = bytes.len() / chunk.features.len().max(1) as usize;
             let rows = chunk.features.intersect(features);
             let from = (rows.start - chunk.features.start) as usize * row;

@@ -169,9 +169,9 @@ impl Lan {
         Command::new("ip")
             .args(["netns", "exec", &self.space(machine)])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", helper, "--ignored", "--nocapture"])
-            .env("MACHINE", machine.to_string())
-            .env("CLUSTER", cluster)
+            .args(["--exact", helper, "--nocapture"])
+            .env("EDGELD_TEST_MACHINE", machine.to_string())
+            .env("EDGELD_TEST_CLUSTER", cluster)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -194,14 +194,16 @@ fn ip(arguments: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-fn told(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_default()
+/// What the parent told a helper.
+fn told(variable: &str) -> Option<String> {
+    std::env::var(format!("EDGELD_TEST_{variable}")).ok()
 }
 
+/// Runs as a process on a machine of the LAN below; does nothing elsewhere.
 #[tokio::test]
-#[ignore = "a helper: runs on a machine of the LAN below"]
 async fn helper_worker() {
-    let (cluster, node) = (told("CLUSTER"), told("MACHINE").parse().unwrap());
+    let (Some(cluster), Some(node)) = (told("CLUSTER"), told("MACHINE")) else { return };
+    let node = node.parse().unwrap();
     let address = SocketAddr::from(([0, 0, 0, 0], 7070));
     let mdns = Mdns::start(Scope::of(address)).unwrap();
     mdns.announce(&Announcement { hello: hello(node, &cluster), address }).unwrap();
@@ -210,13 +212,14 @@ async fn helper_worker() {
     mdns.shutdown().await;
 }
 
+/// Runs as a process on a machine of the LAN below; does nothing elsewhere.
 #[tokio::test]
-#[ignore = "a helper: runs on a machine of the LAN below"]
 async fn helper_leader() {
+    let Some(cluster) = told("CLUSTER") else { return };
     let (tell, mut sightings) = unbounded_channel();
     let start = Instant::now();
     let mdns = Mdns::start(Scope::Lan).unwrap();
-    mdns.browse(&told("CLUSTER"), tell).unwrap();
+    mdns.browse(&cluster, tell).unwrap();
     let mut found = Vec::new();
     while found.len() < 4 {
         if let Sighting::Found(device) = next(&mut sightings).await {

@@ -131,7 +131,10 @@ impl Sender {
         })?;
         let frame = Outgoing { lengths, header, payload };
         self.link.waiting.send_modify(|waiting| *waiting += frame.bytes());
-        self.queue.send(frame).map_err(|_| self.link.closed("it was being closed"))
+        self.queue.send(frame).map_err(|refused| {
+            self.link.waiting.send_modify(|waiting| *waiting -= refused.0.bytes());
+            self.link.closed("it was being closed")
+        })
     }
 
     /// Bytes that were handed over and that the system has not yet taken.

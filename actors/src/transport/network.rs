@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::{Accept, Connection, Pipe, Transport, TransportError, greeting};
 
 /// How many ports [`Network::listen_from`] tries.
-pub const PORTS: u16 = 64;
+const PORTS: u16 = 64;
 
 /// Pauses after a failure to accept, first and longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -143,7 +143,7 @@ impl Network {
     /// Listens at `host` and the first free port from `port` on.
     ///
     /// # Errors
-    /// [`TransportError::Listen`] for the last of [`PORTS`] ports.
+    /// [`TransportError::Listen`] for the last of 64 ports.
     pub async fn listen_from(&self, host: &str, port: u16) -> Result<Listener, TransportError> {
         let mut result = Err(TransportError::Stopped("no port to listen at".to_owned()));
         for port in port..=port.saturating_add(PORTS - 1) {
