@@ -109,3 +109,29 @@ pub fn open(spec: &str, options: &Options) -> Result<Model, OpenError> {
 pub fn from_bytes(name: &str, bytes: &'static [u8], options: &Options) -> Result<Model, OpenError> {
     Ok(onnx::from_bytes(name, bytes, options)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(spec: &str, input_shape: Option<Vec<u64>>) -> String {
+        open(spec, &Options { input_shape }).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn refusals_say_what_to_try() {
+        assert!(refusal("vgg17", None).contains("there are vgg11, vgg13, vgg16 and vgg19"));
+        assert!(refusal("vgg17.onnx", None).contains("a model is an .onnx file or one of vgg11"));
+        assert!(refusal("vgg16?size=4096", None).contains("choose other values of size"));
+        assert_eq!(
+            refusal("vgg16", Some(vec![1, 3, 448, 448])),
+            "vgg16 does not take an input of [1, 3, 448, 448]; set its size as in vgg16?size=448"
+        );
+    }
+
+    #[test]
+    fn the_shape_that_a_built_in_has_anyway_may_be_given() {
+        let options = Options { input_shape: Some(vec![1, 3, 64, 64]) };
+        assert!(open("vgg16?size=64", &options).is_ok());
+    }
+}

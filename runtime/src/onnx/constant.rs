@@ -127,7 +127,7 @@ impl Constant {
     /// The same elements with other dimensions.
     pub(crate) fn reshaped(&self, dims: Vec<u64>) -> Result<Constant, Problem> {
         if product(&dims) != Some(self.elements()) {
-            let wanted = format!("{} elements are", self.elements());
+            let wanted = format!("there are {} elements", self.elements());
             return Err(Problem::Dims { dims, wanted });
         }
         Ok(Constant { dims, ..self.clone() })

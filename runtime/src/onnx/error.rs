@@ -104,11 +104,11 @@ pub enum Problem {
         wanted: &'static str,
     },
     /// Dimensions that the operator does not take here.
-    #[error("dimensions {dims:?} where {wanted}")]
+    #[error("dimensions {dims:?}, but {wanted}")]
     Dims {
         /// Those found.
         dims: Vec<u64>,
-        /// What is accepted.
+        /// What is accepted, as a sentence.
         wanted: String,
     },
     /// Dimensions that have to be given.
@@ -139,7 +139,7 @@ pub enum Problem {
     #[error(transparent)]
     Geometry(#[from] GeometryError),
     /// Anything else that is valid ONNX and not supported.
-    #[error("{0} is not supported")]
+    #[error("not supported: {0}")]
     Unsupported(String),
     /// Anything else that is not valid ONNX.
     #[error("{0}")]

@@ -65,7 +65,7 @@ impl View {
     /// The same elements with other dimensions.
     pub(crate) fn reshaped(&self, dims: Vec<u64>) -> Result<View, Problem> {
         if product(&dims) != product(&self.dims) {
-            let wanted = format!("the elements of {:?} are", self.dims);
+            let wanted = format!("the elements are those of {:?}", self.dims);
             return Err(Problem::Dims { dims, wanted });
         }
         Ok(View { dims, ..self.clone() })
@@ -79,6 +79,7 @@ pub(crate) struct Import {
     layers: Vec<Layer>,
     shapes: Vec<Shape>,
     parameters: Vec<(Parameter, Data)>,
+    held: u64,
     /// Names that are taken, each with the number that was last put after it.
     names: HashMap<String, u64>,
 }
@@ -91,13 +92,14 @@ impl Import {
             layers: Vec::new(),
             shapes: Vec::new(),
             parameters: Vec::new(),
+            held: 0,
             names: HashMap::new(),
         }
     }
 
     /// Adds an input of the model.
     pub(super) fn input(&mut self, name: &str, dims: Vec<u64>) -> Result<View, Problem> {
-        let wanted = "1 x channels x rows x width or 1 x features is";
+        let wanted = "only 1 x channels x rows x width and 1 x features are supported";
         let side = |index: usize| dims.get(index).map_or(Some(1), |dim| u32::try_from(*dim).ok());
         let shape = match (dims.len(), dims.first(), side(1), side(2), side(3)) {
             (2..=4, Some(1), Some(channels), Some(rows), Some(width)) => {
@@ -130,14 +132,14 @@ impl Import {
         if (2..=4).contains(&view.dims.len()) && view.dims == dims_of(shape, view.dims.len()) {
             return Ok(shape);
         }
-        let wanted = "an unreshaped 1 x channels x rows x width is supported";
+        let wanted = "only an unreshaped 1 x channels x rows x width is supported";
         Err(Problem::Dims { dims: view.dims.clone(), wanted: wanted.to_owned() })
     }
 
     /// As [`Import::channels_first`], for operators with windows, which want four dimensions.
     pub(crate) fn map(&self, view: &View) -> Result<Shape, Problem> {
         if view.dims.len() != 4 {
-            let wanted = "1 x channels x rows x width is supported".to_owned();
+            let wanted = "only 1 x channels x rows x width is supported".to_owned();
             return Err(Problem::Dims { dims: view.dims.clone(), wanted });
         }
         self.channels_first(view)
@@ -165,6 +167,18 @@ impl Import {
         Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: true })
     }
 
+    /// Bytes of all constants that were made while loading.
+    pub(super) fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Counts what a constant takes of memory.
+    pub(super) fn hold(&mut self, data: &Data) {
+        if let Data::Held(bytes) = data {
+            self.held += bytes.len() as u64;
+        }
+    }
+
     /// Adds a parameter of `features` rows.
     pub(crate) fn parameter(
         &mut self,
@@ -179,6 +193,7 @@ impl Import {
         })?;
         let dtype = constant.dtype()?;
         let parameter = Parameter { name: name.to_owned(), features, row, dtype };
+        self.hold(&constant.data);
         self.parameters.push((parameter, constant.data.clone()));
         Ok(ParameterId(self.parameters.len() as u32 - 1))
     }
@@ -188,6 +203,7 @@ impl Import {
         let data = Data::Held(values.iter().flat_map(|value| value.to_le_bytes()).collect());
         let features = values.len() as u32;
         let parameter = Parameter { name: name.to_owned(), features, row: 1, dtype: DType::F32 };
+        self.hold(&data);
         self.parameters.push((parameter, data));
         ParameterId(self.parameters.len() as u32 - 1)
     }
@@ -222,7 +238,7 @@ impl Import {
     ) -> Result<View, Problem> {
         let channels = self.channels_first(view)?.channels;
         if scale.len() != channels as usize || shift.len() != channels as usize {
-            let wanted = format!("{channels} channels are");
+            let wanted = format!("there are {channels} channels");
             return Err(Problem::Dims { dims: vec![scale.len() as u64], wanted });
         }
         let folded = match self.foldable(view) {
@@ -322,7 +338,7 @@ fn check_size(shape: Shape) -> Result<(), Problem> {
     let dims = dims_of(shape, 4);
     let fits = product(&dims).is_some_and(|elements| elements > 0);
     if !fits || shape.channels > MAX_CHANNELS {
-        let wanted = format!("1 to 2^30 elements in at most {MAX_CHANNELS} channels are");
+        let wanted = format!("1 to 2^30 elements in at most {MAX_CHANNELS} channels are supported");
         return Err(Problem::Dims { dims, wanted });
     }
     Ok(())

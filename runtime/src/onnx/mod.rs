@@ -43,6 +43,11 @@ use crate::operators;
 /// The metadata property that names the preset for a model's pictures.
 const PRESET: &str = "edgeld.preset";
 
+/// What constants that are made while loading may take in all: so many times the file's size,
+const MOST_COPIES: u64 = 4;
+/// and so many bytes more.
+const MOST_EXTRA: u64 = 64 << 20;
+
 /// Opens a model file.
 ///
 /// # Errors
@@ -211,14 +216,16 @@ impl<'a> Loader<'a> {
     }
 
     /// Says what a name stands for from now on.
-    fn define(&mut self, name: &'a str, value: Value) -> Result<(), Problem> {
-        let value = match value {
-            Value::View(mut view) => {
-                view.sole &= self.readers.get(name) == Some(&1);
-                Value::View(view)
-            }
-            constant => constant,
-        };
+    fn define(&mut self, name: &'a str, mut value: Value) -> Result<(), Problem> {
+        match &mut value {
+            Value::View(view) => view.sole &= self.readers.get(name) == Some(&1),
+            Value::Constant(constant) => self.import.hold(&constant.data),
+        }
+        // A few transposed or converted copies of the weights; a file that wants more is made to.
+        let most = self.files.bytes().saturating_mul(MOST_COPIES).saturating_add(MOST_EXTRA);
+        if self.import.held() > most {
+            return Err(Problem::Invalid(format!("constants of over {most} bytes in all")));
+        }
         match self.values.insert(name, value) {
             None if !self.initializers.contains_key(name) => Ok(()),
             _ => Err(Problem::Redefined(name.to_owned())),

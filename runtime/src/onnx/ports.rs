@@ -14,7 +14,7 @@ pub(super) fn dimensions(input: &ValueInfoProto, options: &Options) -> Result<Ve
     };
     if !Element::from_onnx(i64::from(*element)).is_some_and(Element::is_float) {
         return Err(Problem::Unsupported(format!(
-            "an input of element type {element}, not float,"
+            "an input of element type {element}; only floats are"
         )));
     }
     // Some exporters write 0 or -1 for a dimension that is left open.
@@ -29,7 +29,7 @@ pub(super) fn dimensions(input: &ValueInfoProto, options: &Options) -> Result<Ve
     };
     match dims.first() {
         Some(batch) if *batch != 1 && dims.len() > 1 => Err(Problem::Unsupported(format!(
-            "a batch of {batch}; run one picture at a time: a fixed batch other than 1"
+            "a fixed batch of {batch}; export the model with a batch of 1"
         ))),
         _ => Ok(dims),
     }

@@ -23,6 +23,11 @@ impl Files {
         Files { model, external: HashMap::new() }
     }
 
+    /// Bytes of all files opened so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.model.len() + self.external.values().map(|storage| storage.len()).sum::<u64>()
+    }
+
     /// What a tensor of the file holds.
     pub(super) fn constant(&mut self, tensor: &TensorProto) -> Result<Constant, Problem> {
         let problem =

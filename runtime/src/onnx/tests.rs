@@ -131,7 +131,7 @@ fn refusals_name_file_node_operator_and_reason() {
     let computed = refusal(|graph| graph.node[3].input[0] = "x".into());
     assert!(!computed.is_empty());
     let groups = refusal(|graph| graph.node[0].attribute[1] = int("group", 3));
-    assert!(groups.contains("a_node (Conv): dimensions [20, 4, 3, 3] where"), "{groups}");
+    assert!(groups.contains("a_node (Conv): dimensions [20, 4, 3, 3], but 3 groups"), "{groups}");
     let short = refusal(|graph| graph.initializer[1].raw_data.truncate(7));
     assert!(short.contains(r#"tensor "b": dimensions [20] take 80 bytes, 7 are there"#), "{short}");
     let twice = refusal(|graph| {
@@ -150,7 +150,7 @@ fn dimensions_left_open_need_the_flag() {
          give them, as --input-shape 1,4,224,5"
     );
     let batch = refusal(|graph| graph.input[0] = port("x", &[2, 4, 6, 5]));
-    assert!(batch.contains("input x: a batch of 2"), "{batch}");
+    assert!(batch.contains("input x: not supported: a fixed batch of 2"), "{batch}");
 
     let mut model = sample();
     model.graph.as_mut().unwrap().input[0] = port("x", &[0, 4, 0, 5]);

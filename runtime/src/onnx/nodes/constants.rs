@@ -62,7 +62,7 @@ pub(crate) fn shape(_: &mut Import, node: &Node) -> Loaded {
 pub(crate) fn gather(_: &mut Import, node: &Node) -> Loaded {
     let (list, indices) = (node.constant(0)?, node.constant(1)?);
     if list.dims.len() != 1 || list.element.is_float() || node.int("axis", 0)? != 0 {
-        let wanted = "a list of integers is supported".to_owned();
+        let wanted = "only a list of integers is supported".to_owned();
         return Err(Problem::Dims { dims: list.dims.clone(), wanted });
     }
     let numbers = list.to_ints()?;

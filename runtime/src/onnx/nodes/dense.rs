@@ -12,8 +12,11 @@ use crate::onnx::node::{Node, axis};
 /// `Gemm`: alpha A B + beta C, where B and C are constants.
 pub(crate) fn gemm(import: &mut Import, node: &Node) -> Loaded {
     let view = node.view(0)?;
-    if view.dims.len() != 2 || node.flag("transA")? {
-        let wanted = "1 x features, without transA, is supported; put a Flatten before".to_owned();
+    if node.flag("transA")? {
+        return Err(Problem::Unsupported("transA".to_owned()));
+    }
+    if view.dims.len() != 2 {
+        let wanted = "it takes 1 x features; put a Flatten before it".to_owned();
         return Err(Problem::Dims { dims: view.dims.clone(), wanted });
     }
     let weight = node.constant(1)?;
@@ -40,7 +43,7 @@ pub(crate) fn matmul(import: &mut Import, node: &Node) -> Loaded {
     let weight = transposed(node.constant(1)?)?;
     let (_, batch) = view.dims.split_last().unwrap_or((&0, &[]));
     if batch.iter().any(|dim| *dim != 1) {
-        let wanted = "one row of features is supported".to_owned();
+        let wanted = "only one row of features is supported".to_owned();
         return Err(Problem::Dims { dims: view.dims.clone(), wanted });
     }
     let dims = [batch, &weight.dims[..1]].concat();
@@ -58,11 +61,11 @@ fn dense(
 ) -> Result<View, Problem> {
     let input = import.shape(view);
     let [features, row] = weight.dims[..] else {
-        let wanted = "a matrix is supported".to_owned();
+        let wanted = "only a matrix is supported".to_owned();
         return Err(Problem::Dims { dims: weight.dims.clone(), wanted });
     };
     if row != input.elements() {
-        let wanted = format!("{} inputs are to be multiplied", input.elements());
+        let wanted = format!("{} numbers are to be multiplied by it", input.elements());
         return Err(Problem::Dims { dims: weight.dims.clone(), wanted });
     }
     let name = &node.name;
@@ -86,7 +89,7 @@ pub(crate) fn softmax(import: &mut Import, node: &Node) -> Loaded {
     // Before version 13 all axes from this one on were taken together.
     let axes = if since_13 { &view.dims[axis..=axis] } else { &view.dims[axis..] };
     if axes.iter().product::<u64>() != import.shape(view).elements() {
-        let wanted = format!("a softmax over all elements, not over axis {axis}, is supported");
+        let wanted = format!("only a softmax over all elements is supported, not over axis {axis}");
         return Err(Problem::Dims { dims: view.dims.clone(), wanted });
     }
     one(import.layer(&node.name, Op::Softmax, &[view])?.reshaped(view.dims.clone())?)
@@ -99,7 +102,7 @@ fn spread(bias: &Constant, features: u64, factor: f32) -> Result<Constant, Probl
         [number] => vec![number * factor; features as usize],
         _ if numbers.len() as u64 == features => numbers.iter().map(|x| x * factor).collect(),
         _ => {
-            let wanted = format!("{features} features are");
+            let wanted = format!("there are {features} features");
             return Err(Problem::Dims { dims: bias.dims.clone(), wanted });
         }
     };
@@ -109,7 +112,7 @@ fn spread(bias: &Constant, features: u64, factor: f32) -> Result<Constant, Probl
 /// A matrix with rows and columns exchanged; weights are kept output-feature-major.
 fn transposed(matrix: &Constant) -> Result<Constant, Problem> {
     let [rows, cols] = matrix.dims[..] else {
-        let wanted = "a matrix is supported".to_owned();
+        let wanted = "only a matrix is supported".to_owned();
         return Err(Problem::Dims { dims: matrix.dims.clone(), wanted });
     };
     let dims = vec![cols, rows];

@@ -49,7 +49,7 @@ pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {
     }
     let Some(first) = views.first() else { return Err(Problem::NotComputed(0)) };
     if let Some(other) = views.iter().find(|view| view.dims != first.dims) {
-        let wanted = format!("the other input has {:?}; both must be the same", first.dims);
+        let wanted = format!("another input has {:?}; all must be the same", first.dims);
         return Err(Problem::Dims { dims: other.dims.clone(), wanted });
     }
     let mut sum = match views.len() {
@@ -67,7 +67,7 @@ pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {
 /// `BatchNormalization` as it is after training: a factor and a summand per channel.
 pub(crate) fn batch_normalization(import: &mut Import, node: &Node) -> Loaded {
     if node.flag("training_mode")? || node.int("spatial", 1)? != 1 {
-        let what = "training_mode 1 or spatial 0; export the model for inference: this mode";
+        let what = "training_mode 1 or spatial 0; export the model for inference";
         return Err(Problem::Unsupported(what.to_owned()));
     }
     let view = node.view(0)?;
@@ -75,7 +75,7 @@ pub(crate) fn batch_normalization(import: &mut Import, node: &Node) -> Loaded {
     let numbers = |index: usize| {
         let constant = node.constant(index)?;
         if constant.dims != [u64::from(channels)] {
-            let wanted = format!("{channels} channels are");
+            let wanted = format!("there are {channels} channels");
             return Err(Problem::Dims { dims: constant.dims.clone(), wanted });
         }
         constant.to_floats()
@@ -111,6 +111,6 @@ fn per_channel(import: &Import, constant: &Constant, view: &View) -> Result<Vec<
             _ => {}
         }
     }
-    let wanted = format!("a constant per channel of {:?} is supported", view.dims);
+    let wanted = format!("only a number per channel of {:?} is supported", view.dims);
     Err(Problem::Dims { dims: constant.dims.clone(), wanted })
 }

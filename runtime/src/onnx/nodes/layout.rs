@@ -17,7 +17,9 @@ pub(crate) fn dropout(_: &mut Import, node: &Node) -> Loaded {
     if let Some(training) = node.optional(2)?
         && training.to_ints()?.iter().any(|flag| *flag != 0)
     {
-        return Err(Problem::Unsupported("training_mode; export for inference: this".to_owned()));
+        return Err(Problem::Unsupported(
+            "training_mode; export the model for inference".to_owned(),
+        ));
     }
     Ok(vec![node.value(0)?.clone()])
 }
@@ -111,7 +113,7 @@ pub(crate) fn concat(import: &mut Import, node: &Node) -> Loaded {
     for view in &views {
         import.channels_first(view)?;
         if axis != 1 || view.dims.len() != rank {
-            let wanted = format!("joining along axis 1, not {axis}, is supported");
+            let wanted = format!("only joining along axis 1 is supported, not {axis}");
             return Err(Problem::Dims { dims: view.dims.clone(), wanted });
         }
     }
@@ -127,7 +129,7 @@ fn joined(node: &Node, rank: usize) -> Loaded {
     for index in 0..node.inputs().len() {
         let part = node.constant(index)?;
         if rank != 1 || part.dims.len() != 1 || part.element.is_float() {
-            let wanted = "lists of integers are supported as constants".to_owned();
+            let wanted = "of constants only lists of integers are supported".to_owned();
             return Err(Problem::Dims { dims: part.dims.clone(), wanted });
         }
         numbers.extend(part.to_ints()?);

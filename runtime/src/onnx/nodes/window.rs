@@ -15,7 +15,7 @@ pub(crate) fn conv(import: &mut Import, node: &Node) -> Loaded {
     let input = import.map(view)?;
     let weight = node.constant(1)?;
     let [features, channels, rows, cols] = weight.dims[..] else {
-        let wanted = "features x channels x rows x columns are supported".to_owned();
+        let wanted = "weights are features x channels x rows x columns".to_owned();
         return Err(Problem::Dims { dims: weight.dims.clone(), wanted });
     };
     let groups = pick(node.int("group", 1)?, 1..=i64::from(u32::MAX), "group", "positive")?;
@@ -91,7 +91,7 @@ pub(crate) fn reduce_mean(import: &mut Import, node: &Node) -> Loaded {
     let mut axes = axes?;
     axes.sort_unstable();
     if axes != [2, 3] {
-        return Err(Problem::Unsupported(format!("a mean over axes {axes:?}, other than [2, 3],")));
+        return Err(Problem::Unsupported(format!("a mean over axes {axes:?}; only [2, 3] are")));
     }
     let result = mean(import, node, view)?;
     match node.int("keepdims", 1)? {
