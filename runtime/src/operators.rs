@@ -8,7 +8,7 @@
 //!    parameter. The compiler's exhaustiveness check then leads through every place that has to
 //!    know it: its kernel in `kernel/`, its cost in `cost/`.
 //! 2. A loader in `onnx/nodes/`, a function from a node with its inputs looked up to the values
-//!    of its outputs. Most call [`Import::layer`] once. One that only renames or folds adds no
+//!    of its outputs. Most call `Import::layer` once. One that only renames or folds adds no
 //!    layer, and may be all there is to do.
 //! 3. A line in [`OPERATORS`], and a case in `deploy/conformance/golden.py`.
 

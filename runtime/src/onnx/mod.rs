@@ -1,9 +1,9 @@
 //! Models from ONNX files.
 //!
-//! A file is loaded in three steps. [`slim`] walks its bytes and leaves the weights out, noting
-//! where they are; prost decodes what is left into the structs of [`proto`]; then every node that
+//! A file is loaded in three steps. `slim.rs` walks its bytes and leaves the weights out, noting
+//! where they are; prost decodes what is left into the structs of `proto.rs`; then every node that
 //! contributes to an output is loaded in order by its operator's function, all of which are
-//! listed in [`crate::operators`], into a [graph in the making](import). Weights are read from
+//! listed in [`crate::operators`], into a graph in the making (`import.rs`). Weights are read from
 //! the file when somebody asks for rows of them, never before and never all at once; only
 //! matrices that have to be transposed are kept in memory.
 //!
