@@ -1,0 +1,53 @@
+//! What a program takes of a device's memory.
+
+use crate::cost::Work;
+use crate::graph::Graph;
+use crate::program::{Action, Program};
+use crate::units::Bytes;
+
+/// The process itself: code, connections, queues.
+const PROCESS: Bytes = Bytes(64_000_000);
+
+/// What a program takes of a device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryNeed {
+    /// Weights in the form that kernels read: float32.
+    pub weights: Bytes,
+    /// Activations of all frames in flight, at the worst moment.
+    pub activations: Bytes,
+    /// What a kernel needs beside its inputs and outputs.
+    pub workspace: Bytes,
+}
+
+impl MemoryNeed {
+    /// All of it, and what the process takes anyway; nothing for a device without a part.
+    pub fn total(&self) -> Bytes {
+        let part = self.weights + self.activations + self.workspace;
+        if part == Bytes::ZERO { part } else { part + PROCESS }
+    }
+}
+
+/// Counts what `program` takes with `in_flight` frames at once.
+///
+/// The workspace is a second copy of the largest layer's inputs and outputs: kernels unfold or
+/// reorder at most that much at a time.
+pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
+    let weights = program.features(graph).into_iter().map(|(layer, features)| {
+        let rows = graph.layer(layer).op.parameters().map(|id| u64::from(graph.parameter(id).row));
+        4 * u64::from(features.len()) * rows.sum::<u64>()
+    });
+    let mut workspace = 0.0f64;
+    for step in &program.steps {
+        if let Action::Compute { runs, .. } = &step.action {
+            for run in runs {
+                let work = Work::of(graph, run.layer, run.region);
+                workspace = workspace.max(work.activation_bytes);
+            }
+        }
+    }
+    MemoryNeed {
+        weights: Bytes(weights.sum()),
+        activations: Bytes(program.peak_activation_bytes(graph).0 * u64::from(in_flight)),
+        workspace: Bytes(workspace as u64),
+    }
+}

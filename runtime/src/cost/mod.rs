@@ -1,0 +1,32 @@
+//! What a plan costs: one model for all plans.
+//!
+//! In reading order: [`Work`] counts what a layer does on a region; a [`Fit`] turns work into
+//! time; a [`ClusterProfile`] holds the fits of every device, corrected by what frames really
+//! took, and its link; [`makespan`] runs the programs of a plan on that profile and gives the
+//! [`Prediction`]; [`memory`] and [`traffic`] say what else the plan takes.
+//!
+//! ```
+//! use edgeld_runtime::cost::{DeviceProfile, LayerKind, Work};
+//! use edgeld_runtime::units::Ms;
+//! // 100 GFLOP/s in convolutions, 10 GB/s in dense layers.
+//! let device = DeviceProfile::described(100.0, 10.0);
+//! let conv = Work { flops: 1e9, ..Work::nothing(LayerKind::Conv) };
+//! let time = device.time(&conv);
+//! assert!(time >= Ms(10.0) && time < Ms(10.1));
+//! ```
+
+mod ewma;
+mod fit;
+mod makespan;
+mod memory;
+mod profile;
+mod traffic;
+mod work;
+
+pub use ewma::Ewma;
+pub use fit::{Fit, Sample};
+pub use makespan::{DeviceTime, Prediction, Resource, makespan};
+pub use memory::{MemoryNeed, memory};
+pub use profile::{ClusterProfile, DeviceProfile, LinkProfile};
+pub use traffic::{StageTraffic, Traffic, traffic};
+pub use work::{LayerKind, Work, graph_flops};

@@ -1,0 +1,250 @@
+//! What is known of devices and their links.
+
+use serde::{Deserialize, Serialize};
+
+use super::ewma::Ewma;
+use super::fit::{Fit, Sample};
+use super::work::{LayerKind, Work};
+use crate::graph::Graph;
+use crate::plan::DeviceIx;
+use crate::program::{Action, Program};
+use crate::units::{Bytes, Mbps, Ms};
+
+/// How far one frame's measurement moves the correction of a fit.
+const CORRECTION_FRACTION: f64 = 0.3;
+/// Measurements further off than this factor say that something else went wrong.
+const CORRECTION_LIMIT: f64 = 50.0;
+
+/// The speed of one device, and its memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceProfile {
+    fits: [Fit; LayerKind::COUNT],
+    corrections: [Ewma; LayerKind::COUNT],
+    /// What sessions may use here.
+    pub memory: Bytes,
+    /// Threads that the fits were measured with.
+    pub threads: u32,
+}
+
+impl DeviceProfile {
+    /// A device described by two figures: 10^9 floating-point operations a second in
+    /// convolutions, and 10^9 bytes of weights a second in dense layers. Layers that do little
+    /// but read and write, pools and sums, run at the second figure too, depthwise layers at a
+    /// third of the first.
+    pub fn described(gflops: f64, dense_gb_per_s: f64) -> DeviceProfile {
+        let (per_flop, per_byte) = (1e-6 / gflops, 1e-6 / dense_gb_per_s);
+        let none =
+            Fit { per_flop: 0.0, per_activation_byte: 0.0, per_weight_byte: 0.0, per_run: 0.005 };
+        let fits = LayerKind::ALL.map(|kind| match kind {
+            LayerKind::PointConv | LayerKind::Conv | LayerKind::WideConv => {
+                Fit { per_flop, ..none }
+            }
+            LayerKind::Depthwise => Fit { per_flop: 3.0 * per_flop, ..none },
+            LayerKind::Pool | LayerKind::Elementwise => {
+                Fit { per_activation_byte: per_byte, ..none }
+            }
+            LayerKind::Dense => Fit { per_weight_byte: per_byte, ..none },
+        });
+        DeviceProfile::of(fits)
+    }
+
+    /// A device of which nothing is known yet: a small single-board computer.
+    pub fn unmeasured() -> DeviceProfile {
+        DeviceProfile::described(10.0, 2.0)
+    }
+
+    /// A device that was measured. A kind without samples is as much faster or slower than on an
+    /// [unmeasured](DeviceProfile::unmeasured) device as the measured kinds are on average.
+    pub fn measured(samples: &[Sample]) -> DeviceProfile {
+        let assumed = DeviceProfile::unmeasured().fits;
+        let fits = LayerKind::ALL
+            .map(|kind| Fit::of(samples.iter().filter(|sample| sample.work.kind == kind)));
+        let ratios: Vec<f64> = samples
+            .iter()
+            .map(|sample| sample.time / assumed[sample.work.kind.index()].time(&sample.work))
+            .filter(|ratio| ratio.is_finite() && *ratio > 0.0)
+            .map(f64::ln)
+            .collect();
+        let mean = match ratios.len() {
+            0 => 1.0,
+            count => (ratios.iter().sum::<f64>() / count as f64).exp(),
+        };
+        let fits = LayerKind::ALL
+            .map(|kind| fits[kind.index()].unwrap_or(assumed[kind.index()].scaled(mean)));
+        DeviceProfile::of(fits)
+    }
+
+    fn of(fits: [Fit; LayerKind::COUNT]) -> DeviceProfile {
+        let corrections = [Ewma::new(1.0, CORRECTION_FRACTION); LayerKind::COUNT];
+        DeviceProfile { fits, corrections, memory: Bytes(1_000_000_000), threads: 1 }
+    }
+
+    /// The same with another limit of memory.
+    #[must_use]
+    pub fn with_memory(self, memory: Bytes) -> DeviceProfile {
+        DeviceProfile { memory, ..self }
+    }
+
+    /// The same with another number of threads.
+    #[must_use]
+    pub fn with_threads(self, threads: u32) -> DeviceProfile {
+        DeviceProfile { threads, ..self }
+    }
+
+    /// The fit of a kind as it stands now: measured before, corrected since.
+    pub fn fit(&self, kind: LayerKind) -> Fit {
+        self.fits[kind.index()].scaled(self.corrections[kind.index()].value())
+    }
+
+    /// Predicted time of one layer's work.
+    pub fn time(&self, work: &Work) -> Ms {
+        self.fit(work.kind).time(work)
+    }
+
+    /// Speed in 10^9 floating-point operations a second, in a 3x3 convolution from 128 to 128
+    /// channels on a 56x56 map.
+    pub fn gflops(&self) -> f64 {
+        let cells = 56.0 * 56.0;
+        let work = Work {
+            kind: LayerKind::Conv,
+            flops: 2.0 * cells * 128.0 * 128.0 * 9.0,
+            activation_bytes: 4.0 * 2.0 * cells * 128.0,
+            weight_bytes: 4.0 * 128.0 * 128.0 * 9.0,
+        };
+        work.flops / (self.time(&work).0 * 1e6)
+    }
+
+    /// Learns that the compute steps of `stage` in `program` took `measured` in a frame: the
+    /// correction of every kind of layer in it moves towards the ratio of measured to predicted,
+    /// the more the larger its part of the prediction.
+    pub fn observe(&mut self, graph: &Graph, program: &Program, stage: usize, measured: Ms) {
+        let mut parts = [0.0; LayerKind::COUNT];
+        for step in &program.steps {
+            match &step.action {
+                Action::Compute { stage: of, runs } if *of == stage => {
+                    for run in runs {
+                        let work = Work::of(graph, run.layer, run.region);
+                        parts[work.kind.index()] += self.fits[work.kind.index()].time(&work).0;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let now: f64 = parts.iter().zip(&self.corrections).map(|(p, c)| p * c.value()).sum();
+        if now <= 0.0 || measured.0 <= 0.0 {
+            return;
+        }
+        let ratio = measured.0 / now;
+        for (part, correction) in parts.iter().zip(&mut self.corrections) {
+            let factor = correction.value();
+            let target = (factor * ratio).clamp(1.0 / CORRECTION_LIMIT, CORRECTION_LIMIT);
+            correction.observe_in_part(target, part * factor / now);
+        }
+    }
+}
+
+/// What is known of a device's one network interface.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LinkProfile {
+    /// Payload it carries, in each direction at once.
+    pub goodput: Mbps,
+    /// From the leader to the device and back, for a message of no size.
+    pub rtt: Ms,
+    /// Milliseconds that the device's processor spends on a byte that it sends or receives.
+    pub cpu_per_byte: f64,
+}
+
+impl LinkProfile {
+    /// Copying, checking and encrypting at 2 GB/s.
+    const CPU_PER_BYTE: f64 = 0.5e-6;
+
+    /// A link with this goodput and this time for a message to arrive.
+    pub fn described(goodput: Mbps, latency: Ms) -> LinkProfile {
+        LinkProfile { goodput, rtt: latency * 2.0, cpu_per_byte: LinkProfile::CPU_PER_BYTE }
+    }
+
+    /// A link of which nothing is known yet: 100 Mbit/s, 1 ms there and back.
+    pub fn unmeasured() -> LinkProfile {
+        LinkProfile::described(Mbps(100.0), Ms(0.5))
+    }
+
+    /// How long the interface is busy with `bytes`.
+    pub fn time_for(&self, bytes: Bytes) -> Ms {
+        self.goodput.time_for(bytes)
+    }
+
+    /// Processor time for sending or receiving `bytes`.
+    pub fn processing(&self, bytes: Bytes) -> Ms {
+        Ms(bytes.as_f64() * self.cpu_per_byte)
+    }
+}
+
+/// What is known of a cluster, in cluster order; device 0 is the leader.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterProfile {
+    /// Speed and memory of every device.
+    pub devices: Vec<DeviceProfile>,
+    /// The link of every device.
+    pub links: Vec<LinkProfile>,
+}
+
+impl ClusterProfile {
+    /// From every device and its link.
+    pub fn new(members: impl IntoIterator<Item = (DeviceProfile, LinkProfile)>) -> ClusterProfile {
+        let (devices, links) = members.into_iter().unzip();
+        ClusterProfile { devices, links }
+    }
+
+    /// Number of devices.
+    pub fn len(&self) -> usize {
+        self.devices.len().min(self.links.len())
+    }
+
+    /// Whether there is no device at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All devices, in cluster order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = DeviceIx> + ExactSizeIterator + use<> {
+        (0..self.len() as u16).map(DeviceIx)
+    }
+
+    /// The profile of one device.
+    pub fn device(&self, device: DeviceIx) -> &DeviceProfile {
+        &self.devices[device.index()]
+    }
+
+    /// The link of one device.
+    pub fn link(&self, device: DeviceIx) -> &LinkProfile {
+        &self.links[device.index()]
+    }
+
+    /// Time for a message of no size: half of the longer round trip, since round trips are
+    /// measured from the leader.
+    pub fn latency(&self, from: DeviceIx, to: DeviceIx) -> Ms {
+        self.link(from).rtt.max(self.link(to).rtt) * 0.5
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn described_speed_is_the_speed() {
+        let device = DeviceProfile::described(100.0, 10.0);
+        assert!((device.gflops() - 100.0).abs() < 1.0, "{}", device.gflops());
+    }
+
+    #[test]
+    fn kinds_without_samples_follow_the_others() {
+        let assumed = DeviceProfile::unmeasured();
+        let work = Work { flops: 1e9, ..Work::nothing(LayerKind::Conv) };
+        let samples = [Sample { work, time: assumed.time(&work) * 0.25 }];
+        let device = DeviceProfile::measured(&samples);
+        let dense = Work { weight_bytes: 1e8, ..Work::nothing(LayerKind::Dense) };
+        let ratio = device.time(&dense) / assumed.time(&dense);
+        assert!((ratio - 0.25).abs() < 1e-9, "{ratio}");
+    }
+}

@@ -1,0 +1,193 @@
+//! What a layer does on a region, counted.
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Graph, LayerId, Op};
+use crate::region::Region;
+use crate::units::Flops;
+
+/// Layers whose speed on one device follows one line. The numbers are part of the wire format
+/// and of cached profiles: new kinds get new numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum LayerKind {
+    /// A convolution with a window of one cell.
+    PointConv = 0,
+    /// A convolution with a window of up to 3x3 cells.
+    Conv = 1,
+    /// A convolution with a larger window.
+    WideConv = 2,
+    /// A convolution that reads one channel for each that it makes.
+    Depthwise = 3,
+    /// Pooling and sums over rows or width.
+    Pool = 4,
+    /// Sums of maps, concatenation, activations.
+    Elementwise = 5,
+    /// A dense layer: its time is that of reading its weights.
+    Dense = 6,
+}
+
+impl LayerKind {
+    /// How many kinds there are.
+    pub const COUNT: usize = 7;
+
+    /// All kinds, by number.
+    pub const ALL: [LayerKind; LayerKind::COUNT] = [
+        LayerKind::PointConv,
+        LayerKind::Conv,
+        LayerKind::WideConv,
+        LayerKind::Depthwise,
+        LayerKind::Pool,
+        LayerKind::Elementwise,
+        LayerKind::Dense,
+    ];
+
+    /// The kind that has this number, if any has.
+    pub fn from_number(number: u8) -> Option<LayerKind> {
+        LayerKind::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// For indexing tables by kind.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The kind of a graph's layer.
+    pub fn of(graph: &Graph, layer: LayerId) -> LayerKind {
+        match &graph.layer(layer).op {
+            Op::Conv(conv) => {
+                let input = graph.input_shapes(layer)[0];
+                match conv.window.cells() {
+                    _ if conv.is_dense(input) => LayerKind::Dense,
+                    _ if conv.is_depthwise(input) => LayerKind::Depthwise,
+                    1 => LayerKind::PointConv,
+                    2..=9 => LayerKind::Conv,
+                    _ => LayerKind::WideConv,
+                }
+            }
+            Op::Pool(_) | Op::SumWidth | Op::SumRows { .. } => LayerKind::Pool,
+            Op::Add | Op::Concat | Op::Identity | Op::Softmax => LayerKind::Elementwise,
+        }
+    }
+}
+
+/// What a layer does on a region.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// Which line its time follows.
+    pub kind: LayerKind,
+    /// Floating-point operations; a multiply-add is two, a comparison one.
+    pub flops: f64,
+    /// Bytes of activations read and written, as float32.
+    pub activation_bytes: f64,
+    /// Bytes of weights read, as float32.
+    pub weight_bytes: f64,
+}
+
+impl Work {
+    /// No work of this kind.
+    pub const fn nothing(kind: LayerKind) -> Work {
+        Work { kind, flops: 0.0, activation_bytes: 0.0, weight_bytes: 0.0 }
+    }
+
+    /// What `layer` does to make `region` of its output.
+    pub fn of(graph: &Graph, layer: LayerId, region: Region) -> Work {
+        let kind = LayerKind::of(graph, layer);
+        if region.is_empty() {
+            return Work::nothing(kind);
+        }
+        let node = graph.layer(layer);
+        let shapes = graph.input_shapes(layer);
+        let outputs = region.lines() as f64 * f64::from(graph.output_shape(layer).width);
+        let read: f64 = shapes
+            .iter()
+            .enumerate()
+            .map(|(index, shape)| {
+                node.op.reads(index, shapes, region).lines() as f64 * f64::from(shape.width)
+            })
+            .sum();
+        let features = f64::from(region.channels.len());
+        let row: f64 = node.op.parameters().map(|id| f64::from(graph.parameter(id).row)).sum();
+        Work {
+            kind,
+            flops: outputs * flops_per_output(graph, layer),
+            activation_bytes: 4.0 * (outputs + read),
+            weight_bytes: 4.0 * features * row,
+        }
+    }
+}
+
+/// Operations that one element of a layer's output takes.
+pub(crate) fn flops_per_output(graph: &Graph, layer: LayerId) -> f64 {
+    let shapes = graph.input_shapes(layer);
+    match &graph.layer(layer).op {
+        Op::Conv(conv) => 2.0 * f64::from(graph.parameter(conv.weight).row),
+        Op::Pool(pool) => pool.window.cells() as f64,
+        Op::SumWidth => f64::from(shapes[0].width),
+        Op::SumRows { .. } => f64::from(shapes[0].rows),
+        Op::Add => shapes.len() as f64,
+        Op::Concat | Op::Identity => 1.0,
+        Op::Softmax => 4.0,
+    }
+}
+
+/// What one inference takes on one device.
+pub fn graph_flops(graph: &Graph) -> Flops {
+    let whole = |layer| Work::of(graph, layer, graph.output_shape(layer).region()).flops;
+    Flops(graph.layer_ids().map(whole).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Activation, Builder, Conv, DType, Parameter, Shape, Sweep, Window};
+    use crate::region::{ChannelRange, RowRange};
+
+    fn one_conv(groups: u32, window: Window) -> Graph {
+        let mut builder = Builder::new("one");
+        let input = builder.input("x", Shape::new(8, 14, 14), vec![8, 14, 14]).unwrap();
+        let row = 8 / groups * window.cells() as u32;
+        let parameter = Parameter { name: "w".into(), features: 32, row, dtype: DType::F16 };
+        let weight = builder.parameter(parameter).unwrap();
+        let conv = Conv { features: 32, groups, window, weight, scale: None, bias: None };
+        let y = builder.layer("conv", Op::Conv(conv), &[input], Activation::Relu).unwrap();
+        let shape = builder.shape(y);
+        builder.output("y", y, vec![shape.elements()]).unwrap();
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn numbers_are_stable() {
+        let numbers: Vec<u8> = LayerKind::ALL.iter().map(|kind| kind.number()).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(LayerKind::from_number(3), Some(LayerKind::Depthwise));
+        assert_eq!(LayerKind::from_number(7), None);
+    }
+
+    #[test]
+    fn a_strip_reads_its_halo_and_all_weights() {
+        let three = Sweep { kernel: 3, pad_before: 1, pad_after: 1, ..Sweep::point() };
+        let graph = one_conv(1, Window::square(three));
+        let strip = Region::new(ChannelRange::all(32), RowRange::new(4, 6));
+        let work = Work::of(&graph, LayerId(0), strip);
+        assert_eq!(work.kind, LayerKind::Conv);
+        assert_eq!(work.flops, 2.0 * (32 * 2 * 14 * 8 * 9) as f64);
+        assert_eq!(work.activation_bytes, 4.0 * (32 * 2 * 14 + 8 * 4 * 14) as f64);
+        assert_eq!(work.weight_bytes, 4.0 * (32 * 8 * 9) as f64);
+    }
+
+    #[test]
+    fn kinds_follow_the_window() {
+        let kind = |groups, window| LayerKind::of(&one_conv(groups, window), LayerId(0));
+        assert_eq!(kind(1, Window::point()), LayerKind::PointConv);
+        assert_eq!(kind(1, Window::square(Sweep::whole(5))), LayerKind::WideConv);
+        assert_eq!(kind(8, Window::square(Sweep::whole(3))), LayerKind::Depthwise);
+        assert_eq!(kind(1, Window::whole(14, 14)), LayerKind::Dense);
+    }
+}

@@ -1,0 +1,117 @@
+#![doc = include_str!("README.md")]
+
+mod bodp;
+mod explain;
+mod minmax;
+mod model;
+mod ocbp;
+mod path;
+mod problem;
+mod stages;
+mod subsets;
+
+pub use explain::explain;
+pub use problem::{
+    Candidate, Fusion, Partition, Policy, Problem, Solution, SolveError, UnknownName,
+};
+
+use model::Model;
+use subsets::{Judged, Search};
+
+use crate::graph::{Graph, LayerId, TensorId};
+use crate::plan::DeviceIx;
+use crate::units::Ms;
+
+/// Finds the plan with the smallest predicted makespan. Deterministic: the same problem has the
+/// same solution, and a solution given as `previous` is found again.
+///
+/// # Errors
+/// When there is no device, or no plan fits the memory.
+pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
+    let Problem { graph, encodings, profile, policy, .. } = problem;
+    if profile.is_empty() {
+        return Err(SolveError::NoDevices);
+    }
+    let groups = stages::groups(graph, policy);
+    let leaves = leaves_group(graph, &groups);
+    let models: Vec<Model> =
+        groups.iter().map(|group| Model::new(graph, encodings, profile, group, &leaves)).collect();
+    let mut search = Search::new(problem, &models);
+    let alone = search.only(DeviceIx::LEADER)?;
+    if profile.len() > 1 {
+        search.subsets()?;
+        if !policy.spread {
+            search.single(fastest_follower(&models, profile.len()))?;
+            search.previous()?;
+        }
+    }
+    choose(search, alone, policy)
+}
+
+/// Picks the fastest candidate; of equals the previous plan, then the leader alone.
+fn choose(
+    search: Search<'_>,
+    alone: Option<Judged>,
+    policy: &Policy,
+) -> Result<Solution, SolveError> {
+    let mut found = search.found;
+    let alone_time = alone.as_ref().map(|judged| judged.prediction.total);
+    let waived = (policy.spread || policy.leader_idle) && !found.is_empty();
+    let mut runners_up = Vec::new();
+    match alone {
+        Some(judged) if waived => runners_up.push((judged.candidate, judged.prediction.total)),
+        Some(judged) => found.push(judged),
+        None => {}
+    }
+    found.sort_by(|a, b| {
+        let rank = |judged: &Judged| match judged.candidate {
+            Candidate::Previous => 0,
+            Candidate::Only(_) => 1,
+            Candidate::Over(_) => 2,
+        };
+        a.prediction.total.0.total_cmp(&b.prediction.total.0).then(rank(a).cmp(&rank(b)))
+    });
+    let mut found = found.into_iter();
+    let Some(best) = found.next() else {
+        return Err(search.closest.map_or(SolveError::NoDevices, |short| SolveError::Memory {
+            device: short.device,
+            needed: short.needed,
+            available: short.available,
+        }));
+    };
+    runners_up.extend(found.map(|judged| (judged.candidate, judged.prediction.total)));
+    runners_up.sort_by(|a: &(Candidate, Ms), b| a.1.0.total_cmp(&b.1.0));
+    Ok(Solution {
+        plan: best.plan,
+        predicted: best.prediction.total,
+        alone: alone_time,
+        prediction: best.prediction,
+        chosen: best.candidate,
+        runners_up,
+    })
+}
+
+/// For every tensor, whether it is read by another group than the one that makes it, or is an
+/// output.
+fn leaves_group(graph: &Graph, groups: &[stages::Group]) -> Vec<bool> {
+    let mut leaves: Vec<bool> =
+        (0..graph.tensor_count() as u32).map(|tensor| graph.is_output(TensorId(tensor))).collect();
+    for group in groups {
+        for layer in group.layers.clone().map(LayerId) {
+            for tensor in &graph.layer(layer).inputs {
+                let producer = graph.producer(*tensor);
+                if producer.is_none_or(|producer| producer.0 < group.layers.start) {
+                    leaves[tensor.index()] = true;
+                }
+            }
+        }
+    }
+    leaves
+}
+
+/// The follower that would be done with the whole model first.
+fn fastest_follower(models: &[Model], devices: usize) -> DeviceIx {
+    let time = |device: usize| models.iter().map(|model| model.whole[device]).sum::<f64>();
+    let fastest = (1..devices).min_by(|a, b| time(*a).total_cmp(&time(*b)));
+    DeviceIx(fastest.unwrap_or(0) as u16)
+}

@@ -1,0 +1,269 @@
+//! What a share of a group costs, fast: a planner asks a hundred thousand times a second.
+//!
+//! Shares by rows hold all channels, so the walk back through the receptive field is one of row
+//! ranges over a handful of layers, and the time of a layer is a line in its rows. All of it is
+//! worked out once per group: asking allocates nothing.
+
+use super::stages::Group;
+use crate::cost::{ClusterProfile, LayerKind, Work};
+use crate::graph::{Graph, LayerId, Op, Sweep, TensorId};
+use crate::plan::DeviceIx;
+use crate::program::Encoding;
+use crate::region::{ChannelRange, Region, RowRange};
+use crate::units::Bytes;
+
+/// The rows of an input that rows of an output read.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    Same,
+    All,
+    Window(Sweep),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    /// The node that makes it, or the number of nodes plus the place among the external tensors.
+    slot: usize,
+    /// Height of the tensor.
+    rows: u32,
+    reach: Reach,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    reads: (usize, usize),
+}
+
+/// Milliseconds that a node takes on a device.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rate {
+    per_run: f64,
+    per_row: f64,
+}
+
+/// A tensor that crosses the border of a group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crossing {
+    pub tensor: TensorId,
+    pub rows: u32,
+    pub channels: u32,
+    /// Bytes on the wire of one row of one channel.
+    pub line_bytes: f64,
+    slot: usize,
+    /// Whether the leader must have it whole, whatever the exchange: an answer.
+    pub is_output: bool,
+}
+
+/// A group of layers, ready to be asked for costs.
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    pub group: Group,
+    nodes: Vec<Node>,
+    reads: Vec<Read>,
+    /// By device, then by node.
+    rates: Vec<Rate>,
+    /// By device, then by read: milliseconds per row that is read.
+    read_rates: Vec<f64>,
+    /// What it reads of earlier groups.
+    pub externals: Vec<Crossing>,
+    /// What it makes for later ones.
+    pub boundary: Vec<Crossing>,
+    /// Height of the last layer's map.
+    pub rows: u32,
+    /// Time of the whole group on each device.
+    pub whole: Vec<f64>,
+}
+
+/// The row ranges of all nodes and externals of one share; reused from question to question.
+pub(super) type Demand = Vec<RowRange>;
+
+impl Model {
+    pub(super) fn new(
+        graph: &Graph,
+        encodings: &[Encoding],
+        profile: &ClusterProfile,
+        group: &Group,
+        leaves: &[bool],
+    ) -> Model {
+        let count = group.layers.len();
+        let first = graph.output_of(LayerId(group.layers.start));
+        let crossing = |tensor: TensorId, slot: usize| {
+            let shape = graph.shape(tensor);
+            let element = match graph.producer(tensor) {
+                Some(_) => 4,
+                None => encodings.get(tensor.index()).map_or(4, Encoding::element_bytes),
+            };
+            Crossing {
+                tensor,
+                rows: shape.rows,
+                channels: shape.channels,
+                line_bytes: (u64::from(shape.width) * element) as f64,
+                slot,
+                is_output: graph.is_output(tensor),
+            }
+        };
+        let mut model = Model {
+            group: group.clone(),
+            nodes: Vec::with_capacity(count),
+            reads: Vec::new(),
+            rates: Vec::new(),
+            read_rates: Vec::new(),
+            externals: Vec::new(),
+            boundary: Vec::new(),
+            rows: graph.output_shape(LayerId(group.layers.end - 1)).rows,
+            whole: Vec::new(),
+        };
+        for (slot, layer) in group.layers.clone().map(LayerId).enumerate() {
+            let node = graph.layer(layer);
+            let begin = model.reads.len();
+            for (tensor, shape) in node.inputs.iter().zip(graph.input_shapes(layer)) {
+                let slot = if *tensor >= first {
+                    (tensor.0 - first.0) as usize
+                } else {
+                    let known = model.externals.iter().position(|known| known.tensor == *tensor);
+                    count
+                        + known.unwrap_or_else(|| {
+                            let place = model.externals.len();
+                            model.externals.push(crossing(*tensor, count + place));
+                            place
+                        })
+                };
+                model.reads.push(Read { slot, rows: shape.rows, reach: reach(&node.op) });
+            }
+            model.nodes.push(Node { reads: (begin, model.reads.len()) });
+            let tensor = graph.output_of(layer);
+            if leaves[tensor.index()] {
+                model.boundary.push(crossing(tensor, slot));
+            }
+        }
+        for device in profile.ids() {
+            model.add_device(graph, profile, device);
+        }
+        model
+    }
+
+    fn add_device(&mut self, graph: &Graph, profile: &ClusterProfile, device: DeviceIx) {
+        for layer in self.group.layers.clone().map(LayerId) {
+            let fit = profile.device(device).fit(LayerKind::of(graph, layer));
+            let shape = graph.output_shape(layer);
+            let whole = Work::of(graph, layer, shape.region());
+            let line = |shape: crate::graph::Shape| {
+                4.0 * f64::from(shape.width) * f64::from(shape.channels)
+            };
+            self.rates.push(Rate {
+                per_run: fit.per_run + fit.per_weight_byte * whole.weight_bytes,
+                per_row: fit.per_flop * whole.flops / f64::from(shape.rows)
+                    + fit.per_activation_byte * line(shape),
+            });
+            for input in graph.input_shapes(layer) {
+                self.read_rates.push(fit.per_activation_byte * line(*input));
+            }
+        }
+        let mut demand = Demand::new();
+        self.walk_back(RowRange::all(self.rows), &mut demand);
+        self.whole.push(self.compute(device, &demand));
+    }
+
+    /// Fills `demand` with the rows that a share of `rows` computes and reads.
+    pub(super) fn walk_back(&self, rows: RowRange, demand: &mut Demand) {
+        demand.clear();
+        demand.resize(self.nodes.len() + self.externals.len(), RowRange::empty());
+        if rows.is_empty() {
+            return;
+        }
+        for crossing in &self.boundary {
+            demand[crossing.slot] = self.scaled(rows, crossing.rows);
+        }
+        for (slot, node) in self.nodes.iter().enumerate().rev() {
+            let wanted = demand[slot];
+            if wanted.is_empty() {
+                continue;
+            }
+            for read in &self.reads[node.reads.0..node.reads.1] {
+                let rows = match read.reach {
+                    Reach::Same => wanted,
+                    Reach::All => RowRange::all(read.rows),
+                    Reach::Window(sweep) => sweep.reads(wanted, read.rows),
+                };
+                demand[read.slot] = demand[read.slot].hull(rows);
+            }
+        }
+    }
+
+    /// The rows of a tensor of `total` rows that go with `rows` of the last layer.
+    fn scaled(&self, rows: RowRange, total: u32) -> RowRange {
+        let scale = |row: u32| (u64::from(row) * u64::from(total) / u64::from(self.rows)) as u32;
+        if total == self.rows { rows } else { RowRange::new(scale(rows.start), scale(rows.end)) }
+    }
+
+    /// Milliseconds that a device computes to satisfy `demand`.
+    pub(super) fn compute(&self, device: DeviceIx, demand: &Demand) -> f64 {
+        let rates = &self.rates[device.index() * self.nodes.len()..][..self.nodes.len()];
+        let read_rates = &self.read_rates[device.index() * self.reads.len()..][..self.reads.len()];
+        let mut time = 0.0;
+        for ((node, rate), rows) in self.nodes.iter().zip(rates).zip(demand) {
+            if rows.is_empty() {
+                continue;
+            }
+            time += rate.per_run + rate.per_row * f64::from(rows.len());
+            for (read, per_row) in self.reads[node.reads.0..node.reads.1]
+                .iter()
+                .zip(&read_rates[node.reads.0..node.reads.1])
+            {
+                if *per_row > 0.0 {
+                    let input = match read.reach {
+                        Reach::Same => *rows,
+                        Reach::All => RowRange::all(read.rows),
+                        Reach::Window(sweep) => sweep.reads(*rows, read.rows),
+                    };
+                    time += per_row * f64::from(input.len());
+                }
+            }
+        }
+        time
+    }
+
+    /// What a share that satisfies `demand` reads of an external tensor.
+    pub(super) fn need(&self, external: &Crossing, demand: &Demand) -> Region {
+        region(external, demand[external.slot])
+    }
+
+    /// What a share that satisfies `demand` makes of a boundary tensor.
+    pub(super) fn made(&self, crossing: &Crossing, demand: &Demand) -> Region {
+        region(crossing, demand[crossing.slot])
+    }
+
+    /// What a share of `rows` owns of a boundary tensor.
+    pub(super) fn owned(&self, crossing: &Crossing, rows: RowRange) -> Region {
+        region(crossing, self.scaled(rows, crossing.rows))
+    }
+}
+
+impl Crossing {
+    /// All of it.
+    pub(super) fn all(&self) -> Region {
+        Region::new(ChannelRange::all(self.channels), RowRange::all(self.rows))
+    }
+
+    /// Bytes on the wire of what is needed and not held.
+    pub(super) fn missing(&self, need: Region, held: Region) -> Bytes {
+        let lines = need.lines() - need.intersect(held).lines();
+        Bytes((lines as f64 * self.line_bytes) as u64)
+    }
+}
+
+fn region(crossing: &Crossing, rows: RowRange) -> Region {
+    if rows.is_empty() {
+        return Region::empty();
+    }
+    Region::new(ChannelRange::all(crossing.channels), rows)
+}
+
+fn reach(op: &Op) -> Reach {
+    match op {
+        Op::Conv(conv) => Reach::Window(conv.window.rows),
+        Op::Pool(pool) => Reach::Window(pool.window.rows),
+        Op::SumRows { .. } => Reach::All,
+        Op::SumWidth | Op::Add | Op::Concat | Op::Identity | Op::Softmax => Reach::Same,
+    }
+}

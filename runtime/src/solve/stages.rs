@@ -1,0 +1,93 @@
+//! Which layers make a stage, and how it may be split.
+
+use std::ops::Range;
+
+use super::problem::{Fusion, Policy};
+use crate::graph::{Graph, LayerId, Op};
+use crate::plan::Exchange;
+
+/// Layers that will be one stage of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    pub layers: Range<u32>,
+    pub splits: Splits,
+}
+
+/// How a group may be split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Splits {
+    /// By rows, or whole on any device.
+    Rows,
+    /// By features, or whole on any device.
+    Features,
+    /// Not at all: whole on any device.
+    Whole,
+    /// Whole on the leader.
+    Leader,
+}
+
+/// Cuts a graph into groups.
+///
+/// A block ends after every layer that changes the height. Reductions over rows, dense layers
+/// and softmax stand alone (with the channelwise layers that only follow a dense one); `name/rows`
+/// and `name/sum` are cut between. Through the leader, what is no convolution is the leader's:
+/// pools and dense layers end the block before them, and layer by layer sums and the like too.
+pub(super) fn groups(graph: &Graph, policy: &Policy) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut open = false;
+    for layer in graph.layer_ids() {
+        let splits = splits(graph, policy, layer);
+        let alone = policy.fusion == Fusion::Layerwise || splits != Splits::Rows;
+        match groups.last_mut() {
+            Some(last)
+                if policy.fusion == Fusion::Block
+                    && last.splits == Splits::Features
+                    && follows(graph, LayerId(last.layers.start), layer) =>
+            {
+                last.layers.end = layer.0 + 1;
+                continue;
+            }
+            Some(last) if open && !alone => last.layers.end = layer.0 + 1,
+            _ => groups.push(Group { layers: layer.0..layer.0 + 1, splits }),
+        }
+        open = !alone && !ends_block(graph, layer);
+    }
+    groups
+}
+
+fn splits(graph: &Graph, policy: &Policy, layer: LayerId) -> Splits {
+    let op = &graph.layer(layer).op;
+    let through_leader = policy.exchange == Exchange::Leader;
+    let by_layer = policy.fusion == Fusion::Layerwise;
+    match op {
+        Op::Conv(conv) if conv.is_dense(graph.input_shapes(layer)[0]) => {
+            if through_leader {
+                Splits::Leader
+            } else {
+                Splits::Features
+            }
+        }
+        Op::Conv(_) => Splits::Rows,
+        Op::SumRows { .. } | Op::Softmax | Op::SumWidth | Op::Pool(_) if through_leader => {
+            Splits::Leader
+        }
+        Op::SumRows { .. } | Op::Softmax => Splits::Whole,
+        Op::SumWidth | Op::Pool(_) => Splits::Rows,
+        Op::Add | Op::Concat | Op::Identity if through_leader && by_layer => Splits::Leader,
+        Op::Add | Op::Concat | Op::Identity => Splits::Rows,
+    }
+}
+
+/// Whether a layer changes the height, or is the first half of a reduction over rows.
+fn ends_block(graph: &Graph, layer: LayerId) -> bool {
+    let rows = graph.output_shape(layer).rows;
+    graph.layer(layer).op == Op::SumWidth
+        || graph.input_shapes(layer).iter().any(|shape| shape.rows != rows)
+}
+
+/// Whether `layer` can be part of a split by features that `first` begins.
+fn follows(graph: &Graph, first: LayerId, layer: LayerId) -> bool {
+    let node = graph.layer(layer);
+    let within = |tensor| graph.producer(tensor).is_some_and(|producer| producer >= first);
+    node.op.is_channelwise() && node.inputs.iter().all(|tensor| within(*tensor))
+}

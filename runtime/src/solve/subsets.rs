@@ -1,0 +1,220 @@
+//! Which devices take part, and the choice among whole plans.
+//!
+//! Every candidate plan is derived and simulated; those that do not fit the memory are mended by
+//! taking dense features, then its whole part, from the device that is short.
+
+use super::model::Model;
+use super::path::{Members, Planner};
+use super::problem::{Candidate, Partition, Problem, SolveError};
+use crate::cost::{Prediction, makespan, memory};
+use crate::plan::{DeviceIx, Plan, Split};
+use crate::program::derive;
+use crate::units::{Bytes, Ms};
+
+/// Frames that are computed at once.
+const IN_FLIGHT: u32 = 1;
+
+/// A plan that fits, and what it is predicted to take.
+#[derive(Debug, Clone)]
+pub(super) struct Judged {
+    pub candidate: Candidate,
+    pub plan: Plan,
+    pub prediction: Prediction,
+}
+
+/// How a plan does not fit the memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Short {
+    pub device: DeviceIx,
+    pub needed: Bytes,
+    pub available: Bytes,
+    /// Bytes of weights among them.
+    weights: Bytes,
+}
+
+impl Short {
+    fn missing(&self) -> Bytes {
+        self.needed.saturating_sub(self.available)
+    }
+}
+
+/// Plans looked at so far.
+pub(super) struct Search<'a> {
+    problem: &'a Problem<'a>,
+    models: &'a [Model],
+    planner: Planner<'a>,
+    pub found: Vec<Judged>,
+    /// The plan that came closest to fitting, while none does.
+    pub closest: Option<Short>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [Model]) -> Search<'a> {
+        let planner = Planner::new(problem, models);
+        Search { problem, models, planner, found: Vec::new(), closest: None }
+    }
+
+    /// The predicted time of everything on one device, if it fits there.
+    pub(super) fn only(&mut self, device: DeviceIx) -> Result<Option<Judged>, SolveError> {
+        let plan = self.planner.whole(device);
+        Ok(self.judge(Candidate::Only(device), plan)?.ok())
+    }
+
+    /// Looks at the plan of everything on one device.
+    pub(super) fn single(&mut self, device: DeviceIx) -> Result<(), SolveError> {
+        let only = self.only(device)?;
+        self.found.extend(only);
+        Ok(())
+    }
+
+    /// Looks at the previous plan, if it is one for these devices. The published partitions do
+    /// not judge by time and never keep one.
+    pub(super) fn previous(&mut self) -> Result<(), SolveError> {
+        let Problem { graph, profile, policy, .. } = *self.problem;
+        let Some(plan) = self.problem.previous else { return Ok(()) };
+        let comparable = usize::from(plan.devices) == profile.len()
+            && plan.exchange == policy.exchange
+            && policy.partition == Partition::Minmax
+            && plan.check(graph).is_ok();
+        if comparable {
+            let judged = self.judge(Candidate::Previous, plan.clone())?;
+            self.found.extend(judged.ok());
+        }
+        Ok(())
+    }
+
+    /// Looks at plans over the fastest devices: all, then without the slowest as long as that is
+    /// faster.
+    pub(super) fn subsets(&mut self) -> Result<(), SolveError> {
+        let order = self.order();
+        let mut best: Option<Ms> = None;
+        let mut misses = 0;
+        for count in (1..=order.len()).rev() {
+            let predicted = self.over(&order[..count])?;
+            if self.problem.policy.spread && predicted.is_some() {
+                break;
+            }
+            match (predicted, best) {
+                (Some(now), Some(before)) if now.0 >= before.0 => misses += 1,
+                (Some(now), _) => (best, misses) = (Some(now), 0),
+                (None, _) => {}
+            }
+            if misses == PATIENCE {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Devices that may have a part in split stages, most useful first: by the time of the whole
+    /// model and of the strips that an equal share moves.
+    fn order(&self) -> Vec<DeviceIx> {
+        let Problem { profile, policy, .. } = self.problem;
+        let mut devices: Vec<DeviceIx> = profile
+            .ids()
+            .filter(|device| {
+                *device != DeviceIx::LEADER || !policy.leader_idle || profile.len() == 1
+            })
+            .collect();
+        let crossing: f64 = self
+            .models
+            .iter()
+            .flat_map(|model| &model.boundary)
+            .map(|tensor| tensor.all().lines() as f64 * tensor.line_bytes)
+            .sum();
+        let bytes = Bytes((crossing / profile.len() as f64) as u64);
+        let time = |device: DeviceIx| {
+            let compute: f64 = self.models.iter().map(|model| model.whole[device.index()]).sum();
+            let strips = profile.link(device).time_for(bytes).0;
+            if device == DeviceIx::LEADER { 0.0 } else { compute + strips }
+        };
+        devices.sort_by(|a, b| time(*a).total_cmp(&time(*b)).then(a.cmp(b)));
+        devices
+    }
+
+    /// Plans over just these devices, mended until the plan fits. Returns the prediction.
+    fn over(&mut self, devices: &[DeviceIx]) -> Result<Option<Ms>, SolveError> {
+        let count = self.problem.profile.len();
+        let mut members = Members {
+            splits: vec![false; count],
+            feature_cap: vec![1.0; count],
+            forced: self.problem.policy.spread,
+        };
+        for device in devices {
+            members.splits[device.index()] = true;
+        }
+        for _ in 0..MENDINGS {
+            let Some(plan) = self.planner.plan(&members) else { return Ok(None) };
+            let candidate = Candidate::Over(members.ids().collect());
+            let judged = self.judge(candidate, plan.clone())?;
+            match judged {
+                Ok(judged) => {
+                    let predicted = judged.prediction.total;
+                    self.found.push(judged);
+                    return Ok(Some(predicted));
+                }
+                Err(short) if !mend(&mut members, &plan, short) => return Ok(None),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Derives and simulates a plan; says where it does not fit the memory.
+    pub(super) fn judge(
+        &mut self,
+        candidate: Candidate,
+        plan: Plan,
+    ) -> Result<Result<Judged, Short>, SolveError> {
+        let Problem { graph, encodings, profile, .. } = self.problem;
+        let derivation = derive(graph, &plan)?;
+        let shortages = derivation.programs.iter().filter_map(|program| {
+            let need = memory(graph, program, IN_FLIGHT);
+            let available = profile.device(program.device).memory;
+            (need.total() > available).then_some(Short {
+                device: program.device,
+                needed: need.total(),
+                available,
+                weights: need.weights,
+            })
+        });
+        if let Some(short) = shortages.max_by_key(Short::missing) {
+            if self.closest.is_none_or(|closest| short.missing() < closest.missing()) {
+                self.closest = Some(short);
+            }
+            return Ok(Err(short));
+        }
+        let prediction = makespan(graph, encodings, profile, &derivation);
+        Ok(Ok(Judged { candidate, plan, prediction }))
+    }
+}
+
+/// Subsets in a row that are no faster before the search ends.
+const PATIENCE: u32 = 2;
+/// Attempts to make a plan fit the memory: each takes a part from one device.
+const MENDINGS: u32 = 24;
+
+/// Takes from the device that is short: dense features as long as it holds some, else its part in
+/// split stages. False where there is nothing left to take.
+fn mend(members: &mut Members, plan: &Plan, short: Short) -> bool {
+    let at = short.device.index();
+    let whole = plan.stages.iter().any(|stage| stage.split == Split::Whole(short.device));
+    if whole && !members.forced {
+        members.forced = true;
+        return true;
+    }
+    let features = plan.stages.iter().filter_map(|stage| match &stage.split {
+        Split::Features(cuts) => {
+            let range = cuts.range::<()>(short.device);
+            Some(f64::from(range.len()) / f64::from(cuts.total()))
+        }
+        _ => None,
+    });
+    let held = features.fold(0.0, f64::max);
+    if held > 0.0 {
+        let keep = 1.0 - short.missing().as_f64() / short.weights.as_f64().max(1.0);
+        members.feature_cap[at] = if keep > 0.05 { held * keep } else { 0.0 };
+        return true;
+    }
+    std::mem::replace(&mut members.splits[at], false) && members.ids().next().is_some()
+}

@@ -1,0 +1,331 @@
+//! What holds for every plan that the planner makes, over random models, devices and policies.
+
+mod random_graph;
+
+use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile, makespan, memory};
+use edgeld_runtime::graph::{Graph, LayerId};
+use edgeld_runtime::plan::{DeviceIx, Exchange, FEATURE_BLOCK, Split};
+use edgeld_runtime::program::{Derivation, derive};
+use edgeld_runtime::solve::{
+    Candidate, Fusion, Partition, Policy, Problem, Solution, SolveError, explain, solve,
+};
+use edgeld_runtime::units::{Bytes, Mbps, Ms};
+use proptest::prelude::*;
+use random_graph::plan::random_dice;
+use random_graph::random_graph;
+
+fn device() -> impl Strategy<Value = (DeviceProfile, LinkProfile)> {
+    // Small speeds: random models are small, and splitting them must sometimes pay.
+    (0.0005..0.5f64, 0.001..1.0f64, 1.0..2000.0f64, 0.0..2.0f64).prop_map(
+        |(gflops, dense, mbps, latency)| {
+            (
+                DeviceProfile::described(gflops, dense),
+                LinkProfile::described(Mbps(mbps), Ms(latency)),
+            )
+        },
+    )
+}
+
+fn cluster() -> impl Strategy<Value = ClusterProfile> {
+    prop::collection::vec(device(), 1..=8).prop_map(ClusterProfile::new)
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let partition = prop_oneof![
+        1 => Just(Partition::Bodp),
+        1 => Just(Partition::Ocbp),
+        2 => Just(Partition::Minmax),
+    ];
+    let fusion = prop_oneof![Just(Fusion::Layerwise), Just(Fusion::Block)];
+    let exchange = prop_oneof![Just(Exchange::Leader), Just(Exchange::Peer)];
+    (partition, fusion, exchange, prop::bool::weighted(0.2), prop::bool::weighted(0.2)).prop_map(
+        |(partition, fusion, exchange, leader_idle, spread)| Policy {
+            partition,
+            fusion,
+            exchange,
+            leader_idle,
+            spread,
+        },
+    )
+}
+
+fn problem<'a>(graph: &'a Graph, profile: &'a ClusterProfile, policy: Policy) -> Problem<'a> {
+    Problem { graph, encodings: &[], profile, policy, previous: None }
+}
+
+fn derived(graph: &Graph, solution: &Solution) -> Derivation {
+    derive(graph, &solution.plan).expect("a valid plan")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn plans_are_valid_and_cost_what_is_said(
+        graph in random_graph(), profile in cluster(), policy in policy(),
+    ) {
+        let problem = problem(&graph, &profile, policy);
+        let solution = solve(&problem).unwrap();
+        prop_assert_eq!(solution.plan.check(&graph), Ok(()));
+        prop_assert_eq!(usize::from(solution.plan.devices), profile.len());
+        prop_assert_eq!(solution.plan.exchange, policy.exchange);
+        let derivation = derived(&graph, &solution);
+        let prediction = makespan(&graph, &[], &profile, &derivation);
+        prop_assert_eq!(&prediction, &solution.prediction);
+        prop_assert_eq!(prediction.total, solution.predicted);
+        prop_assert!(explain(&problem, &solution, &[]).is_ok());
+    }
+
+    #[test]
+    fn never_slower_than_alone(
+        graph in random_graph(), profile in cluster(), policy in policy(),
+    ) {
+        let policy = Policy { spread: false, leader_idle: false, ..policy };
+        let solution = solve(&problem(&graph, &profile, policy)).unwrap();
+        prop_assert!(solution.predicted.0 <= solution.alone.unwrap().0);
+        prop_assert!(solution.runners_up.iter().all(|(_, time)| time.0 >= solution.predicted.0));
+    }
+
+    #[test]
+    fn solving_again_changes_nothing(
+        graph in random_graph(), profile in cluster(), policy in policy(),
+    ) {
+        let first = problem(&graph, &profile, policy);
+        let solution = solve(&first).unwrap();
+        prop_assert_eq!(&solve(&first).unwrap(), &solution);
+        let again = solve(&Problem { previous: Some(&solution.plan), ..first }).unwrap();
+        prop_assert_eq!(again.plan, solution.plan);
+        prop_assert_eq!(again.predicted, solution.predicted);
+    }
+
+    #[test]
+    fn an_idle_leader_has_no_part_in_split_stages(
+        graph in random_graph(), profile in cluster(), policy in policy(),
+    ) {
+        let policy = Policy { leader_idle: true, ..policy };
+        let solution = solve(&problem(&graph, &profile, policy)).unwrap();
+        for stage in &solution.plan.stages {
+            if let Split::Rows(cuts) | Split::Features(cuts) = &stage.split {
+                prop_assert!(
+                    profile.len() == 1 || cuts.range::<()>(DeviceIx::LEADER).is_empty(),
+                    "{:?}", stage
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn spread_gives_everybody_a_part_of_what_can_be_split(
+        graph in random_graph(), profile in cluster(), policy in policy(),
+    ) {
+        let policy = Policy { spread: true, ..policy };
+        let solution = solve(&problem(&graph, &profile, policy)).unwrap();
+        let part = |device: &DeviceIx| {
+            !(policy.leader_idle && *device == DeviceIx::LEADER) || profile.len() == 1
+        };
+        let members: Vec<DeviceIx> = profile.ids().filter(part).collect();
+        for stage in &solution.plan.stages {
+            let (cuts, units, least) = match &stage.split {
+                Split::Rows(cuts) => (cuts, cuts.total(), 1),
+                Split::Features(cuts) => (cuts, cuts.total() / FEATURE_BLOCK, FEATURE_BLOCK),
+                Split::Whole(_) => continue,
+            };
+            if units as usize >= members.len() {
+                for device in &members {
+                    let share = cuts.range::<()>(*device);
+                    prop_assert!(share.len() >= least, "{} of {:?}", device.0, stage);
+                }
+            }
+        }
+        let can_split = solution.plan.stages.iter().any(|stage| {
+            let rows = graph.output_shape(stage.last_layer()).rows as usize;
+            !matches!(stage.split, Split::Whole(_)) && rows >= members.len()
+        });
+        if can_split {
+            prop_assert!(members.iter().all(|device| solution.plan.is_active(*device)));
+        }
+    }
+
+    #[test]
+    fn a_makespan_covers_what_every_device_does(
+        graph in random_graph(), dice in random_dice(32),
+        devices in prop::collection::vec(device(), 8),
+    ) {
+        let profile = ClusterProfile::new(devices);
+        let derivation = derive(&graph, &dice.plan(&graph)).unwrap();
+        let prediction = makespan(&graph, &[], &profile, &derivation);
+        let (_, busy) = prediction.bottleneck();
+        prop_assert!(prediction.total.0 >= busy.0 * (1.0 - 1e-9));
+        for (index, time) in prediction.devices.iter().enumerate() {
+            let by_stage: f64 = prediction.stages.iter().map(|stage| stage[index].0).sum();
+            prop_assert!((by_stage - time.compute.0).abs() <= 1e-9 * by_stage.max(1.0));
+            prop_assert!(time.wait.0 >= -1e-9 * prediction.total.0);
+        }
+    }
+
+    #[test]
+    fn memory_limits_hold(
+        graph in random_graph(), profile in cluster(), policy in policy(),
+        limits in prop::collection::vec(64_000_000u64..64_200_000, 8),
+    ) {
+        let mut profile = profile;
+        for (device, limit) in profile.devices.iter_mut().zip(limits) {
+            device.memory = Bytes(limit);
+        }
+        match solve(&problem(&graph, &profile, policy)) {
+            Ok(solution) => for program in &derived(&graph, &solution).programs {
+                let need = memory(&graph, program, 1).total();
+                prop_assert!(need <= profile.device(program.device).memory);
+            },
+            Err(SolveError::Memory { device, needed, available }) => {
+                prop_assert!(needed > available);
+                prop_assert_eq!(available, profile.device(device).memory);
+            }
+            Err(error) => prop_assert!(false, "{}", error),
+        }
+    }
+}
+
+/// A chain like VGG16's convolutions: the shape of the benchmark, without its weights.
+mod chain {
+    use edgeld_runtime::graph::{
+        Activation, Builder, Conv, DType, Graph, Op, Parameter, Pool, Reduction, Shape, Sweep,
+        TensorId, Window,
+    };
+
+    fn conv(builder: &mut Builder, name: &str, input: TensorId, to: u32, window: Window) -> TensorId {
+        let row = builder.shape(input).channels * window.cells() as u32;
+        let parameter = Parameter { name: name.to_owned(), features: to, row, dtype: DType::F32 };
+        let weight = builder.parameter(parameter).unwrap();
+        let conv = Conv { features: to, groups: 1, window, weight, scale: None, bias: None };
+        builder.layer(name, Op::Conv(conv), &[input], Activation::Relu).unwrap()
+    }
+
+    pub fn vgg16() -> Graph {
+        let three = Sweep { kernel: 3, pad_before: 1, pad_after: 1, ..Sweep::point() };
+        let two = Sweep { kernel: 2, stride: 2, ..Sweep::point() };
+        let mut builder = Builder::new("vgg16");
+        let shape = Shape::new(3, 224, 224);
+        let mut x = builder.input("x", shape, vec![1, 3, 224, 224]).unwrap();
+        for (block, (convs, channels)) in
+            [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)].into_iter().enumerate()
+        {
+            for number in 0..convs {
+                let name = format!("conv{block}_{number}");
+                x = conv(&mut builder, &name, x, channels, Window::square(three));
+            }
+            let pool = Pool { reduction: Reduction::Max, window: Window::square(two) };
+            let name = format!("pool{block}");
+            x = builder.layer(&name, Op::Pool(pool), &[x], Activation::Linear).unwrap();
+        }
+        for (name, features) in [("fc6", 4096), ("fc7", 4096), ("fc8", 1000)] {
+            let shape = builder.shape(x);
+            x = conv(&mut builder, name, x, features, Window::whole(shape.rows, shape.width));
+        }
+        builder.output("y", x, vec![1, 1000]).unwrap();
+        builder.finish().unwrap()
+    }
+}
+
+fn devices(speeds: &[f64], mbps: f64) -> ClusterProfile {
+    ClusterProfile::new(speeds.iter().map(|gflops| {
+        let device = DeviceProfile::described(*gflops, gflops / 10.0);
+        (device.with_memory(Bytes(4_000_000_000)), LinkProfile::described(Mbps(mbps), Ms(0.3)))
+    }))
+}
+
+/// The rows of every device in the stage that moves the most arithmetic.
+fn largest_stage(graph: &Graph, solution: &Solution) -> Vec<u32> {
+    let flops = |layers: std::ops::Range<u32>| -> f64 {
+        layers
+            .map(LayerId)
+            .map(|layer| {
+                let region = graph.output_shape(layer).region();
+                edgeld_runtime::cost::Work::of(graph, layer, region).flops
+            })
+            .sum()
+    };
+    let stage = solution
+        .plan
+        .stages
+        .iter()
+        .max_by(|a, b| flops(a.layers.clone()).total_cmp(&flops(b.layers.clone())))
+        .unwrap();
+    let Split::Rows(cuts) = &stage.split else { panic!("{stage:?} is not split by rows") };
+    solution.plan.device_ids().map(|device| cuts.range::<()>(device).len()).collect()
+}
+
+#[test]
+fn equal_devices_get_equal_parts_and_answer_sooner() {
+    let graph = chain::vgg16();
+    let profile = devices(&[20.0; 4], 1000.0);
+    let solution = solve(&problem(&graph, &profile, Policy::default())).unwrap();
+    assert!(solution.predicted.0 < 0.4 * solution.alone.unwrap().0, "{:?}", solution.predicted);
+    assert!(matches!(solution.chosen, Candidate::Over(_)));
+    let rows = largest_stage(&graph, &solution);
+    assert!(rows.iter().max().unwrap() - rows.iter().min().unwrap() <= 2, "{rows:?}");
+}
+
+#[test]
+fn a_device_at_a_sixth_gets_at_most_a_third_of_an_equal_share() {
+    let graph = chain::vgg16();
+    let profile = devices(&[20.0, 20.0, 20.0, 20.0, 20.0 / 6.0], 1000.0);
+    for partition in [Partition::Ocbp, Partition::Minmax] {
+        for fusion in [Fusion::Layerwise, Fusion::Block] {
+            for exchange in [Exchange::Leader, Exchange::Peer] {
+                let policy =
+                    Policy { partition, fusion, exchange, spread: true, ..Policy::default() };
+                let solution = solve(&problem(&graph, &profile, policy)).unwrap();
+                let rows = largest_stage(&graph, &solution);
+                let equal = rows.iter().sum::<u32>() as f64 / rows.len() as f64;
+                assert!(rows[4] >= 1, "{policy:?}: {rows:?}");
+                assert!(f64::from(rows[4]) <= equal / 3.0, "{policy:?}: {rows:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn edgeld_itself_keeps_pools_and_dense_layers_on_the_leader() {
+    let graph = chain::vgg16();
+    let profile = devices(&[20.0; 5], 1000.0);
+    let policy = Policy {
+        partition: Partition::Ocbp,
+        exchange: Exchange::Leader,
+        leader_idle: true,
+        ..Policy::default()
+    };
+    let solution = solve(&problem(&graph, &profile, policy)).unwrap();
+    for stage in &solution.plan.stages {
+        let name = &graph.layer(stage.last_layer()).name;
+        let whole = stage.split == Split::Whole(DeviceIx::LEADER);
+        assert_eq!(whole, !name.starts_with("conv"), "{name}: {:?}", stage.split);
+    }
+    assert_eq!(solution.plan.stages.len(), 5 + 5 + 3);
+}
+
+#[test]
+fn a_model_too_large_for_everybody_is_split_or_refused_with_numbers() {
+    let graph = chain::vgg16();
+    let mut profile = devices(&[20.0; 4], 1000.0);
+    for device in &mut profile.devices {
+        device.memory = Bytes(400_000_000);
+    }
+    let solution = solve(&problem(&graph, &profile, Policy::default())).unwrap();
+    assert_eq!(solution.alone, None);
+    for device in &mut profile.devices {
+        device.memory = Bytes(100_000_000);
+    }
+    let error = solve(&problem(&graph, &profile, Policy::default())).unwrap_err();
+    let SolveError::Memory { needed, available, .. } = error else { panic!("{error}") };
+    assert!(needed > available && available == Bytes(100_000_000));
+}
+
+#[test]
+fn a_slow_link_keeps_the_leader_alone() {
+    let graph = chain::vgg16();
+    let solution =
+        solve(&problem(&graph, &devices(&[50.0; 3], 1.0), Policy::default())).unwrap();
+    assert_eq!(solution.chosen, Candidate::Only(DeviceIx::LEADER));
+    assert_eq!(Some(solution.predicted), solution.alone);
+}
