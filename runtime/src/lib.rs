@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod coord;
+pub mod cost;
 pub mod exec;
 pub mod graph;
 pub mod halo;
@@ -14,6 +15,7 @@ pub mod operators;
 pub mod plan;
 pub mod program;
 pub mod region;
+pub mod solve;
 pub mod units;
 pub mod weights;
 pub mod wire;

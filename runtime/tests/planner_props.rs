@@ -193,7 +193,13 @@ mod chain {
         TensorId, Window,
     };
 
-    fn conv(builder: &mut Builder, name: &str, input: TensorId, to: u32, window: Window) -> TensorId {
+    fn conv(
+        builder: &mut Builder,
+        name: &str,
+        input: TensorId,
+        to: u32,
+        window: Window,
+    ) -> TensorId {
         let row = builder.shape(input).channels * window.cells() as u32;
         let parameter = Parameter { name: name.to_owned(), features: to, row, dtype: DType::F32 };
         let weight = builder.parameter(parameter).unwrap();
@@ -324,8 +330,7 @@ fn a_model_too_large_for_everybody_is_split_or_refused_with_numbers() {
 #[test]
 fn a_slow_link_keeps_the_leader_alone() {
     let graph = chain::vgg16();
-    let solution =
-        solve(&problem(&graph, &devices(&[50.0; 3], 1.0), Policy::default())).unwrap();
+    let solution = solve(&problem(&graph, &devices(&[50.0; 3], 1.0), Policy::default())).unwrap();
     assert_eq!(solution.chosen, Candidate::Only(DeviceIx::LEADER));
     assert_eq!(Some(solution.predicted), solution.alone);
 }

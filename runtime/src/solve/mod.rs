@@ -7,6 +7,7 @@ mod model;
 mod ocbp;
 mod path;
 mod problem;
+mod shares;
 mod stages;
 mod subsets;
 

@@ -87,21 +87,23 @@ impl<'a> Search<'a> {
     /// faster.
     pub(super) fn subsets(&mut self) -> Result<(), SolveError> {
         let order = self.order();
+        let careful = self.problem.policy.partition == Partition::Minmax;
         let mut best: Option<Ms> = None;
+        let mut best_count = order.len();
         let mut misses = 0;
         for count in (1..=order.len()).rev() {
-            let predicted = self.over(&order[..count])?;
-            if self.problem.policy.spread && predicted.is_some() {
-                break;
-            }
+            let predicted = self.over(&order[..count], careful)?;
             match (predicted, best) {
                 (Some(now), Some(before)) if now.0 >= before.0 => misses += 1,
-                (Some(now), _) => (best, misses) = (Some(now), 0),
+                (Some(now), _) => (best, best_count, misses) = (Some(now), count, 0),
                 (None, _) => {}
             }
-            if misses == PATIENCE {
+            if misses == PATIENCE || (self.problem.policy.spread && predicted.is_some()) {
                 break;
             }
+        }
+        if careful {
+            self.over(&order[..best_count], false)?;
         }
         Ok(())
     }
@@ -133,12 +135,13 @@ impl<'a> Search<'a> {
     }
 
     /// Plans over just these devices, mended until the plan fits. Returns the prediction.
-    fn over(&mut self, devices: &[DeviceIx]) -> Result<Option<Ms>, SolveError> {
+    fn over(&mut self, devices: &[DeviceIx], share_links: bool) -> Result<Option<Ms>, SolveError> {
         let count = self.problem.profile.len();
         let mut members = Members {
             splits: vec![false; count],
             feature_cap: vec![1.0; count],
             forced: self.problem.policy.spread,
+            share_links,
         };
         for device in devices {
             members.splits[device.index()] = true;

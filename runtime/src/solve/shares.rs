@@ -1,0 +1,267 @@
+//! What one group costs, things being held as they are, and how the partitions share it out.
+
+use std::ops::Range;
+
+use super::bodp::bodp;
+use super::minmax::{Limits, minmax};
+use super::model::{Crossing, Demand, Model};
+use super::ocbp::ocbp;
+use super::path::Members;
+use super::problem::{Partition, Problem};
+use crate::cost::Work;
+use crate::graph::LayerId;
+use crate::plan::{Cuts, DeviceIx, Exchange, Split, feature_step};
+use crate::region::{ChannelRange, Region, RowRange};
+use crate::units::Bytes;
+
+/// Who holds what of an external tensor.
+#[derive(Clone, Copy)]
+pub(super) struct Held<'e> {
+    /// By device; `None` where the leader has all of it.
+    parts: Option<&'e [Region]>,
+    /// The only device that has any, if there is just one.
+    owner: Option<DeviceIx>,
+}
+
+impl<'e> Held<'e> {
+    /// The leader has all of it.
+    pub(super) const LEADER: Held<'static> =
+        Held { parts: None, owner: Some(DeviceIx::LEADER) };
+
+    /// Every device its part.
+    pub(super) fn spread(parts: &'e [Region]) -> Held<'e> {
+        let mut holders = (0u16..).zip(parts).filter(|(_, part)| !part.is_empty());
+        let first = holders.next().map(|(owner, _)| DeviceIx(owner));
+        Held { parts: Some(parts), owner: first.filter(|_| holders.next().is_none()) }
+    }
+
+    fn by(&self, device: DeviceIx, external: &Crossing) -> Region {
+        match self.parts {
+            Some(parts) => parts[device.index()],
+            None if device == DeviceIx::LEADER => external.all(),
+            None => Region::empty(),
+        }
+    }
+}
+
+/// One question: what does this group cost, things being held as they are?
+pub(super) struct Shares<'q> {
+    pub problem: &'q Problem<'q>,
+    pub model: &'q Model,
+    /// By external tensor.
+    pub held: &'q [Held<'q>],
+    /// How many devices share the interface of one that alone has or wants a tensor.
+    pub sharing: f64,
+    pub demand: &'q mut Demand,
+}
+
+/// A group split in some way.
+pub(super) struct Shared {
+    pub split: Split,
+    /// Milliseconds of the slowest share.
+    pub time: f64,
+    /// By boundary tensor, then by device: what it holds of it afterwards.
+    pub held: Vec<Vec<Region>>,
+}
+
+impl Shares<'_> {
+    /// The rows of each device as the partition shares them out.
+    pub(super) fn lengths(&mut self, members: &Members) -> Option<Vec<u32>> {
+        self.share(self.model.rows, None, members, |this, device, share| {
+            this.rows_cost(device, RowRange::new(share.start, share.end))
+        })
+    }
+
+    pub(super) fn rows(&mut self, lengths: Vec<u32>) -> Shared {
+        let cuts = Cuts::from_lengths(lengths);
+        let mut time: f64 = 0.0;
+        let mut kept = vec![Vec::new(); self.model.boundary.len()];
+        for device in self.problem.profile.ids() {
+            let rows: RowRange = cuts.range(device);
+            time = time.max(self.rows_cost(device, rows));
+            self.model.walk_back(rows, self.demand);
+            for (kept, crossing) in kept.iter_mut().zip(&self.model.boundary) {
+                kept.push(self.keeps(device, crossing, self.model.made(crossing, self.demand)));
+            }
+        }
+        Shared { split: Split::Rows(cuts), time, held: kept }
+    }
+
+    pub(super) fn features(&mut self, members: &Members) -> Option<Shared> {
+        let graph = self.problem.graph;
+        let first = LayerId(self.model.group.layers.start);
+        let features = graph.output_shape(first).channels;
+        let step = feature_step(graph, first)?.min(features);
+        let blocks = (features / step).max(1);
+        // The last block takes the remainder.
+        let range = |blocks_of: Range<u32>| {
+            let border = |block: u32| if block == blocks { features } else { block * step };
+            ChannelRange::new(border(blocks_of.start), border(blocks_of.end))
+        };
+        let most: Vec<u32> = members
+            .feature_cap
+            .iter()
+            .map(|cap| if *cap >= 1.0 { u32::MAX } else { (cap * f64::from(blocks)) as u32 })
+            .collect();
+        let lengths = self.share(blocks, Some(&most), members, |this, device, share| {
+            this.features_cost(device, range(share))
+        })?;
+        let mut ranges = Vec::with_capacity(lengths.len());
+        let mut start = 0;
+        for length in lengths {
+            ranges.push(range(start..start + length));
+            start += length;
+        }
+        let mut time: f64 = 0.0;
+        let mut kept = vec![Vec::new(); self.model.boundary.len()];
+        for (device, range) in self.problem.profile.ids().zip(&ranges) {
+            time = time.max(self.features_cost(device, *range));
+            for (kept, crossing) in kept.iter_mut().zip(&self.model.boundary) {
+                let made = Region::new(*range, RowRange::all(crossing.rows));
+                kept.push(self.keeps(device, crossing, made));
+            }
+        }
+        let cuts = Cuts::from_lengths(ranges.iter().map(ChannelRange::len));
+        Some(Shared { split: Split::Features(cuts), time, held: kept })
+    }
+
+    pub(super) fn whole(&mut self, device: DeviceIx) -> Shared {
+        let time = if self.model.rows > 0 {
+            self.rows_cost(device, RowRange::all(self.model.rows))
+        } else {
+            0.0
+        };
+        let kept = self
+            .model
+            .boundary
+            .iter()
+            .map(|crossing| {
+                let made = |other| if other == device { crossing.all() } else { Region::empty() };
+                self.problem
+                    .profile
+                    .ids()
+                    .map(|other| self.keeps(other, crossing, made(other)))
+                    .collect()
+            })
+            .collect();
+        Shared { split: Split::Whole(device), time, held: kept }
+    }
+
+    /// What a device has of a boundary tensor once the group is done.
+    fn keeps(&self, device: DeviceIx, crossing: &Crossing, made: Region) -> Region {
+        match self.problem.policy.exchange {
+            Exchange::Peer => made,
+            Exchange::Leader if device == DeviceIx::LEADER => crossing.all(),
+            Exchange::Leader => Region::empty(),
+        }
+    }
+
+    /// Shares `total` units among the members as the policy's partition says, at most `most` each.
+    pub(super) fn share(
+        &mut self,
+        total: u32,
+        most: Option<&[u32]>,
+        members: &Members,
+        mut cost: impl FnMut(&mut Self, DeviceIx, Range<u32>) -> f64,
+    ) -> Option<Vec<u32>> {
+        let policy = self.problem.policy;
+        let most = |device: usize| most.map_or(u32::MAX, |most| most[device]);
+        let least = u32::from(policy.spread && members.count() as u64 <= u64::from(total));
+        let parts = || members.splits.iter().copied().enumerate();
+        let capabilities: Vec<f64> = parts()
+            .map(|(device, part)| {
+                let time = self.model.whole[device].max(f64::MIN_POSITIVE);
+                if part && most(device) > 0 { 1.0 / time } else { 0.0 }
+            })
+            .collect();
+        let start = bodp(total, &capabilities, least);
+        let lengths = match policy.partition {
+            Partition::Bodp => start,
+            Partition::Ocbp => ocbp(start, &members.splits, |device, share| {
+                cost(self, DeviceIx(device as u16), share)
+            }),
+            Partition::Minmax => {
+                let limits: Vec<Limits> = parts()
+                    .map(|(device, part)| match part {
+                        true => Limits { least: least.min(most(device)), most: most(device) },
+                        false => Limits { least: 0, most: 0 },
+                    })
+                    .collect();
+                minmax(total, &limits, &start, |device, share| {
+                    cost(self, DeviceIx(device as u16), share)
+                })
+            }
+        };
+        let fits = (0..).zip(&lengths).all(|(device, length)| *length <= most(device));
+        (fits && lengths.iter().sum::<u32>() == total).then_some(lengths)
+    }
+
+    /// Milliseconds from the moment the group may begin to the end of a share of `rows`.
+    fn rows_cost(&mut self, device: DeviceIx, rows: RowRange) -> f64 {
+        if rows.is_empty() {
+            return 0.0;
+        }
+        self.model.walk_back(rows, self.demand);
+        let mut time = self.model.compute(device, self.demand);
+        for (external, held) in self.model.externals.iter().zip(self.held) {
+            let need = self.model.need(external, self.demand);
+            time += self.receive(device, external, *held, need);
+        }
+        for crossing in &self.model.boundary {
+            time += self.gather(device, crossing, self.model.owned(crossing, rows));
+        }
+        time
+    }
+
+    /// Milliseconds from the moment the group may begin to the end of a share of `features`.
+    fn features_cost(&self, device: DeviceIx, features: ChannelRange) -> f64 {
+        if features.is_empty() {
+            return 0.0;
+        }
+        let graph = self.problem.graph;
+        let profile = self.problem.profile.device(device);
+        let mut time = 0.0;
+        for layer in self.model.group.layers.clone().map(LayerId) {
+            let rows = RowRange::all(graph.output_shape(layer).rows);
+            time += profile.time(&Work::of(graph, layer, Region::new(features, rows))).0;
+        }
+        for (external, held) in self.model.externals.iter().zip(self.held) {
+            time += self.receive(device, external, *held, external.all());
+        }
+        for crossing in &self.model.boundary {
+            let owned = Region::new(features, RowRange::all(crossing.rows));
+            time += self.gather(device, crossing, owned);
+        }
+        time
+    }
+
+    /// Time to receive what is needed of a tensor and not held.
+    fn receive(&self, device: DeviceIx, external: &Crossing, held: Held, need: Region) -> f64 {
+        let mine = held.by(device, external);
+        if mine.covers(need) {
+            return 0.0;
+        }
+        self.transfer(device, held.owner, external.missing(need, mine))
+    }
+
+    /// Time to bring what the leader must have to it.
+    fn gather(&self, device: DeviceIx, crossing: &Crossing, owned: Region) -> f64 {
+        let wanted = crossing.is_output || self.problem.policy.exchange == Exchange::Leader;
+        if !wanted || device == DeviceIx::LEADER || owned.is_empty() {
+            return 0.0;
+        }
+        let bytes = crossing.missing(owned, Region::empty());
+        self.transfer(device, Some(DeviceIx::LEADER), bytes)
+    }
+
+    /// Time for `bytes` between a device and another that may be the only one that has them or
+    /// wants them.
+    fn transfer(&self, device: DeviceIx, other: Option<DeviceIx>, bytes: Bytes) -> f64 {
+        let profile = self.problem.profile;
+        let link = profile.link(device);
+        let own = link.time_for(bytes).0;
+        let theirs = other.map_or(0.0, |other| profile.link(other).time_for(bytes).0);
+        let latency = profile.latency(device, other.unwrap_or(device)).0;
+        own.max(theirs * self.sharing) + latency + link.processing(bytes).0
+    }
+}
