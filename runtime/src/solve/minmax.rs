@@ -35,11 +35,9 @@ pub(super) fn minmax(
     if !high.is_finite() {
         return Vec::new();
     }
+    // The guess is seldom far off.
+    let mut probe = high * FIRST_PROBE;
     for _ in 0..MAX_PROBES {
-        if low >= high {
-            break;
-        }
-        let probe = if high - low > CLOSE * high { (low + high) / 2.0 } else { low };
         match search.fill(probe, &best) {
             Fill::All => {
                 let reached = search.largest(&search.ends.clone());
@@ -48,6 +46,10 @@ pub(super) fn minmax(
             }
             Fill::Short { stopped_by } => low = stopped_by.max(low),
         }
+        if low >= high {
+            break;
+        }
+        probe = if high - low > CLOSE * high { (low + high) / 2.0 } else { low };
     }
     let starts = std::iter::once(0).chain(best.iter().copied());
     best.iter().zip(starts).map(|(end, start)| end - start).collect()
@@ -55,6 +57,8 @@ pub(super) fn minmax(
 
 /// Enough to reach any two neighbouring costs; a bound for costs that break their promise.
 const MAX_PROBES: u32 = 200;
+/// The first bound probed, as a part of the guess's largest cost.
+const FIRST_PROBE: f64 = 0.9;
 /// From here on the lower bound itself is probed: it jumps from cost to cost.
 const CLOSE: f64 = 1e-2;
 

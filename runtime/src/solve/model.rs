@@ -10,7 +10,6 @@ use crate::graph::{Graph, LayerId, Op, Sweep, TensorId};
 use crate::plan::DeviceIx;
 use crate::program::Encoding;
 use crate::region::{ChannelRange, Region, RowRange};
-use crate::units::Bytes;
 
 /// The rows of an input that rows of an output read.
 #[derive(Debug, Clone, Copy)]
@@ -246,9 +245,9 @@ impl Crossing {
     }
 
     /// Bytes on the wire of what is needed and not held.
-    pub(super) fn missing(&self, need: Region, held: Region) -> Bytes {
+    pub(super) fn missing(&self, need: Region, held: Region) -> f64 {
         let lines = need.lines() - need.intersect(held).lines();
-        Bytes((lines as f64 * self.line_bytes) as u64)
+        lines as f64 * self.line_bytes
     }
 }
 

@@ -7,10 +7,14 @@
 
 use super::model::{Crossing, Demand, Model};
 use super::problem::{Partition, Policy, Problem};
-use super::shares::{Held, Shared, Shares};
+use super::shares::{Held, Link, Shared, Shares};
 use super::stages::Splits;
 use crate::plan::{DeviceIx, Plan, Split, Stage};
 use crate::region::{Region, RowRange};
+
+/// How many of the ways to have done the groups before, cheapest first, a min-max search is begun
+/// from.
+const SEARCHES: usize = 2;
 
 /// Devices that a plan may use, and how much of the dense layers' features each may hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,12 +60,13 @@ struct Entry {
 pub(super) struct Planner<'a> {
     problem: &'a Problem<'a>,
     models: &'a [Model],
+    links: Vec<Link>,
     demand: Demand,
 }
 
 impl<'a> Planner<'a> {
     pub(super) fn new(problem: &'a Problem<'a>, models: &'a [Model]) -> Planner<'a> {
-        Planner { problem, models, demand: Demand::new() }
+        Planner { problem, models, links: Link::all(problem.profile), demand: Demand::new() }
     }
 
     /// The plan with the smallest estimate over `members`; `None` where they have no memory for the
@@ -74,6 +79,11 @@ impl<'a> Planner<'a> {
             let parents: Vec<Option<usize>> =
                 if at == 0 { vec![None] } else { front.iter().copied().map(Some).collect() };
             for option in self.options(at, members) {
+                // A search for each parent is dear, and seldom begins from a bad one.
+                let parents = match option {
+                    Choice::Rows => &parents[..parents.len().min(SEARCHES)],
+                    _ => &parents[..],
+                };
                 let reached = parents
                     .iter()
                     .filter_map(|parent| self.step(at, &option, &entries, *parent, members));
@@ -87,12 +97,11 @@ impl<'a> Planner<'a> {
             if next.is_empty() {
                 return None;
             }
+            next.sort_by(|a, b| a.total.total_cmp(&b.total));
             front = (entries.len()..entries.len() + next.len()).collect();
             entries.extend(next);
         }
-        let mut last = front
-            .into_iter()
-            .reduce(|best, at| if entries[at].total < entries[best].total { at } else { best });
+        let mut last = front.first().copied();
         let mut splits = Vec::with_capacity(self.models.len());
         while let Some(at) = last {
             splits.push(entries[at].split.clone());
@@ -154,6 +163,7 @@ impl<'a> Planner<'a> {
             model: &self.models[at],
             held: &[],
             sharing: 1.0,
+            links: &self.links,
             demand: &mut self.demand,
         };
         let total = shares.model.rows;
@@ -183,6 +193,7 @@ impl<'a> Planner<'a> {
             model,
             held: &held,
             sharing: members.sharing(),
+            links: &self.links,
             demand: &mut self.demand,
         };
         let Shared { split, time, held } = match choice {
@@ -230,4 +241,3 @@ enum Choice {
     /// On one device.
     Whole(DeviceIx),
 }
-

@@ -8,11 +8,33 @@ use super::model::{Crossing, Demand, Model};
 use super::ocbp::ocbp;
 use super::path::Members;
 use super::problem::{Partition, Problem};
-use crate::cost::Work;
+use crate::cost::{ClusterProfile, LinkProfile, Work};
 use crate::graph::LayerId;
 use crate::plan::{Cuts, DeviceIx, Exchange, Split, feature_step};
 use crate::region::{ChannelRange, Region, RowRange};
 use crate::units::Bytes;
+
+/// A device's link in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    /// Of its interface, per byte.
+    per_byte: f64,
+    /// Of its processor, per byte.
+    processing: f64,
+    /// Of a message of no size.
+    latency: f64,
+}
+
+impl Link {
+    pub(super) fn all(profile: &ClusterProfile) -> Vec<Link> {
+        let link = |link: &LinkProfile| Link {
+            per_byte: link.time_for(Bytes(1)).0,
+            processing: link.cpu_per_byte,
+            latency: link.rtt.0 * 0.5,
+        };
+        profile.links.iter().map(link).collect()
+    }
+}
 
 /// Who holds what of an external tensor.
 #[derive(Clone, Copy)]
@@ -25,8 +47,7 @@ pub(super) struct Held<'e> {
 
 impl<'e> Held<'e> {
     /// The leader has all of it.
-    pub(super) const LEADER: Held<'static> =
-        Held { parts: None, owner: Some(DeviceIx::LEADER) };
+    pub(super) const LEADER: Held<'static> = Held { parts: None, owner: Some(DeviceIx::LEADER) };
 
     /// Every device its part.
     pub(super) fn spread(parts: &'e [Region]) -> Held<'e> {
@@ -52,6 +73,8 @@ pub(super) struct Shares<'q> {
     pub held: &'q [Held<'q>],
     /// How many devices share the interface of one that alone has or wants a tensor.
     pub sharing: f64,
+    /// By device.
+    pub links: &'q [Link],
     pub demand: &'q mut Demand,
 }
 
@@ -256,12 +279,12 @@ impl Shares<'_> {
 
     /// Time for `bytes` between a device and another that may be the only one that has them or
     /// wants them.
-    fn transfer(&self, device: DeviceIx, other: Option<DeviceIx>, bytes: Bytes) -> f64 {
-        let profile = self.problem.profile;
-        let link = profile.link(device);
-        let own = link.time_for(bytes).0;
-        let theirs = other.map_or(0.0, |other| profile.link(other).time_for(bytes).0);
-        let latency = profile.latency(device, other.unwrap_or(device)).0;
-        own.max(theirs * self.sharing) + latency + link.processing(bytes).0
+    fn transfer(&self, device: DeviceIx, other: Option<DeviceIx>, bytes: f64) -> f64 {
+        let link = &self.links[device.index()];
+        let (theirs, latency) = match other.map(|other| &self.links[other.index()]) {
+            Some(other) => (other.per_byte * self.sharing, link.latency.max(other.latency)),
+            None => (0.0, link.latency),
+        };
+        bytes * (link.per_byte.max(theirs) + link.processing) + latency
     }
 }

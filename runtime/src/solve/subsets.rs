@@ -94,6 +94,7 @@ impl<'a> Search<'a> {
         for count in (1..=order.len()).rev() {
             let predicted = self.over(&order[..count], careful)?;
             match (predicted, best) {
+                (Some(now), Some(before)) if now.0 >= HOPELESS * before.0 => misses = PATIENCE,
                 (Some(now), Some(before)) if now.0 >= before.0 => misses += 1,
                 (Some(now), _) => (best, best_count, misses) = (Some(now), count, 0),
                 (None, _) => {}
@@ -194,6 +195,8 @@ impl<'a> Search<'a> {
 
 /// Subsets in a row that are no faster before the search ends.
 const PATIENCE: u32 = 2;
+/// A subset that is slower by this factor ends the search too.
+const HOPELESS: f64 = 1.05;
 /// Attempts to make a plan fit the memory: each takes a part from one device.
 const MENDINGS: u32 = 24;
 
