@@ -15,6 +15,7 @@
 //! ```
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub struct RowAxis;
 pub struct ChannelAxis;
 
 /// A half-open range `start..end` along one axis; empty when `end <= start`.
-#[derive(Clone, Copy, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Span<Axis> {
     /// First index in the range.
     pub start: u32,
@@ -122,6 +123,14 @@ impl<Axis: Copy> PartialEq for Span<Axis> {
 }
 
 impl<Axis: Copy> Eq for Span<Axis> {}
+
+impl<Axis: Copy> Hash for Span<Axis> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if !self.is_empty() {
+            (self.start, self.end).hash(state);
+        }
+    }
+}
 
 impl<Axis> fmt::Debug for Span<Axis> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -133,10 +133,11 @@ fn least_squares(rows: &[[f64; TERMS]], set: u8) -> Option<[f64; TERMS]> {
         if matrix[pivot][pivot].abs() < 1e-12 * rows.len() as f64 {
             return None;
         }
-        for below in pivot + 1..n {
-            let factor = matrix[below][pivot] / matrix[pivot][pivot];
-            for column in pivot..=n {
-                matrix[below][column] -= factor * matrix[pivot][column];
+        let pivot_row = matrix[pivot];
+        for row in &mut matrix[pivot + 1..n] {
+            let factor = row[pivot] / pivot_row[pivot];
+            for (entry, above) in row.iter_mut().zip(pivot_row) {
+                *entry -= factor * above;
             }
         }
     }

@@ -112,8 +112,7 @@ impl<C: FnMut(usize, Range<u32>) -> f64> Search<'_, C> {
         let mut owed: u32 = self.limits.iter().map(|limits| limits.least).sum();
         let mut start = 0;
         let mut stopped_by = f64::INFINITY;
-        for device in 0..self.limits.len() {
-            let Limits { least, most } = self.limits[device];
+        for (device, Limits { least, most }) in self.limits.iter().copied().enumerate() {
             owed -= least;
             let last = (start + most.min(self.total - start)).min(self.total.saturating_sub(owed));
             let first = (start + least).min(last);
