@@ -1,78 +1,17 @@
 //! One suite for both transports: what holds over TCP holds in memory.
 
+mod lan;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeld::transport::frame::{FrameError, Lengths, MAGIC, REVISION};
-use edgeld::transport::{
-    Connection, Listener, Network, Settings, Switchboard, Tcp, Transport, TransportError,
-};
-use edgeld_runtime::wire::{Hello, Isa, MAX_HEADER, NodeId, PROTOCOL, Purpose, SessionId, encode};
+use edgeld::transport::frame::{FrameError, Lengths, MAGIC};
+use edgeld::transport::{Listener, Settings, Switchboard, Transport, TransportError};
+use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Two devices that can reach each other.
-struct Lan {
-    worker: Arc<dyn Transport>,
-    leader: Arc<dyn Transport>,
-    /// Where the worker listens.
-    at: &'static str,
-}
-
-fn tcp() -> Lan {
-    let transport = Arc::new(Tcp::default());
-    Lan { worker: transport.clone(), leader: transport, at: "127.0.0.1:0" }
-}
-
-fn memory() -> Lan {
-    let board = Switchboard::default();
-    Lan { worker: Arc::new(board.plug("w")), leader: Arc::new(board.plug("l")), at: "w:0" }
-}
-
-const STRIPS: Purpose = Purpose::Strips(SessionId(7));
-
-fn hello(node: u128) -> Hello {
-    Hello {
-        protocol: PROTOCOL,
-        build: "0.1.0".to_owned(),
-        node: NodeId(node),
-        name: format!("device-{node}"),
-        cluster: "home".to_owned(),
-        isa: Isa::Plain,
-        threads: 1,
-        memory: 0,
-        purpose: Purpose::Control,
-    }
-}
-
-fn start(transport: &Arc<dyn Transport>, me: Hello, settings: Settings) -> Network {
-    Network::start(transport.clone(), me, settings).unwrap()
-}
-
-impl Lan {
-    async fn worker(&self) -> (Network, Listener) {
-        let network = start(&self.worker, hello(1), Settings::default());
-        let listener = network.listen(self.at).await.unwrap();
-        (network, listener)
-    }
-
-    fn leader(&self) -> Network {
-        start(&self.leader, hello(2), Settings::default())
-    }
-}
-
-async fn join(leader: &Network, listener: &mut Listener) -> (Connection, Connection) {
-    let address = listener.address().to_owned();
-    let (dialled, accepted) = tokio::join!(leader.dial(&address, STRIPS), listener.accept());
-    (dialled.unwrap(), accepted.unwrap())
-}
-
-/// The bytes that a dialler opens with.
-fn greeting(me: &Hello) -> Vec<u8> {
-    let body = encode(me);
-    let lengths = Lengths { header: body.len(), payload: 0 };
-    [&MAGIC[..], &[REVISION], &lengths.prefix(), &body].concat()
-}
+use self::lan::{Lan, STRIPS, ShortOfFiles, greeting, hello, join, memory, start, tcp};
 
 /// A hang is a failure.
 async fn within<T>(work: impl Future<Output = T>) -> T {
@@ -333,6 +272,31 @@ async fn signs_of_life_count_and_are_not_delivered(lan: Lan) {
     assert_eq!(receiver.next().await.unwrap().header, [9]);
 }
 
+async fn part_of_a_payload_is_a_sign_of_life(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
+    let peer = Hello { purpose: STRIPS, ..hello(2) };
+    pipe.writer.write_all(&greeting(&peer)).await.unwrap();
+    let (_sender, mut receiver) = listener.accept().await.unwrap().split();
+    let lengths = Lengths { header: 1, payload: 300 };
+    pipe.writer.write_all(&[&lengths.prefix()[..], &[1]].concat()).await.unwrap();
+    for _ in 0..3 {
+        let before = receiver.last_heard();
+        pipe.writer.write_all(&[2; 100]).await.unwrap();
+        while receiver.last_heard() <= before {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(receiver.next().await.unwrap().payload, [2; 300]);
+}
+
+async fn a_listener_survives_failures_to_accept(lan: Lan) {
+    let short_of_files: Arc<dyn Transport> = Arc::new(ShortOfFiles(lan.worker.clone()));
+    let worker = start(&short_of_files, hello(1), Settings::default());
+    let mut listener = worker.listen(lan.at).await.unwrap();
+    join(&lan.leader(), &mut listener).await;
+}
+
 async fn silent_diallers_do_not_keep_others_out(lan: Lan) {
     let settings = Settings {
         greeting: Duration::from_millis(100),
@@ -413,6 +377,8 @@ over_both! {
     one_side_may_end_before_the_other
     a_cut_ends_both_directions_at_once
     signs_of_life_count_and_are_not_delivered
+    part_of_a_payload_is_a_sign_of_life
+    a_listener_survives_failures_to_accept
     silent_diallers_do_not_keep_others_out
     what_waits_is_written_before_a_network_ends
     of_many_addresses_the_one_of_the_right_device_is_kept
