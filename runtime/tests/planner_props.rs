@@ -2,8 +2,11 @@
 
 mod random_graph;
 
+use std::sync::Arc;
+
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile, makespan, memory};
 use edgeld_runtime::graph::{Graph, LayerId};
+use edgeld_runtime::models;
 use edgeld_runtime::plan::{DeviceIx, Exchange, FEATURE_BLOCK, Split};
 use edgeld_runtime::program::{Derivation, derive};
 use edgeld_runtime::solve::{
@@ -147,6 +150,21 @@ proptest! {
     }
 
     #[test]
+    fn figures_that_cannot_be_do_no_harm(
+        graph in random_graph(), policy in policy(),
+        figures in prop::collection::vec(
+            prop::sample::select(vec![0.0, -1.0, 1.0, 1e300, f64::INFINITY, f64::NAN]), 12),
+    ) {
+        let profile = ClusterProfile::new(figures.chunks(4).map(|figure| {
+            let device = DeviceProfile::described(figure[0], figure[1]);
+            (device, LinkProfile::described(Mbps(figure[2]), Ms(figure[3])))
+        }));
+        if let Ok(solution) = solve(&problem(&graph, &profile, policy)) {
+            prop_assert_eq!(solution.plan.check(&graph), Ok(()));
+        }
+    }
+
+    #[test]
     fn a_makespan_covers_what_every_device_does(
         graph in random_graph(), dice in random_dice(32),
         devices in prop::collection::vec(device(), 8),
@@ -186,51 +204,8 @@ proptest! {
     }
 }
 
-/// A chain like VGG16's convolutions: the shape of the benchmark, without its weights.
-mod chain {
-    use edgeld_runtime::graph::{
-        Activation, Builder, Conv, DType, Graph, Op, Parameter, Pool, Reduction, Shape, Sweep,
-        TensorId, Window,
-    };
-
-    fn conv(
-        builder: &mut Builder,
-        name: &str,
-        input: TensorId,
-        to: u32,
-        window: Window,
-    ) -> TensorId {
-        let row = builder.shape(input).channels * window.cells() as u32;
-        let parameter = Parameter { name: name.to_owned(), features: to, row, dtype: DType::F32 };
-        let weight = builder.parameter(parameter).unwrap();
-        let conv = Conv { features: to, groups: 1, window, weight, scale: None, bias: None };
-        builder.layer(name, Op::Conv(conv), &[input], Activation::Relu).unwrap()
-    }
-
-    pub fn vgg16() -> Graph {
-        let three = Sweep { kernel: 3, pad_before: 1, pad_after: 1, ..Sweep::point() };
-        let two = Sweep { kernel: 2, stride: 2, ..Sweep::point() };
-        let mut builder = Builder::new("vgg16");
-        let shape = Shape::new(3, 224, 224);
-        let mut x = builder.input("x", shape, vec![1, 3, 224, 224]).unwrap();
-        for (block, (convs, channels)) in
-            [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)].into_iter().enumerate()
-        {
-            for number in 0..convs {
-                let name = format!("conv{block}_{number}");
-                x = conv(&mut builder, &name, x, channels, Window::square(three));
-            }
-            let pool = Pool { reduction: Reduction::Max, window: Window::square(two) };
-            let name = format!("pool{block}");
-            x = builder.layer(&name, Op::Pool(pool), &[x], Activation::Linear).unwrap();
-        }
-        for (name, features) in [("fc6", 4096), ("fc7", 4096), ("fc8", 1000)] {
-            let shape = builder.shape(x);
-            x = conv(&mut builder, name, x, features, Window::whole(shape.rows, shape.width));
-        }
-        builder.output("y", x, vec![1, 1000]).unwrap();
-        builder.finish().unwrap()
-    }
+fn vgg16() -> Arc<Graph> {
+    models::open("vgg16", &models::Options::default()).expect("a built-in model").graph
 }
 
 fn devices(speeds: &[f64], mbps: f64) -> ClusterProfile {
@@ -263,7 +238,7 @@ fn largest_stage(graph: &Graph, solution: &Solution) -> Vec<u32> {
 
 #[test]
 fn equal_devices_get_equal_parts_and_answer_sooner() {
-    let graph = chain::vgg16();
+    let graph = vgg16();
     let profile = devices(&[20.0; 4], 1000.0);
     let solution = solve(&problem(&graph, &profile, Policy::default())).unwrap();
     assert!(solution.predicted.0 < 0.4 * solution.alone.unwrap().0, "{:?}", solution.predicted);
@@ -274,7 +249,7 @@ fn equal_devices_get_equal_parts_and_answer_sooner() {
 
 #[test]
 fn a_device_at_a_sixth_gets_at_most_a_third_of_an_equal_share() {
-    let graph = chain::vgg16();
+    let graph = vgg16();
     let profile = devices(&[20.0, 20.0, 20.0, 20.0, 20.0 / 6.0], 1000.0);
     for partition in [Partition::Ocbp, Partition::Minmax] {
         for fusion in [Fusion::Layerwise, Fusion::Block] {
@@ -293,7 +268,7 @@ fn a_device_at_a_sixth_gets_at_most_a_third_of_an_equal_share() {
 
 #[test]
 fn edgeld_itself_keeps_pools_and_dense_layers_on_the_leader() {
-    let graph = chain::vgg16();
+    let graph = vgg16();
     let profile = devices(&[20.0; 5], 1000.0);
     let policy = Policy {
         partition: Partition::Ocbp,
@@ -312,7 +287,7 @@ fn edgeld_itself_keeps_pools_and_dense_layers_on_the_leader() {
 
 #[test]
 fn a_model_too_large_for_everybody_is_split_or_refused_with_numbers() {
-    let graph = chain::vgg16();
+    let graph = vgg16();
     let mut profile = devices(&[20.0; 4], 1000.0);
     for device in &mut profile.devices {
         device.memory = Bytes(400_000_000);
@@ -329,7 +304,7 @@ fn a_model_too_large_for_everybody_is_split_or_refused_with_numbers() {
 
 #[test]
 fn a_slow_link_keeps_the_leader_alone() {
-    let graph = chain::vgg16();
+    let graph = vgg16();
     let solution = solve(&problem(&graph, &devices(&[50.0; 3], 1.0), Policy::default())).unwrap();
     assert_eq!(solution.chosen, Candidate::Only(DeviceIx::LEADER));
     assert_eq!(Some(solution.predicted), solution.alone);

@@ -230,6 +230,9 @@ impl ClusterProfile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::{Activation, Builder, LayerId, Op, Shape};
+    use crate::plan::Plan;
+    use crate::program::derive;
 
     #[test]
     fn described_speed_is_the_speed() {
@@ -246,5 +249,40 @@ mod tests {
         let dense = Work { weight_bytes: 1e8, ..Work::nothing(LayerKind::Dense) };
         let ratio = device.time(&dense) / assumed.time(&dense);
         assert!((ratio - 0.25).abs() < 1e-9, "{ratio}");
+    }
+
+    #[test]
+    fn a_slowed_device_is_believed_after_some_frames() {
+        let graph = one_pool();
+        let plan = Plan::alone(1);
+        let program = derive(&graph, &plan).unwrap().programs.remove(0);
+        let mut device = DeviceProfile::described(1.0, 1.0);
+        let work = Work::of(&graph, LayerId(0), graph.output_shape(LayerId(0)).region());
+        let before = device.time(&work);
+        for _ in 0..20 {
+            device.observe(&graph, &program, 0, before * 3.0);
+        }
+        let ratio = device.time(&work) / before;
+        assert!((ratio - 3.0).abs() < 0.05, "{ratio}");
+        let conv = Work { flops: 1e9, ..Work::nothing(LayerKind::Conv) };
+        assert_eq!(device.time(&conv), DeviceProfile::described(1.0, 1.0).time(&conv));
+        device.observe(&graph, &program, 0, Ms(f64::NAN));
+        assert!(device.time(&work).0.is_finite());
+    }
+
+    #[test]
+    fn profiles_are_kept_on_disk_as_they_are() {
+        let member = (DeviceProfile::described(3.0, 2.0), LinkProfile::unmeasured());
+        let cluster = ClusterProfile::new([member]);
+        let bytes = rmp_serde::to_vec_named(&cluster).unwrap();
+        assert_eq!(rmp_serde::from_slice::<ClusterProfile>(&bytes).unwrap(), cluster);
+    }
+
+    fn one_pool() -> Graph {
+        let mut builder = Builder::new("pool");
+        let x = builder.input("x", Shape::new(4, 8, 8), vec![4, 8, 8]).unwrap();
+        let y = builder.layer("sum", Op::SumWidth, &[x], Activation::Linear).unwrap();
+        builder.output("y", y, vec![4, 8]).unwrap();
+        builder.finish().unwrap()
     }
 }

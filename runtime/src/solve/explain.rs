@@ -1,7 +1,7 @@
 //! A plan in words.
 
 use super::problem::{Candidate, Problem, Solution};
-use crate::cost::{LayerKind, Resource, Work};
+use crate::cost::{Resource, Work};
 use crate::plan::{DeviceIx, PlanError};
 use crate::program::{Action, derive};
 use crate::units::Ms;
@@ -129,13 +129,12 @@ impl Words<'_> {
         let time = &self.solution.prediction.devices[device.index()];
         let interface = time.uplink.max(time.downlink);
         if interface.0 > time.compute.0 {
-            return "; its link is busier than its processor";
+            "; its link is busier than its processor"
+        } else if time.wait.0 > time.compute.0 {
+            "; it mostly waits for others"
+        } else {
+            ""
         }
-        let dense = self.problem.profile.device(device).fit(LayerKind::Dense);
-        if dense.per_weight_byte > 0.0 && time.wait.0 > time.compute.0 {
-            return "; it mostly waits for others";
-        }
-        ""
     }
 
     /// The fastest runner-up that uses a device.

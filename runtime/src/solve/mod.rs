@@ -10,6 +10,8 @@ mod problem;
 mod shares;
 mod stages;
 mod subsets;
+#[cfg(test)]
+mod testing;
 
 pub use explain::explain;
 pub use problem::{
@@ -42,7 +44,7 @@ pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
     if profile.len() > 1 {
         search.subsets()?;
         if !policy.spread {
-            search.single(fastest_follower(&models, profile.len()))?;
+            search.follower(fastest_follower(&models, profile.len()))?;
             search.previous()?;
         }
     }
@@ -82,6 +84,12 @@ fn choose(
     };
     runners_up.extend(found.map(|judged| (judged.candidate, judged.prediction.total)));
     runners_up.sort_by(|a: &(Candidate, Ms), b| a.1.0.total_cmp(&b.1.0));
+    let mut told = vec![best.candidate.clone()];
+    runners_up.retain(|(candidate, _)| {
+        let new = !told.contains(candidate);
+        told.push(candidate.clone());
+        new
+    });
     Ok(Solution {
         plan: best.plan,
         predicted: best.prediction.total,

@@ -266,3 +266,62 @@ fn reach(op: &Op) -> Reach {
         Op::SumWidth | Op::Add | Op::Concat | Op::Identity | Op::Softmax => Reach::Same,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{DeviceProfile, LinkProfile};
+    use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
+    use crate::program::{Action, derive};
+    use crate::solve::stages::Splits;
+    use crate::solve::testing::residual;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What the planner believes of a share is what the programs then do.
+        #[test]
+        fn agrees_with_the_derived_programs(lengths in prop::collection::vec(0u32..=11, 1..=5)) {
+            let graph = residual();
+            let total = graph.output_shape(LayerId(3)).rows;
+            let mut left = total;
+            let mut lengths: Vec<u32> = lengths
+                .into_iter()
+                .map(|length| {
+                    let length = length.min(left);
+                    left -= length;
+                    length
+                })
+                .collect();
+            lengths.push(left);
+            let device = DeviceProfile::described(1.0, 1.0);
+            let link = LinkProfile::unmeasured();
+            let members = lengths.iter().map(|_| (device.clone(), link));
+            let profile = ClusterProfile::new(members);
+            let cuts = Cuts::from_lengths(lengths.iter().copied());
+            let stage = Stage { layers: 0..4, split: Split::Rows(cuts.clone()) };
+            let devices = lengths.len() as u16;
+            let plan = Plan { devices, exchange: Exchange::Peer, stages: vec![stage] };
+            let derivation = derive(&graph, &plan).unwrap();
+
+            let group = Group { layers: 0..4, splits: Splits::Rows };
+            let leaves: Vec<bool> =
+                (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
+            let model = Model::new(&graph, &[], &profile, &group, &leaves);
+            let mut demand = Demand::new();
+            for program in &derivation.programs {
+                let expected: f64 = program
+                    .steps
+                    .iter()
+                    .flat_map(|step| match &step.action {
+                        Action::Compute { runs, .. } => runs.as_slice(),
+                        _ => &[],
+                    })
+                    .map(|run| device.time(&Work::of(&graph, run.layer, run.region)).0)
+                    .sum();
+                model.walk_back(cuts.range(program.device), &mut demand);
+                let found = model.compute(program.device, &demand);
+                prop_assert!((found - expected).abs() <= 1e-9 * expected.max(1.0));
+            }
+        }
+    }
+}

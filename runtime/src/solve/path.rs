@@ -42,7 +42,7 @@ impl Members {
         self.splits.iter().filter(|part| **part).count()
     }
 
-    fn sharing(&self) -> f64 {
+    pub(super) fn sharing(&self) -> f64 {
         if self.share_links { self.count().saturating_sub(1).max(1) as f64 } else { 1.0 }
     }
 }

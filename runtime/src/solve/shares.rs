@@ -288,3 +288,84 @@ impl Shares<'_> {
         bytes * (link.per_byte.max(theirs) + link.processing) + latency
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::DeviceProfile;
+    use crate::graph::TensorId;
+    use crate::solve::Policy;
+    use crate::solve::stages::{Group, Splits};
+    use crate::solve::testing::residual;
+    use crate::units::{Mbps, Ms};
+    use proptest::prelude::*;
+
+    /// The largest cost of the best cuts of `start..total` among `devices` and those after.
+    fn brute_force(shares: &mut Shares, devices: &[DeviceIx], start: u32, total: u32) -> f64 {
+        let [first, rest @ ..] = devices else {
+            return if start == total { 0.0 } else { f64::INFINITY };
+        };
+        (start..=total)
+            .map(|end| {
+                let mine = shares.rows_cost(*first, RowRange::new(start, end));
+                mine.max(brute_force(shares, rest, end, total))
+            })
+            .fold(f64::INFINITY, f64::min)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Whoever holds whatever rows of the input, through the leader or between peers.
+        #[test]
+        fn no_cuts_are_better_than_min_max(
+            devices in prop::collection::vec(
+                (0.001..0.1f64, 1.0..500.0f64, 0.0..1.0f64, 0u32..=24), 1..=4),
+            through_leader in any::<bool>(),
+            share_links in any::<bool>(),
+        ) {
+            let graph = residual();
+            let profile = ClusterProfile::new(devices.iter().map(|(gflops, mbps, latency, _)| {
+                let link = LinkProfile::described(Mbps(*mbps), Ms(*latency));
+                (DeviceProfile::described(*gflops, 0.1), link)
+            }));
+            let exchange = if through_leader { Exchange::Leader } else { Exchange::Peer };
+            let policy = Policy { exchange, ..Policy::default() };
+            let (graph, profile) = (&graph, &profile);
+            let problem = Problem { graph, encodings: &[], profile, policy, previous: None };
+            let group = Group { layers: 0..4, splits: Splits::Rows };
+            let leaves: Vec<bool> =
+                (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
+            let model = Model::new(graph, &[], profile, &group, &leaves);
+            let mut borders: Vec<u32> = devices.iter().map(|(_, _, _, border)| *border).collect();
+            borders.sort_unstable();
+            let starts = std::iter::once(0).chain(borders.iter().copied());
+            let channels = ChannelRange::all(8);
+            let parts: Vec<Region> = starts
+                .zip(&borders)
+                .map(|(start, end)| Region::new(channels, RowRange::new(start, *end)))
+                .collect();
+            let held = [if through_leader { Held::LEADER } else { Held::spread(&parts) }];
+            let members = Members {
+                splits: vec![true; devices.len()],
+                feature_cap: vec![1.0; devices.len()],
+                forced: false,
+                share_links,
+            };
+            let mut demand = Demand::new();
+            let mut shares = Shares {
+                problem: &problem,
+                model: &model,
+                held: &held,
+                sharing: members.sharing(),
+                links: &Link::all(profile),
+                demand: &mut demand,
+            };
+            let lengths = shares.lengths(&members).unwrap();
+            let found = shares.rows(lengths);
+            let ids: Vec<DeviceIx> = profile.ids().collect();
+            let best = brute_force(&mut shares, &ids, 0, model.rows);
+            prop_assert_eq!(found.time, best);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::model::Model;
 use super::path::{Members, Planner};
 use super::problem::{Candidate, Partition, Problem, SolveError};
 use crate::cost::{Prediction, makespan, memory};
-use crate::plan::{DeviceIx, Plan, Split};
+use crate::plan::{DeviceIx, Exchange, Plan, Split};
 use crate::program::derive;
 use crate::units::{Bytes, Ms};
 
@@ -60,14 +60,17 @@ impl<'a> Search<'a> {
         Ok(self.judge(Candidate::Only(device), plan)?.ok())
     }
 
-    /// Looks at the plan of everything on one device.
-    pub(super) fn single(&mut self, device: DeviceIx) -> Result<(), SolveError> {
-        let only = self.only(device)?;
-        self.found.extend(only);
+    /// Looks at the plan of everything on one follower, which is none through the leader.
+    pub(super) fn follower(&mut self, device: DeviceIx) -> Result<(), SolveError> {
+        if self.problem.policy.exchange == Exchange::Peer {
+            let only = self.only(device)?;
+            self.found.extend(only);
+        }
         Ok(())
     }
 
-    /// Looks at the previous plan, if it is one for these devices. The published partitions do
+    /// Looks at the previous plan, if it is one for these devices and was not found again anyway.
+    /// The published partitions do
     /// not judge by time and never keep one.
     pub(super) fn previous(&mut self) -> Result<(), SolveError> {
         let Problem { graph, profile, policy, .. } = *self.problem;
@@ -75,6 +78,8 @@ impl<'a> Search<'a> {
         let comparable = usize::from(plan.devices) == profile.len()
             && plan.exchange == policy.exchange
             && policy.partition == Partition::Minmax
+            && self.found.iter().all(|judged| judged.plan != *plan)
+            && self.planner.whole(DeviceIx::LEADER) != *plan
             && plan.check(graph).is_ok();
         if comparable {
             let judged = self.judge(Candidate::Previous, plan.clone())?;

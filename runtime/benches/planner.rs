@@ -1,0 +1,120 @@
+//! How long planning takes: `cargo bench --bench planner [FILTER]`.
+//!
+//! Prints, for five devices and each policy, the shortest of some runs of the planner, of the
+//! derivation of its plan and of the simulation. The planner's bar is 5 ms.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile, makespan};
+use edgeld_runtime::graph::{
+    Activation, Builder, Conv, DType, Graph, GraphError, Op, Parameter, Pool, Reduction, Shape,
+    Sweep, TensorId, Window,
+};
+use edgeld_runtime::models::{self, Options};
+use edgeld_runtime::plan::Exchange;
+use edgeld_runtime::program::derive;
+use edgeld_runtime::solve::{Fusion, Partition, Policy, Problem, solve};
+use edgeld_runtime::units::{Bytes, Mbps, Ms};
+
+/// Runs of each measurement.
+const RUNS: usize = 30;
+
+/// Convolutions and sums of ResNet50.
+fn resnet50() -> Result<Graph, GraphError> {
+    let mut builder = Builder::new("resnet50");
+    let x = builder.input("x", Shape::new(3, 224, 224), vec![1, 3, 224, 224])?;
+    let stem = conv(&mut builder, "stem", x, 64, 7, 2)?;
+    let window = Window::square(sweep(3, 2));
+    let pool = Op::Pool(Pool { reduction: Reduction::Max, window });
+    let mut x = builder.layer("pool", pool, &[stem], Activation::Linear)?;
+    for (stage, (blocks, channels)) in
+        [(3, 64), (4, 128), (6, 256), (3, 512)].into_iter().enumerate()
+    {
+        for block in 0..blocks {
+            let stride = if block == 0 && stage > 0 { 2 } else { 1 };
+            let name = |layer: &str| format!("{stage}.{block}.{layer}");
+            let a = conv(&mut builder, &name("a"), x, channels, 1, 1)?;
+            let b = conv(&mut builder, &name("b"), a, channels, 3, stride)?;
+            let c = conv(&mut builder, &name("c"), b, 4 * channels, 1, 1)?;
+            let skip = match block {
+                0 => conv(&mut builder, &name("skip"), x, 4 * channels, 1, stride)?,
+                _ => x,
+            };
+            x = builder.layer(&name("add"), Op::Add, &[c, skip], Activation::Relu)?;
+        }
+    }
+    let rows = builder.layer("mean/rows", Op::SumWidth, &[x], Activation::Linear)?;
+    let scale = 1.0 / 49.0;
+    let sum = builder.layer("mean/sum", Op::SumRows { scale }, &[rows], Activation::Linear)?;
+    let y = conv(&mut builder, "dense", sum, 1000, 1, 1)?;
+    builder.output("y", y, vec![1, 1000])?;
+    builder.finish()
+}
+
+fn sweep(kernel: u32, stride: u32) -> Sweep {
+    let pad = kernel / 2;
+    Sweep { kernel, stride, pad_before: pad, pad_after: pad, ..Sweep::point() }
+}
+
+fn conv(
+    builder: &mut Builder,
+    name: &str,
+    input: TensorId,
+    features: u32,
+    kernel: u32,
+    stride: u32,
+) -> Result<TensorId, GraphError> {
+    let row = builder.shape(input).channels * kernel * kernel;
+    let parameter = Parameter { name: name.to_owned(), features, row, dtype: DType::F32 };
+    let weight = builder.parameter(parameter)?;
+    let window = Window::square(sweep(kernel, stride));
+    let conv = Conv { features, groups: 1, window, weight, scale: None, bias: None };
+    builder.layer(name, Op::Conv(conv), &[input], Activation::Relu)
+}
+
+fn shortest<T>(mut work: impl FnMut() -> T) -> Duration {
+    let time = |_| {
+        let begin = Instant::now();
+        black_box(work());
+        begin.elapsed()
+    };
+    (0..RUNS).map(time).min().unwrap_or_default()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let vgg16 = models::open("vgg16", &Options::default())?.graph;
+    let resnet50 = resnet50()?;
+    let profile = ClusterProfile::new([100.0, 90.0, 80.0, 70.0, 60.0].map(|gflops| {
+        let device = DeviceProfile::described(gflops, 10.0).with_memory(Bytes(4_000_000_000));
+        (device, LinkProfile::described(Mbps(1000.0), Ms(0.3)))
+    }));
+    println!("{:44} {:>9} {:>9} {:>9}  predicted", "", "solve", "derive", "simulate");
+    for graph in [&*vgg16, &resnet50] {
+        for fusion in [Fusion::Block, Fusion::Layerwise] {
+            for exchange in [Exchange::Peer, Exchange::Leader] {
+                for partition in [Partition::Minmax, Partition::Ocbp, Partition::Bodp] {
+                    let name = format!("{} {fusion} {exchange} {partition}", graph.name());
+                    if !name.contains(&filter) {
+                        continue;
+                    }
+                    let policy = Policy { partition, fusion, exchange, ..Policy::default() };
+                    let profile = &profile;
+                    let problem =
+                        Problem { graph, encodings: &[], profile, policy, previous: None };
+                    let solution = solve(&problem)?;
+                    let derivation = derive(graph, &solution.plan)?;
+                    let times = [
+                        shortest(|| solve(&problem)),
+                        shortest(|| derive(graph, &solution.plan)),
+                        shortest(|| makespan(graph, &[], profile, &derivation)),
+                    ];
+                    let [a, b, c] = times.map(|time| format!("{:.1} us", time.as_secs_f64() * 1e6));
+                    println!("{name:44} {a:>9} {b:>9} {c:>9}  {}", solution.predicted);
+                }
+            }
+        }
+    }
+    Ok(())
+}
