@@ -7,15 +7,20 @@ use crate::graph::Activation;
 use crate::region::{ChannelRange, Region};
 
 impl Activation {
-    /// Applies it to every element.
-    #[inline(always)]
-    pub(super) fn apply(self, elements: &mut [f32]) {
+    /// Smallest and largest result: every activation is a limit on both sides.
+    pub(super) fn limits(self) -> (f32, f32) {
         match self {
-            Activation::Linear => {}
-            Activation::Relu => elements.iter_mut().for_each(|x| *x = x.max(0.0)),
-            Activation::Clip { min, max } => {
-                elements.iter_mut().for_each(|x| *x = x.max(min).min(max));
-            }
+            Activation::Linear => (f32::NEG_INFINITY, f32::INFINITY),
+            Activation::Relu => (0.0, f32::INFINITY),
+            Activation::Clip { min, max } => (min, max),
+        }
+    }
+
+    /// Applies it to every element.
+    pub(super) fn apply(self, elements: &mut [f32]) {
+        if self != Activation::Linear {
+            let (low, high) = self.limits();
+            elements.iter_mut().for_each(|x| *x = x.max(low).min(high));
         }
     }
 }

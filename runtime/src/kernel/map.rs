@@ -12,78 +12,161 @@
 //! let map = Map::zeros(Region::new(ChannelRange::all(3), rows), 20, 1);
 //! assert_eq!(map.as_slice().len(), 3 * 4 * 20);
 //! assert_eq!(map.line(2, 11), 2 * 80 + 20..2 * 80 + 40);
+//! assert_eq!(map.tensor().dims(), [3, 4, 20, 1]);
 //! ```
 
 use std::ops::Range;
 
-use ndarray::{ArcArray, ArrayD, IxDyn};
-
+use super::backend::{self, Storage, Tensor};
 use crate::region::Region;
-
-/// What a [`Map`] keeps its elements in: burn-ndarray's own storage.
-pub(super) type Storage = ArcArray<f32, IxDyn>;
 
 /// A region of a tensor as float32, over its whole width.
 #[derive(Debug, Clone)]
 pub struct Map {
-    region: Region,
-    width: u32,
-    lanes: u32,
+    place: Place,
     storage: Storage,
+}
+
+/// Where the elements of a region lie in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Which part of the tensor.
+    pub(super) region: Region,
+    /// The tensor's width.
+    pub(super) width: u32,
+    /// Channels side by side.
+    pub(super) lanes: u32,
 }
 
 impl Map {
     /// Zeros. `lanes` channels lie side by side; where they do not divide the region's channels
     /// the last block is filled up.
     pub fn zeros(region: Region, width: u32, lanes: u32) -> Map {
-        let lanes = lanes.max(1);
-        let blocks = region.channels.len().div_ceil(lanes) as usize;
-        let mut shape = vec![1, blocks, region.rows.len() as usize, width as usize];
-        if lanes > 1 {
-            shape.push(lanes as usize);
-        }
-        let storage = ArrayD::zeros(IxDyn(&shape)).into_shared();
-        Map { region, width, lanes, storage }
+        let place = Place { region, width, lanes: lanes.max(1) };
+        Map { place, storage: backend::zeros(place.axes()) }
     }
 
     /// Which part of the tensor it holds.
     pub fn region(&self) -> Region {
-        self.region
+        self.place.region
     }
 
     /// The tensor's width.
     pub fn width(&self) -> u32 {
-        self.width
+        self.place.width
     }
 
     /// Channels that lie side by side.
     pub fn lanes(&self) -> u32 {
-        self.lanes
+        self.place.lanes
     }
 
     /// All elements, in order.
     pub fn as_slice(&self) -> &[f32] {
-        // A map's storage is made in standard order and only ever replaced by its like.
-        self.storage.as_slice().unwrap_or(&[])
+        backend::elements(&self.storage)
     }
 
     /// All elements, in order. Copies them first if a clone or a tensor shares them.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        self.storage.as_slice_mut().unwrap_or(&mut [])
+        backend::elements_mut(&mut self.storage)
     }
 
     /// Where the block of channels that holds `channel` has its row `row`: width x lanes
     /// elements. Both count from the tensor's beginning and must lie in the region.
     pub fn line(&self, channel: u32, row: u32) -> Range<usize> {
-        let block = ((channel - self.region.channels.start) / self.lanes) as usize;
-        let row = (row - self.region.rows.start) as usize;
-        let pitch = self.width as usize * self.lanes as usize;
-        let start = (block * self.region.rows.len() as usize + row) * pitch;
-        start..start + pitch
+        self.place.line(channel, row)
+    }
+
+    /// As a burn tensor of blocks x rows x width x lanes, without a copy.
+    pub fn tensor(&self) -> Tensor<4> {
+        backend::tensor(self.storage.clone())
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Lends the elements, as a tensor that nobody else holds, to `work`, which gives them back.
+    pub(super) fn lend(&mut self, work: impl FnOnce(Tensor<4>) -> Tensor<4>) {
+        let loan = Loan(self);
+        let storage = std::mem::replace(&mut loan.0.storage, backend::zeros([0; 4]));
+        loan.0.storage = backend::storage(work(backend::tensor(storage)));
+    }
+}
+
+/// Sees to it that a map has elements again, even if the work on them panicked.
+struct Loan<'a>(&'a mut Map);
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        if self.0.storage.shape() != self.0.place.axes() {
+            self.0.storage = backend::zeros(self.0.place.axes());
+        }
+    }
+}
+
+impl Place {
+    /// Blocks of channels, rows, width, lanes.
+    pub(super) fn axes(&self) -> [usize; 4] {
+        let blocks = self.region.channels.len().div_ceil(self.lanes);
+        [blocks, self.region.rows.len(), self.width, self.lanes].map(|axis| axis as usize)
     }
 
     /// Elements from one block of channels to the next.
     pub(super) fn plane(&self) -> usize {
-        self.region.rows.len() as usize * self.width as usize * self.lanes as usize
+        let [_, rows, width, lanes] = self.axes();
+        rows * width * lanes
+    }
+
+    /// As [`Map::line`].
+    pub(super) fn line(&self, channel: u32, row: u32) -> Range<usize> {
+        let block = ((channel - self.region.channels.start) / self.lanes) as usize;
+        let row = (row - self.region.rows.start) as usize;
+        let pitch = self.width as usize * self.lanes as usize;
+        let start = block * self.plane() + row * pitch;
+        start..start + pitch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::{ChannelRange, RowRange};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn region() -> Region {
+        Region::new(ChannelRange::new(4, 7), RowRange::new(2, 5))
+    }
+
+    #[test]
+    fn a_tensor_of_a_map_shares_its_memory() {
+        let mut map = Map::zeros(region(), 5, 1);
+        let before = map.as_slice().as_ptr();
+        assert_eq!(backend::elements(&backend::storage(map.tensor())).as_ptr(), before);
+        map.lend(|tensor| tensor);
+        assert_eq!(map.as_mut_slice().as_ptr(), before);
+    }
+
+    #[test]
+    fn writing_a_shared_map_leaves_the_others_alone() {
+        let mut map = Map::zeros(region(), 5, 1);
+        let copy = map.clone();
+        map.as_mut_slice()[0] = 1.0;
+        assert_eq!((map.as_slice()[0], copy.as_slice()[0]), (1.0, 0.0));
+    }
+
+    #[test]
+    fn a_panic_leaves_a_map_of_zeros() {
+        let mut map = Map::zeros(region(), 5, 1);
+        let lending = AssertUnwindSafe(|| map.lend(|_| panic!("while computing")));
+        assert!(catch_unwind(lending).is_err());
+        assert_eq!(map.as_slice(), [0.0; 45]);
+    }
+
+    #[test]
+    fn lanes_fill_up_the_last_block() {
+        let map = Map::zeros(region(), 5, 2);
+        assert_eq!(map.as_slice().len(), 2 * 3 * 5 * 2);
+        assert_eq!(map.line(6, 3), 40..50);
     }
 }

@@ -37,12 +37,19 @@
 //! # }
 //! ```
 
+mod backend;
+mod conv;
+mod dense;
+mod depthwise;
 mod elementwise;
 mod error;
+mod job;
 mod map;
-mod naive;
+mod pool;
+mod product;
 mod reduce;
 mod scratch;
+mod slide;
 mod threads;
 mod weights;
 
@@ -60,7 +67,9 @@ use crate::graph::{Graph, Layer, LayerId, Op};
 use crate::region::{ChannelRange, Region};
 use crate::units::Bytes;
 use crate::weights::WeightSource;
-use weights::{Form, Weights};
+use conv::Algorithm;
+use job::Job;
+use weights::Weights;
 
 /// Which kernels compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,8 +115,8 @@ impl Kernels {
             };
             if let Op::Conv(conv) = &layer.op {
                 let known = previous.and_then(|previous| previous.weights.get(&id));
-                let packed =
-                    Weights::pack(graph, layer, conv, features, Form::Rows, source, known)?;
+                let form = Algorithm::of(conv, graph.input_shapes(id)[0]).form();
+                let packed = Weights::pack(graph, layer, conv, features, form, source, known)?;
                 weights.insert(id, packed);
             }
         }
@@ -126,8 +135,8 @@ impl Kernels {
         inputs: &[&Map],
         output: &mut Map,
         region: Region,
-        _scratch: &mut Scratch,
-        _threads: &dyn Threads,
+        scratch: &mut Scratch,
+        threads: &dyn Threads,
     ) -> Result<(), KernelError> {
         let Some(node) = self.graph.layers().get(layer.index()) else {
             return Err(KernelError::NoSuchLayer { layer: layer.0, features: region.channels });
@@ -138,15 +147,24 @@ impl Kernels {
         }
         let shapes = self.graph.input_shapes(layer);
         let activation = node.activation;
+        let job = Job {
+            shape: shapes[0],
+            input: inputs[0].place(),
+            output: output.place(),
+            region,
+            activation,
+            scratch,
+            threads,
+        };
         match &node.op {
             Op::Conv(conv) => {
                 let weights = self.weights_of(layer, node, region.channels)?;
-                naive::conv(conv, weights, shapes[0], inputs[0], output, region);
-                finish(output, region, activation);
+                let input = inputs[0].tensor();
+                output.lend(|output| backend::conv_region(input, output, &job, conv, weights));
             }
             Op::Pool(pool) => {
-                naive::pool(pool, shapes[0], inputs[0], output, region);
-                finish(output, region, activation);
+                let input = inputs[0].tensor();
+                output.lend(|output| backend::pool_region(input, output, &job, pool));
             }
             Op::SumWidth => reduce::sum_width(inputs[0], output, region, activation),
             Op::SumRows { scale } => {
@@ -175,7 +193,11 @@ impl Kernels {
 
     /// How a layer is computed, for people.
     pub fn algorithm(&self, layer: LayerId) -> &'static str {
-        self.graph.layers().get(layer.index()).map_or("none", |layer| layer.op.name())
+        match self.graph.layers().get(layer.index()).map(|layer| &layer.op) {
+            Some(Op::Conv(conv)) => Algorithm::of(conv, self.graph.input_shapes(layer)[0]).name(),
+            Some(op) => op.name(),
+            None => "none",
+        }
     }
 
     fn weights_of(
@@ -246,11 +268,5 @@ impl Kernels {
     }
 }
 
-fn finish(output: &mut Map, region: Region, activation: crate::graph::Activation) {
-    for channel in region.channels.start..region.channels.end {
-        for row in region.rows.start..region.rows.end {
-            let line = output.line(channel, row);
-            activation.apply(&mut output.as_mut_slice()[line]);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

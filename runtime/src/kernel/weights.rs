@@ -37,20 +37,23 @@ pub(super) struct Weights {
     pub(super) features: ChannelRange,
     form: Form,
     per_group: u32,
+    /// Elements of a feature's row, and of a block of features.
+    row: usize,
+    block: usize,
     pieces: BTreeMap<u32, Arc<Piece>>,
 }
 
 /// Packed weights of neighbouring features of one group.
 #[derive(Debug)]
-pub(super) struct Piece {
+struct Piece {
     /// Where the grid has this piece begin.
-    pub(super) start: u32,
+    start: u32,
     /// The features it has weights for.
-    pub(super) features: ChannelRange,
+    features: ChannelRange,
     /// In the layer's [`Form`], scaled.
-    pub(super) weights: Vec<f32>,
+    weights: Vec<f32>,
     /// A summand per feature from `start` on.
-    pub(super) bias: [f32; PIECE as usize],
+    bias: [f32; PIECE as usize],
 }
 
 impl Weights {
@@ -80,7 +83,9 @@ impl Weights {
             pieces.insert(start, piece);
             next = part.end;
         }
-        Ok(Weights { features, form, per_group, pieces })
+        let row = graph.parameter(conv.weight).row as usize;
+        let block = row * BLOCK as usize;
+        Ok(Weights { features, form, per_group, row, block, pieces })
     }
 
     /// Bytes in memory.
@@ -88,20 +93,58 @@ impl Weights {
         self.pieces.values().map(|piece| 4 * (piece.weights.len() + piece.bias.len()) as u64).sum()
     }
 
-    /// The piece that `feature` lies in, and that feature's place in it.
-    pub(super) fn piece_of(&self, feature: u32) -> Option<(&Piece, usize)> {
-        let (start, _) = piece_around(feature, self.per_group);
-        let piece = self.pieces.get(&start).filter(|piece| piece.features.contains(feature))?;
-        Some((piece, (feature - start) as usize))
+    /// The blocks that hold any of `features`, in order; of a layer packed as
+    /// [`Form::Panels`].
+    pub(super) fn blocks(&self, features: ChannelRange) -> impl Iterator<Item = Block<'_>> {
+        self.pieces(features).flat_map(move |piece| {
+            let count = piece.weights.len() / self.block;
+            (0..count).filter_map(move |index| {
+                let first = piece.start + index as u32 * BLOCK;
+                let wanted = ChannelRange::new(first, first + BLOCK).intersect(features);
+                let block = wanted.intersect(piece.features);
+                (!block.is_empty()).then(|| Block {
+                    group: piece.start / self.per_group,
+                    first,
+                    features: block,
+                    panel: &piece.weights[index * self.block..][..self.block],
+                    bias: &piece.bias[index * BLOCK as usize..][..BLOCK as usize],
+                })
+            })
+        })
+    }
+
+    /// The row and the bias of each of `features`, in order; of a layer packed as
+    /// [`Form::Rows`].
+    pub(super) fn rows(&self, features: ChannelRange) -> impl Iterator<Item = (u32, &[f32], f32)> {
+        self.pieces(features).flat_map(move |piece| {
+            let part = piece.features.intersect(features);
+            (part.start..part.end).map(move |feature| {
+                let start = (feature - piece.features.start) as usize * self.row;
+                let bias = piece.bias[(feature - piece.start) as usize];
+                (feature, &piece.weights[start..start + self.row], bias)
+            })
+        })
+    }
+
+    fn pieces(&self, features: ChannelRange) -> impl Iterator<Item = &Piece> {
+        let end = features.end.max(features.start);
+        let first = features.start.saturating_sub(PIECE - 1);
+        self.pieces.range(first..end).map(|(_, piece)| &**piece)
     }
 }
 
-impl Piece {
-    /// The row of one feature, for pieces packed as [`Form::Rows`].
-    pub(super) fn row(&self, feature: u32, row: usize) -> &[f32] {
-        let start = (feature - self.features.start) as usize * row;
-        &self.weights[start..start + row]
-    }
+/// Up to [`BLOCK`] neighbouring features of a group.
+pub(super) struct Block<'a> {
+    /// Which group.
+    pub(super) group: u32,
+    /// The feature whose weights come first in the panel.
+    pub(super) first: u32,
+    /// Which of its features are wanted.
+    pub(super) features: ChannelRange,
+    /// Elements of a window x [`BLOCK`] features.
+    pub(super) panel: &'a [f32],
+    /// A summand per feature.
+    pub(super) bias: &'a [f32],
 }
 
 /// First feature and end of the piece of the grid in which `feature` lies.

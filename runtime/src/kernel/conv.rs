@@ -1,0 +1,380 @@
+//! Convolution as a product: the pixels that each window sees, laid out strip by strip, times
+//! the packed weights.
+//!
+//! A strip is a run of output pixels, over the ends of rows, that is small enough for its
+//! windows to stay in the second-level cache:
+//!
+//! ```text
+//! for each strip of pixels                          (tasks, on several threads)
+//!   for each panel of at most 512 elements of the windows
+//!     lay out elements x pixels of the strip        (im2col)
+//!     for each block of 8 features, for each tile of pixels
+//!       add up the panel in registers, then onto the output; bias and activation at the end
+//! ```
+//!
+//! Panels depend on the layer alone, so that the order of every sum does too. A 1x1 convolution
+//! takes the same way: its rows run on into each other, and laying out is a plain copy.
+
+use pulp::{Simd, WithSimd};
+
+use super::job::Job;
+use super::product::{Finish, TILE, VECTORS, sums};
+use super::threads::Parts;
+use super::weights::{BLOCK, Block, Form, Weights};
+use crate::graph::{Conv, Shape, Window};
+
+/// Elements of a window that are added up before the sums are stored.
+const PANEL: usize = 512;
+
+/// Elements of a strip's laid out panel: half of a small second-level cache.
+const STRIP: usize = 128 * 1024;
+
+/// How a convolution is computed: a choice by layer, never by the size of a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    /// Dot products of weight rows and the whole input.
+    Dense,
+    /// Channel by channel.
+    Depthwise,
+    /// As a product.
+    Product,
+}
+
+impl Algorithm {
+    /// For a convolution of an input of this shape.
+    pub(super) fn of(conv: &Conv, shape: Shape) -> Algorithm {
+        match conv {
+            _ if conv.is_dense(shape) => Algorithm::Dense,
+            _ if conv.is_depthwise(shape) => Algorithm::Depthwise,
+            _ => Algorithm::Product,
+        }
+    }
+
+    /// The form of its weights.
+    pub(super) fn form(self) -> Form {
+        match self {
+            Algorithm::Dense | Algorithm::Depthwise => Form::Rows,
+            Algorithm::Product => Form::Panels,
+        }
+    }
+
+    /// For people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Algorithm::Dense => "gemv",
+            Algorithm::Depthwise => "depthwise",
+            Algorithm::Product => "im2col",
+        }
+    }
+}
+
+/// Computes a region of a convolution.
+pub(super) fn compute(
+    job: &Job<'_>,
+    conv: &Conv,
+    weights: &Weights,
+    input: &[f32],
+    output: &mut [f32],
+) {
+    let window = Windows::new(job, conv, input);
+    let output = Parts::new(output);
+    let pixels = window.pixels();
+    let panel = window.panel();
+    let blocks: Vec<Block<'_>> = weights.blocks(job.region.channels).collect();
+    let groups: Vec<&[Block<'_>]> = blocks.chunk_by(|a, b| a.group == b.group).collect();
+
+    let threads = job.threads.count().max(1);
+    let tiles = pixels.div_ceil(TILE);
+    let strips = tiles.div_ceil((STRIP / (panel * TILE)).max(1));
+    let strips = strips.next_multiple_of(threads).min(tiles);
+    let parts = threads.div_ceil(strips * groups.len());
+    let tasks = strips * groups.len() * parts;
+    job.threads.each(tasks, &|task| {
+        let (strip, task) = (task % strips, task / strips);
+        let (group, part) = (groups[task / parts], task % parts);
+        let blocks = &group[part * group.len() / parts..(part + 1) * group.len() / parts];
+        let (start, end) = (strip * tiles / strips * TILE, (strip + 1) * tiles / strips * TILE);
+        let strip = start..end.min(pixels);
+        if blocks.is_empty() || strip.is_empty() {
+            return;
+        }
+        let room = strip.len().next_multiple_of(TILE) * panel;
+        job.scratch.lend(room, |room| {
+            let task = Strip { job, window: &window, blocks, strip, output: &output, room };
+            pulp::Arch::new().dispatch(task);
+        });
+    });
+}
+
+/// The windows of a layer, as an address of every element of every window.
+struct Windows<'a> {
+    input: &'a [f32],
+    /// Output pixels a row, and rows.
+    width: usize,
+    rows: usize,
+    /// First output row.
+    first: i64,
+    window: Window,
+    /// Rows and width of the input with nothing but padding around.
+    bounds: (i64, i64),
+    /// Address of the first channel's row 0, column 0, which may lie before the map's.
+    origin: i64,
+    /// First input channel of a group, counted from the map's, by the number of the group.
+    channels: u32,
+    skipped: u32,
+    plane: usize,
+}
+
+impl<'a> Windows<'a> {
+    fn new(job: &Job<'_>, conv: &Conv, input: &'a [f32]) -> Windows<'a> {
+        let (rows, width) = (job.region.rows.len() as usize, job.output.width as usize);
+        let start = job.input.region.rows.start;
+        let common = Windows {
+            input,
+            width,
+            rows,
+            first: i64::from(job.region.rows.start),
+            window: conv.window,
+            bounds: (i64::from(job.shape.rows), i64::from(job.shape.width)),
+            origin: -i64::from(start) * i64::from(job.shape.width),
+            channels: job.shape.channels / conv.groups,
+            skipped: job.input.region.channels.start,
+            plane: job.input.plane(),
+        };
+        if conv.window != Window::point() {
+            return common;
+        }
+        // Pixel by pixel: the rows of the region are one long row.
+        let pixels = rows * width;
+        let origin = i64::from(job.region.rows.start - start) * i64::from(job.shape.width);
+        Windows { width: pixels, rows: 1, first: 0, bounds: (1, pixels as i64), origin, ..common }
+    }
+
+    fn pixels(&self) -> usize {
+        self.rows * self.width
+    }
+
+    /// Elements of one window.
+    fn elements(&self) -> usize {
+        self.channels as usize * self.window.cells() as usize
+    }
+
+    /// Elements of a panel: all panels of a layer are about equally large.
+    fn panel(&self) -> usize {
+        self.elements().div_ceil(self.elements().div_ceil(PANEL))
+    }
+
+    /// Lays out elements `from..to` of the windows of `run`: one after the other, `pitch` apart.
+    #[inline(always)]
+    fn lay(&self, group: u32, (from, to): (usize, usize), run: Run, pitch: usize, out: &mut [f32]) {
+        let (down, across) = (self.window.rows, self.window.cols);
+        let (height, width) = (down.kernel as usize, across.kernel as usize);
+        let top =
+            (self.first + run.row as i64) * i64::from(down.stride) - i64::from(down.pad_before);
+        let left = run.column as i64 * i64::from(across.stride) - i64::from(across.pad_before);
+        let first = (group * self.channels - self.skipped) as usize;
+        let (mut channel, mut cell) = (from / (height * width), from % (height * width));
+        for out in out.chunks_mut(pitch).take(to - from) {
+            let out = &mut out[..run.len];
+            let y = top + (cell / width) as i64 * i64::from(down.dilation);
+            let x = left + (cell % width) as i64 * i64::from(across.dilation);
+            if (0..self.bounds.0).contains(&y) {
+                let row = self.origin + ((first + channel) * self.plane) as i64 + y * self.bounds.1;
+                let row = &self.input[row as usize..][..self.bounds.1 as usize];
+                copy_padded(row, x, across.stride as usize, out);
+            } else {
+                out.fill(0.0);
+            }
+            cell += 1;
+            if cell == height * width {
+                (channel, cell) = (channel + 1, 0);
+            }
+        }
+    }
+}
+
+/// Copies every `stride`th element of `row` from `x` on; zeros before and after the row.
+#[inline(always)]
+fn copy_padded(row: &[f32], x: i64, stride: usize, out: &mut [f32]) {
+    let before = (-x).max(0) as usize;
+    let before = before.div_ceil(stride).min(out.len());
+    let start = (x + (before * stride) as i64) as usize;
+    let inside = row.len().saturating_sub(start).div_ceil(stride).min(out.len() - before);
+    out[..before].fill(0.0);
+    out[before + inside..].fill(0.0);
+    let out = &mut out[before..before + inside];
+    if inside == 0 {
+        return;
+    }
+    let row = &row[start..];
+    match stride {
+        1 => out.copy_from_slice(&row[..inside]),
+        2 => {
+            let (pairs, rest) = row.as_chunks::<2>();
+            out.iter_mut().zip(pairs).for_each(|(out, pair)| *out = pair[0]);
+            if let ([last], true) = (rest, inside > pairs.len()) {
+                out[pairs.len()] = *last;
+            }
+        }
+        _ => out.iter_mut().zip(row.iter().step_by(stride)).for_each(|(out, x)| *out = *x),
+    }
+}
+
+/// Neighbouring pixels of one output row.
+#[derive(Clone, Copy)]
+struct Run {
+    row: usize,
+    column: usize,
+    len: usize,
+}
+
+/// A task: some blocks of features on a strip.
+struct Strip<'a> {
+    job: &'a Job<'a>,
+    window: &'a Windows<'a>,
+    blocks: &'a [Block<'a>],
+    strip: std::ops::Range<usize>,
+    output: &'a Parts<'a>,
+    room: &'a mut [f32],
+}
+
+impl WithSimd for Strip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let elements = self.window.elements();
+        let panel = self.window.panel();
+        for from in (0..elements).step_by(panel) {
+            let to = (from + panel).min(elements);
+            self.lay::<S>(from, to);
+            let finish = Finish {
+                first: from == 0,
+                last: to == elements,
+                limits: self.job.activation.limits(),
+            };
+            for block in self.blocks {
+                let weights = &block.panel[from * BLOCK as usize..to * BLOCK as usize];
+                self.multiply(simd, finish, block, weights);
+            }
+        }
+    }
+}
+
+impl Strip<'_> {
+    /// Pixels of the tiles, and where in the room each is laid out.
+    #[inline(always)]
+    fn tiles<S: Simd>(&self, elements: usize) -> impl Iterator<Item = Tile> + use<S> {
+        let (start, end, full) = (self.strip.start, self.strip.end, VECTORS * S::F32_LANES);
+        (start..end).step_by(full).map(move |first| {
+            let len = full.min(end - first);
+            let vectors = len.div_ceil(S::F32_LANES);
+            let pitch = vectors * S::F32_LANES;
+            Tile { first, len, vectors, pitch, at: (first - start) * elements }
+        })
+    }
+
+    #[inline(always)]
+    fn lay<S: Simd>(&mut self, from: usize, to: usize) {
+        let group = self.blocks[0].group;
+        let width = self.window.width;
+        for tile in self.tiles::<S>(to - from) {
+            let mut done = 0;
+            while done < tile.len {
+                let (row, column) = ((tile.first + done) / width, (tile.first + done) % width);
+                let run = Run { row, column, len: (width - column).min(tile.len - done) };
+                let end = tile.at + tile.pitch * (to - from);
+                let out = &mut self.room[tile.at + done..end];
+                self.window.lay(group, (from, to), run, tile.pitch, out);
+                done += run.len;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<S: Simd>(&self, simd: S, finish: Finish, block: &Block<'_>, weights: &[f32]) {
+        let elements = weights.len() / BLOCK as usize;
+        for tile in self.tiles::<S>(elements) {
+            match tile.vectors {
+                1 => self.tile::<S, 1>(simd, finish, block, weights, tile),
+                2 => self.tile::<S, 2>(simd, finish, block, weights, tile),
+                _ => self.tile::<S, VECTORS>(simd, finish, block, weights, tile),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        finish: Finish,
+        block: &Block<'_>,
+        weights: &[f32],
+        tile: Tile,
+    ) {
+        let pixels = &self.room[tile.at..][..weights.len() / BLOCK as usize * tile.pitch];
+        if S::REGISTER_COUNT >= 32 {
+            let sums = sums::<S, V, 8>(simd, pixels, weights, 0);
+            self.store(simd, finish, block, 0, sums, tile);
+        } else {
+            for place in [0, 4] {
+                let sums = sums::<S, V, 4>(simd, pixels, weights, place);
+                self.store(simd, finish, block, place, sums, tile);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store<S: Simd, const V: usize, const F: usize>(
+        &self,
+        simd: S,
+        finish: Finish,
+        block: &Block<'_>,
+        place: usize,
+        sums: [[S::f32s; V]; F],
+        tile: Tile,
+    ) {
+        for (f, sums) in sums.into_iter().enumerate() {
+            let feature = block.first + (place + f) as u32;
+            if block.features.contains(feature) {
+                let row = self.job.output.line(feature, self.job.region.rows.start);
+                let start = row.start + tile.first;
+                // SAFETY: no other task has this feature of these pixels.
+                let out = unsafe { self.output.part(start..start + tile.len) };
+                finish.store(simd, sums, block.bias[place + f], out);
+            }
+        }
+    }
+}
+
+/// Neighbouring pixels that are computed together.
+#[derive(Clone, Copy)]
+struct Tile {
+    first: usize,
+    len: usize,
+    vectors: usize,
+    pitch: usize,
+    at: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_padded_on_both_sides() {
+        let row = [1.0, 2.0, 3.0, 4.0, 5.0];
+        let copied = |x, stride| {
+            let mut out = [9.0; 4];
+            copy_padded(&row, x, stride, &mut out);
+            out
+        };
+        assert_eq!(copied(-1, 1), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(copied(3, 1), [4.0, 5.0, 0.0, 0.0]);
+        assert_eq!(copied(-1, 2), [0.0, 2.0, 4.0, 0.0]);
+        assert_eq!(copied(0, 2), [1.0, 3.0, 5.0, 0.0]);
+        assert_eq!(copied(-4, 3), [0.0, 0.0, 3.0, 0.0]);
+        assert_eq!(copied(-9, 1), [0.0; 4]);
+        assert_eq!(copied(7, 1), [0.0; 4]);
+    }
+}

@@ -1,0 +1,33 @@
+//! What every kernel is told about its call.
+
+use super::map::Place;
+use super::{Scratch, Threads};
+use crate::graph::{Activation, Shape};
+use crate::region::Region;
+
+/// One call: which region of a layer's output to compute, from where, to where.
+pub(super) struct Job<'a> {
+    /// The shape of the whole input: beyond it there is padding.
+    pub(super) shape: Shape,
+    /// Where the input's elements lie.
+    pub(super) input: Place,
+    /// Where the output's elements lie.
+    pub(super) output: Place,
+    /// What of the output to compute.
+    pub(super) region: Region,
+    /// What to apply to every result.
+    pub(super) activation: Activation,
+    pub(super) scratch: &'a Scratch,
+    pub(super) threads: &'a dyn Threads,
+}
+
+impl Job<'_> {
+    /// Cuts `units` of work into as many tasks as keep all threads busy to the end, and runs
+    /// `work` on the units of each.
+    pub(super) fn share(&self, units: usize, work: impl Fn(std::ops::Range<usize>) + Sync) {
+        let threads = self.threads.count().max(1);
+        let tasks = if threads == 1 { 1 } else { (4 * threads).min(units) };
+        let task = |task: usize| work(task * units / tasks..(task + 1) * units / tasks);
+        self.threads.each(tasks, &task);
+    }
+}

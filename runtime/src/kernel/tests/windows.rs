@@ -1,0 +1,160 @@
+//! Convolutions, dense layers and pools of all geometries.
+
+use proptest::prelude::*;
+
+use super::{Bench, Many, bits, naive, region, single};
+use crate::graph::{
+    Activation, Builder, Conv, DType, Op, Parameter, Pool, Reduction, Shape, Sweep, Window,
+};
+use crate::kernel::{Alone, KernelKind};
+
+/// One axis: how long it is, and the window that slides along.
+fn axis() -> impl Strategy<Value = (u32, Sweep)> {
+    let sweep =
+        (1u32..=5, 1u32..=3, 1u32..=2).prop_flat_map(|(kernel, stride, dilation)| {
+            (0..kernel, 0..kernel, any::<bool>()).prop_map(move |(pad_before, pad_after, ceil)| {
+                Sweep { kernel, stride, dilation, pad_before, pad_after, ceil }
+            })
+        });
+    let plain = Just(Sweep { kernel: 3, pad_before: 1, pad_after: 1, ..Sweep::point() });
+    let sweep = prop_oneof![3 => sweep, 1 => plain, 1 => Just(Sweep::point())];
+    let len = prop_oneof![1 => 1u32..4, 3 => 4u32..20, 1 => 40u32..70];
+    (len, sweep).prop_filter("the window fits", |(len, sweep)| sweep.outputs(*len).is_some())
+}
+
+fn activation() -> impl Strategy<Value = Activation> {
+    prop_oneof![
+        Just(Activation::Linear),
+        Just(Activation::Relu),
+        Just(Activation::Clip { min: -0.25, max: 0.5 }),
+    ]
+}
+
+/// Groups, input channels of each, output channels of each.
+fn channels() -> impl Strategy<Value = (u32, u32, u32)> {
+    prop_oneof![
+        3 => (Just(1u32), 1u32..40, 1u32..40),
+        1 => (2u32..5, 1u32..6, 1u32..20),
+        2 => (2u32..40, Just(1u32), 1u32..3),
+        1 => (Just(1u32), 100u32..140, 1u32..20),
+    ]
+}
+
+/// A parameter of `features` rows.
+fn parameter(
+    builder: &mut Builder,
+    features: u32,
+    row: u32,
+    half: bool,
+) -> crate::graph::ParameterId {
+    let dtype = if half { DType::F16 } else { DType::F32 };
+    builder.parameter(Parameter { name: "parameter".into(), features, row, dtype }).unwrap()
+}
+
+prop_compose! {
+    fn convolution()(
+        (height, rows) in axis(),
+        (width, cols) in axis(),
+        (groups, inputs, outputs) in channels(),
+        activation in activation(),
+        (half, scale, bias) in any::<(bool, bool, bool)>(),
+    ) -> Bench {
+        let shape = Shape::new(groups * inputs, height, width);
+        let features = groups * outputs;
+        Bench::new(single(&[shape], activation, |builder| {
+            let row = inputs * rows.kernel * cols.kernel;
+            let weight = parameter(builder, features, row, half);
+            let scale = scale.then(|| parameter(builder, features, 1, false));
+            let bias = bias.then(|| parameter(builder, features, 1, half));
+            Op::Conv(Conv { features, groups, window: Window { rows, cols }, weight, scale, bias })
+        }))
+    }
+}
+
+prop_compose! {
+    fn dense()(
+        shape in (1u32..50, 1u32..6, 1u32..6).prop_map(|(c, h, w)| Shape::new(c, h, w)),
+        features in 1u32..70,
+        activation in activation(),
+    ) -> Bench {
+        Bench::new(single(&[shape], activation, |builder| {
+            let weight = parameter(builder, features, shape.elements() as u32, false);
+            let bias = Some(parameter(builder, features, 1, false));
+            let window = Window::whole(shape.rows, shape.width);
+            Op::Conv(Conv { features, groups: 1, window, weight, scale: None, bias })
+        }))
+    }
+}
+
+prop_compose! {
+    fn pool()(
+        (height, rows) in axis(),
+        (width, cols) in axis(),
+        channels in 1u32..6,
+        reduction in prop_oneof![
+            Just(Reduction::Max),
+            any::<bool>().prop_map(|count_padding| Reduction::Average { count_padding }),
+        ],
+        activation in activation(),
+    ) -> Bench {
+        let shape = Shape::new(channels, height, width);
+        let window = Window { rows, cols };
+        Bench::new(single(&[shape], activation, |_| Op::Pool(Pool { reduction, window })))
+    }
+}
+
+fn layer() -> impl Strategy<Value = Bench> {
+    prop_oneof![4 => convolution(), 1 => dense(), 2 => pool()]
+}
+
+impl std::fmt::Debug for Bench {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:?} of {:?}",
+            self.graph.layers()[0],
+            self.graph.input_shapes(crate::graph::LayerId(0))
+        )
+    }
+}
+
+fn agrees(bench: &Bench, kind: KernelKind, tolerance: f64) -> Result<(), TestCaseError> {
+    let expected = naive::whole(bench);
+    let found = bench.whole(kind);
+    prop_assert_eq!(expected.len(), found.len());
+    for (index, (expected, found)) in expected.into_iter().zip(found).enumerate() {
+        prop_assert!(
+            expected.agrees(found, tolerance),
+            "element {}: {:?} where {} was found",
+            index,
+            expected,
+            found
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn own_kernels_agree_with_plain_loops(bench in layer()) {
+        agrees(&bench, KernelKind::Fast, 1e-5)?;
+    }
+
+    #[test]
+    fn a_region_has_the_bits_of_the_whole(
+        bench in layer(),
+        channels in any::<(u8, u8)>(),
+        rows in any::<(u8, u8)>(),
+        threads in 1usize..5,
+    ) {
+        let whole = bench.whole(KernelKind::Exact);
+        let region = region(bench.shape(), channels, rows);
+        let expected = bench.part(&whole, region);
+        let found = bench.region(KernelKind::Exact, region, &Many(threads));
+        prop_assert_eq!(bits(&expected), bits(&found), "{}", region);
+        let alone = bench.region(KernelKind::Exact, region, &Alone);
+        prop_assert_eq!(bits(&expected), bits(&alone), "{}", region);
+    }
+}
