@@ -3,10 +3,12 @@
 
 pub mod cache;
 pub mod cluster;
+pub mod describe;
 pub mod discovery;
 pub mod error;
 pub mod face;
 pub mod identity;
+pub mod input;
 pub mod model;
 pub mod serve;
 pub mod store;

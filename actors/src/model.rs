@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::program::Encoding;
+use edgeld_runtime::solve::Policy;
 use edgeld_runtime::weights::WeightSource;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -30,6 +31,8 @@ pub struct LoadOptions {
     /// How many frames there will be, where that is known: few frames may be done on this device
     /// before the others have their weights.
     pub frames: Option<u64>,
+    /// Which plans may be chosen from.
+    pub policy: Policy,
 }
 
 /// A request to the machinery behind a [`Model`].

@@ -1,0 +1,300 @@
+//! What a run's answers come to: the largest scores, differences, times.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use edgeld::face::{Answer, Output, PlanInfo};
+use edgeld_runtime::plan::Generation;
+use edgeld_runtime::units::Ms;
+
+use super::events::{self, Frame, Score, Summary, Times};
+
+/// Outputs with more elements than this are maps, not scores of classes.
+const MAX_SCORES: usize = 100_000;
+
+/// The five largest elements of an output, largest first.
+pub fn top<'a>(output: &Output, labels: &'a [String]) -> Vec<Score<'a>> {
+    if output.data.len() > MAX_SCORES {
+        return Vec::new();
+    }
+    let mut order: Vec<usize> = (0..output.data.len()).collect();
+    order.sort_by(|a, b| output.data[*b].total_cmp(&output.data[*a]).then(a.cmp(b)));
+    order.truncate(5);
+    let score = |index: usize| Score {
+        index,
+        label: labels.get(index).map(String::as_str),
+        score: output.data[index],
+    };
+    order.into_iter().map(score).collect()
+}
+
+/// The event of an answer; `frame` counts those that are shown.
+pub fn frame_event<'a>(
+    frame: u64,
+    input: &'a str,
+    answer: &'a Answer,
+    labels: &'a [String],
+) -> Frame<'a> {
+    let output = |output: &'a Output| events::Output {
+        name: &output.name,
+        shape: &output.dims,
+        top: top(output, labels),
+    };
+    Frame {
+        frame,
+        input,
+        generation: answer.generation,
+        retries: answer.retries,
+        total_ms: answer.total,
+        bytes_moved: answer.bytes_moved,
+        outputs: answer.outputs.iter().map(output).collect(),
+    }
+}
+
+/// How far an output is from what it should be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Difference {
+    /// The largest absolute difference of two elements.
+    pub largest: f64,
+    /// The largest absolute value of the output that it should be.
+    pub scale: f64,
+}
+
+impl Difference {
+    /// Compares an answer with the one-device answer, output by output; the worst of them.
+    /// Answers of different shape differ without bound.
+    pub fn of(answer: &Answer, reference: &Answer) -> Difference {
+        let same_outputs = answer.outputs.len() == reference.outputs.len();
+        answer
+            .outputs
+            .iter()
+            .zip(&reference.outputs)
+            .map(|(output, reference)| between(&output.data, &reference.data))
+            .fold(
+                Difference { largest: if same_outputs { 0.0 } else { f64::MAX }, scale: 0.0 },
+                Difference::worse,
+            )
+    }
+
+    /// The larger of two differences; of equal ones that with the larger scale.
+    pub fn worse(self, other: Difference) -> Difference {
+        let key = |difference: &Difference| (difference.largest, difference.scale);
+        if key(&other) > key(&self) { other } else { self }
+    }
+}
+
+/// Whether every output is within the tolerance that kernels promise, 1e-4 of its largest value,
+/// and has the same top class.
+pub fn agree(answer: &Answer, reference: &Answer) -> bool {
+    let first = |output| top(output, &[]).first().map(|score| score.index);
+    answer.outputs.len() == reference.outputs.len()
+        && answer.outputs.iter().zip(&reference.outputs).all(|(output, reference)| {
+            let difference = between(&output.data, &reference.data);
+            difference.largest <= 1e-4 * difference.scale && first(output) == first(reference)
+        })
+}
+
+fn between(output: &[f32], reference: &[f32]) -> Difference {
+    let scale = reference.iter().map(|value| f64::from(value.abs())).fold(0.0, f64::max);
+    if output.len() != reference.len() {
+        return Difference { largest: f64::MAX, scale };
+    }
+    let difference = |(a, b): (&f32, &f32)| match f64::from(*a) - f64::from(*b) {
+        _ if a.to_bits() == b.to_bits() => 0.0,
+        // JSON knows neither NaN nor infinity.
+        difference if difference.is_finite() => difference.abs(),
+        _ => f64::MAX,
+    };
+    Difference { largest: output.iter().zip(reference).map(difference).fold(0.0, f64::max), scale }
+}
+
+/// Adds up a run.
+#[derive(Debug, Default)]
+pub struct Tally {
+    lost: u64,
+    retried: u64,
+    /// By plan: what it promised, and the times it took.
+    plans: BTreeMap<Generation, (Ms, Vec<Ms>)>,
+    alone: Vec<Ms>,
+    difference: Option<Difference>,
+}
+
+impl Tally {
+    /// What plans promise, before their first frame; those that are known stay as they are.
+    pub fn promised(&mut self, plans: &[Arc<PlanInfo>]) {
+        for plan in plans {
+            self.plans.entry(plan.generation).or_insert((plan.predicted, Vec::new()));
+        }
+    }
+
+    /// A time of the model whole on this device.
+    pub fn alone(&mut self, time: Ms) {
+        self.alone.push(time);
+    }
+
+    /// An answer, and what it should be, if that is known.
+    pub fn answered(&mut self, answer: &Answer, reference: Option<&Answer>) {
+        self.retried += u64::from(answer.retries > 0);
+        self.plans
+            .entry(answer.generation)
+            .or_insert((Ms(f64::NAN), Vec::new()))
+            .1
+            .push(answer.total);
+        if let Some(reference) = reference {
+            let difference = Difference::of(answer, reference);
+            self.difference = Some(match self.difference {
+                Some(worst) => worst.worse(difference),
+                None => difference,
+            });
+        }
+    }
+
+    /// A frame that got no answer.
+    pub fn lost(&mut self) {
+        self.lost += 1;
+    }
+
+    /// What it all came to.
+    pub fn summary(&self) -> Summary {
+        let all: Vec<Ms> = self.plans.values().flat_map(|(_, times)| times).copied().collect();
+        let (total, alone) = (Times::of(&all), Times::of(&self.alone));
+        Summary {
+            frames: all.len() as u64,
+            lost: self.lost,
+            retried: self.retried,
+            total_ms: total,
+            alone_ms: alone,
+            speedup: alone.zip(total).map(|(alone, total)| alone.median / total.median),
+            max_abs_diff: self.difference.map(|difference| difference.largest),
+            max_abs: self.difference.map(|difference| difference.scale),
+            prediction_error: self.prediction_error(),
+        }
+    }
+
+    /// |median / predicted - 1|, the mean over all plans by their frames.
+    fn prediction_error(&self) -> Option<f64> {
+        let errors = self.plans.values().filter_map(|(predicted, times)| {
+            let error = (Times::of(times)?.median / *predicted - 1.0).abs();
+            error.is_finite().then_some((times.len() as f64, error))
+        });
+        let (frames, sum) =
+            errors.fold((0.0, 0.0), |(frames, sum), (n, error)| (frames + n, sum + n * error));
+        (frames > 0.0).then(|| sum / frames)
+    }
+}
+
+impl Times {
+    /// The spread of some times, if there are any.
+    pub fn of(times: &[Ms]) -> Option<Times> {
+        let mut sorted = times.to_vec();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = match sorted.len() % 2 {
+            1 => sorted[middle],
+            _ => (sorted[middle - 1] + sorted[middle]) * 0.5,
+        };
+        Some(Times { min, median, max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgeld_runtime::units::Bytes;
+
+    fn answer(generation: u32, total: f64, data: &[f32]) -> Answer {
+        Answer {
+            frame: 0,
+            generation: Generation(generation),
+            retries: 0,
+            total: Ms(total),
+            bytes_moved: Bytes(10),
+            outputs: vec![Output {
+                name: "y".into(),
+                dims: vec![1, data.len() as u64],
+                data: data.to_vec(),
+            }],
+        }
+    }
+
+    fn plan(generation: u32, predicted: f64) -> Arc<PlanInfo> {
+        Arc::new(PlanInfo {
+            generation: Generation(generation),
+            reason: edgeld::face::Reason::Start,
+            partition: "minmax".into(),
+            fusion: "block".into(),
+            exchange: "peer".into(),
+            exact: false,
+            predicted: Ms(predicted),
+            alone: None,
+            stages: Vec::new(),
+            explanation: Vec::new(),
+            plan: edgeld_runtime::plan::Plan::alone(1),
+            members: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn top_is_the_five_largest_in_order() {
+        let output = answer(1, 1.0, &[0.1, 0.5, -1.0, 0.5, 0.9, 0.0, 0.2]).outputs.remove(0);
+        let labels = ["a".to_owned(), "b".to_owned()];
+        let top = top(&output, &labels);
+        assert_eq!(top.iter().map(|score| score.index).collect::<Vec<_>>(), [4, 1, 3, 6, 0]);
+        assert_eq!([top[0].label, top[1].label, top[4].label], [None, Some("b"), Some("a")]);
+    }
+
+    #[test]
+    fn maps_have_no_top() {
+        let output = answer(1, 1.0, &vec![0.0; MAX_SCORES + 1]).outputs.remove(0);
+        assert!(top(&output, &[]).is_empty());
+    }
+
+    #[test]
+    fn differences_are_the_worst_over_outputs() {
+        let difference = Difference::of(&answer(1, 1.0, &[1.0, 2.5]), &answer(0, 1.0, &[1.0, 2.0]));
+        assert_eq!(difference, Difference { largest: 0.5, scale: 2.0 });
+        assert!(!agree(&answer(1, 1.0, &[1.0, 2.5]), &answer(0, 1.0, &[1.0, 2.0])));
+        assert!(agree(&answer(1, 1.0, &[1.0, 2.0001]), &answer(0, 1.0, &[1.0, 2.0])));
+        let nan = Difference::of(&answer(1, 1.0, &[f32::NAN]), &answer(0, 1.0, &[1.0]));
+        assert_eq!(nan.largest, f64::MAX);
+        let same = Difference::of(&answer(1, 1.0, &[f32::NAN]), &answer(0, 1.0, &[f32::NAN]));
+        assert_eq!(same.largest, 0.0);
+        let other = Difference::of(&answer(1, 1.0, &[1.0]), &answer(0, 1.0, &[1.0, 2.0]));
+        assert_eq!(other.largest, f64::MAX);
+    }
+
+    #[test]
+    fn prediction_error_is_weighted_by_frames() {
+        let mut tally = Tally::default();
+        tally.promised(&[plan(1, 10.0), plan(2, 20.0)]);
+        for total in [11.0, 12.0, 13.0] {
+            tally.answered(&answer(1, total, &[1.0]), None);
+        }
+        tally.answered(&answer(2, 10.0, &[1.0]), None);
+        let summary = tally.summary();
+        assert_eq!(summary.frames, 4);
+        assert!((summary.prediction_error.unwrap() - (3.0 * 0.2 + 0.5) / 4.0).abs() < 1e-12);
+        assert_eq!(summary.total_ms.unwrap().median, Ms(11.5));
+        assert_eq!(summary.speedup, None);
+    }
+
+    #[test]
+    fn speedup_compares_medians() {
+        let mut tally = Tally::default();
+        tally.alone(Ms(30.0));
+        let one = answer(1, 10.0, &[2.0]);
+        tally.answered(&one, Some(&one));
+        let summary = tally.summary();
+        assert_eq!((summary.speedup, summary.max_abs_diff), (Some(3.0), Some(0.0)));
+        assert_eq!(summary.max_abs, Some(2.0));
+    }
+
+    #[test]
+    fn a_run_without_answers_has_no_times() {
+        let mut tally = Tally::default();
+        tally.lost();
+        let summary = tally.summary();
+        assert_eq!((summary.frames, summary.lost, summary.total_ms), (0, 1, None));
+    }
+}

@@ -1,0 +1,309 @@
+//! Groups of flags that several commands share, and how their values are read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+use edgeld::input::DEFAULT_CROP;
+use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::plan::Exchange;
+use edgeld_runtime::program::Encoding;
+use edgeld_runtime::solve::{Fusion, Partition, Policy};
+use edgeld_runtime::units::Bytes;
+
+/// Who takes part.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterArgs {
+    /// Wait for this many devices in all, this one included. Without it: take what is found
+    /// within two seconds, and answer in any case.
+    #[arg(long, env = "EDGELD_DEVICES", value_name = "N", value_parser = count)]
+    pub devices: Option<usize>,
+    /// How long to wait for them, in seconds [default: 30; without --devices 2].
+    #[arg(long, env = "EDGELD_WAIT", value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+    /// A device that multicast does not reach; may be given several times.
+    #[arg(long, env = "EDGELD_PEER", value_name = "HOST:PORT", value_delimiter = ',',
+        value_parser = host_and_port)]
+    pub peer: Vec<String>,
+    /// Look for nobody: this device does all.
+    #[arg(long, env = "EDGELD_ALONE", conflicts_with_all = ["devices", "peer"],
+        value_parser = FalseyValueParser::new())]
+    pub alone: bool,
+    #[command(flatten)]
+    pub membership: MembershipArgs,
+}
+
+/// What makes devices one cluster.
+#[derive(Debug, Clone, Args)]
+pub struct MembershipArgs {
+    /// Name of the cluster; only devices of one name work together.
+    #[arg(long, env = "EDGELD_CLUSTER", value_name = "NAME", default_value = edgeld::DEFAULT_CLUSTER,
+        value_parser = name)]
+    pub cluster: String,
+    /// Work with devices beyond this machine although nothing is encrypted and nobody has to
+    /// prove who they are.
+    #[arg(long, env = "EDGELD_INSECURE", value_parser = FalseyValueParser::new())]
+    pub insecure: bool,
+    /// Neither announce nor look for anything over multicast DNS.
+    #[arg(long, env = "EDGELD_NO_MDNS", value_parser = FalseyValueParser::new())]
+    pub no_mdns: bool,
+}
+
+/// What this machine gives.
+#[derive(Debug, Clone, Args)]
+pub struct MachineArgs {
+    /// Threads to compute on [default: all cores].
+    #[arg(long, env = "EDGELD_THREADS", value_name = "N", value_parser = count)]
+    pub threads: Option<usize>,
+    /// Memory it may use: 900M, 1.5G, 2GiB [default: 80 % of what is free].
+    #[arg(long, env = "EDGELD_MEMORY", value_name = "SIZE", value_parser = size)]
+    pub memory: Option<Bytes>,
+}
+
+/// How the work is shared out.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Plan")]
+pub struct PlanArgs {
+    /// How rows are shared out. minmax: the slowest share is as fast as possible. ocbp: as the
+    /// EdgeLD paper does it. bodp: in proportion to speed, as MoDNN does.
+    #[arg(long, env = "EDGELD_PARTITION", value_name = "POLICY", default_value = "minmax")]
+    pub partition: Partition,
+    /// Which layers run without exchange between them. layerwise: none. block: those between two
+    /// changes of height.
+    #[arg(long, env = "EDGELD_FUSION", value_name = "POLICY", default_value = "block")]
+    pub fusion: Fusion,
+    /// peer: devices send each other just what is needed. leader: all goes through this device
+    /// after every stage.
+    #[arg(long, env = "EDGELD_EXCHANGE", value_name = "MODE", default_value = "peer")]
+    pub exchange: Exchange,
+    /// This device takes no part in the rows, as in the EdgeLD paper.
+    #[arg(long, env = "EDGELD_LEADER_IDLE", value_parser = FalseyValueParser::new())]
+    pub leader_idle: bool,
+    /// Every device gets a share, even where that costs time. Without it a device that does not
+    /// help gets none.
+    #[arg(long, env = "EDGELD_SPREAD", value_parser = FalseyValueParser::new())]
+    pub spread: bool,
+}
+
+impl PlanArgs {
+    /// Which plans may be chosen from.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            partition: self.partition,
+            fusion: self.fusion,
+            exchange: self.exchange,
+            leader_idle: self.leader_idle,
+            spread: self.spread,
+        }
+    }
+}
+
+/// Which kernels compute.
+#[derive(Debug, Clone, Args)]
+pub struct KernelArgs {
+    /// burn: burn-ndarray's own operators, the reference. exact: the same bits however the work is
+    /// split. fast: the fastest, within 1e-4 of the largest logit.
+    #[arg(long, env = "EDGELD_KERNELS", value_name = "KIND", default_value = "fast")]
+    pub kernels: Kernels,
+}
+
+/// [`KernelKind`], on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kernels {
+    Burn,
+    Exact,
+    Fast,
+}
+
+impl Kernels {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kernels::Burn => "burn",
+            Kernels::Exact => "exact",
+            Kernels::Fast => "fast",
+        }
+    }
+}
+
+impl From<Kernels> for KernelKind {
+    fn from(kernels: Kernels) -> KernelKind {
+        match kernels {
+            Kernels::Burn => KernelKind::Burn,
+            Kernels::Exact => KernelKind::Exact,
+            Kernels::Fast => KernelKind::Fast,
+        }
+    }
+}
+
+/// The model.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// An .onnx file, or vgg11, vgg13, vgg16, vgg19 with weights made of a seed, as in
+    /// 'vgg16?size=448&seed=7&classes=10'.
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Fixes the dimensions that the file leaves open.
+    #[arg(long, env = "EDGELD_INPUT_SHAPE", value_name = "1,3,224,224", value_parser = dims)]
+    pub input_shape: Option<Dims>,
+}
+
+/// How pictures are prepared, and how classes are called.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Pictures")]
+pub struct PictureArgs {
+    /// How the network wants its pixels: imagenet, lite, unit (0 to 1) or none (0 to 255)
+    /// [default: what the model says].
+    #[arg(long, env = "EDGELD_PRESET", value_name = "NAME", conflicts_with_all = ["mean", "std"],
+        value_parser = ["imagenet", "lite", "unit", "none"])]
+    pub preset: Option<String>,
+    /// Subtracted from the pixels, in the 0-255 scale.
+    #[arg(long, env = "EDGELD_MEAN", value_name = "R,G,B", requires = "std", value_parser = channels,
+        allow_hyphen_values = true)]
+    pub mean: Option<[f32; 3]>,
+    /// Divides them after that.
+    #[arg(long, env = "EDGELD_STD", value_name = "R,G,B", requires = "mean",
+        value_parser = divisors)]
+    pub std: Option<[f32; 3]>,
+    /// Part of a picture's shorter side that is kept: the square in its centre.
+    #[arg(long, env = "EDGELD_CROP", value_name = "PART", default_value_t = DEFAULT_CROP,
+        value_parser = part)]
+    pub crop: f64,
+    /// Names of the classes, one a line.
+    #[arg(long, env = "EDGELD_LABELS", value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+}
+
+impl PictureArgs {
+    /// What --mean and --std say.
+    pub fn explicit(&self) -> Option<Encoding> {
+        let (mean, std) = (self.mean?, self.std?);
+        Some(Encoding::Pixels { mean, std })
+    }
+}
+
+/// Dimensions of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dims(pub Vec<u64>);
+
+fn dims(text: &str) -> Result<Dims, String> {
+    let dims: Result<Vec<u64>, _> = text.split(',').map(|dim| dim.trim().parse()).collect();
+    match dims {
+        Ok(dims) if !dims.contains(&0) => Ok(Dims(dims)),
+        _ => Err("whole numbers of at least 1 are needed, as in 1,3,224,224".to_owned()),
+    }
+}
+
+/// A whole number of at least 1.
+pub fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=usize::from(u16::MAX)).contains(&count) => Ok(count),
+        _ => Err(format!("a whole number from 1 to {} is needed", u16::MAX)),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: Result<f64, _> = text.parse();
+    seconds
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|wait| *wait <= Duration::from_secs(86_400))
+        .ok_or_else(|| "seconds are needed, at most a day of them, as in 10 or 0.5".to_owned())
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=63 => Ok(text.to_owned()),
+        _ => Err("a name of 1 to 63 bytes is needed".to_owned()),
+    }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let address = text
+        .rsplit_once(':')
+        .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));
+    match address {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("HOST:PORT is needed, as in 192.168.1.20:7070 or pi4.local:7070".to_owned()),
+    }
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(part) if part > 0.0 && part <= 1.0 => Ok(part),
+        _ => Err("a number above 0 and up to 1 is needed".to_owned()),
+    }
+}
+
+fn channels(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Result<Vec<f32>, _> =
+        text.split(',').map(|number| number.trim().parse()).collect();
+    numbers
+        .ok()
+        .and_then(|numbers| <[f32; 3]>::try_from(numbers).ok())
+        .filter(|numbers| numbers.iter().all(|number| number.is_finite()))
+        .ok_or_else(|| "three numbers are needed, as in 123.7,116.3,103.5".to_owned())
+}
+
+fn divisors(text: &str) -> Result<[f32; 3], String> {
+    match channels(text)? {
+        numbers if numbers.iter().all(|number| *number > 0.0) => Ok(numbers),
+        _ => Err("numbers above 0 are needed".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<Bytes, String> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "ki" | "kib" => 1024.0,
+        "mi" | "mib" => 1024.0 * 1024.0,
+        "gi" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => 0.0,
+    };
+    match number.parse::<f64>().map(|number| number * unit) {
+        Ok(bytes) if bytes >= 1.0 && bytes < 1e18 => Ok(Bytes(bytes as u64)),
+        _ => Err("a size is needed, as in 900M, 1.5G or 2GiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("900M"), Ok(Bytes(900_000_000)));
+        assert_eq!(size("1.5G"), Ok(Bytes(1_500_000_000)));
+        assert_eq!(size("2GiB"), Ok(Bytes(2 << 30)));
+        assert_eq!(size("4096"), Ok(Bytes(4096)));
+        for wrong in ["", "M", "-1M", "1X", "0", "1e30G", "nan"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        assert!(count("0").is_err() && count("99999").is_err());
+        assert!(part("0").is_err() && part("1.01").is_err() && part("nan").is_err());
+        assert!(channels("1,2").is_err() && channels("1,2,inf").is_err());
+        assert!(divisors("1,0,1").is_err());
+        assert!(dims("1,0,3").is_err() && dims("1,x").is_err() && dims("").is_err());
+        assert!(seconds("-1").is_err() && seconds("1e9").is_err());
+    }
+
+    #[test]
+    fn peers_have_a_port() {
+        assert!(host_and_port("pi4.local:7070").is_ok());
+        assert!(host_and_port("[fe80::1]:7070").is_ok());
+        for wrong in ["pi4.local", ":7070", "pi4:0", "pi4:70700"] {
+            assert!(host_and_port(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `edgeld devices`: what is on the LAN, measured.
+
+use clap::Args;
+use edgeld::{Builder, Cluster};
+
+use super::args::{ClusterArgs, KernelArgs, MachineArgs};
+use super::events;
+use super::exit::Exit;
+use super::report::Report;
+use super::tables;
+
+const EXAMPLES: &str = "\
+Examples:
+  edgeld devices                              workers on this machine
+  edgeld devices --insecure                   workers on the LAN
+  edgeld devices --devices 5 --wait 10        or exit 4 when there are fewer
+  edgeld devices --peer 192.168.1.20:7070 --insecure";
+
+/// Lists what is on the LAN, measured
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DevicesArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// Lists them.
+///
+/// # Errors
+/// When there are fewer than asked for.
+pub async fn devices(args: DevicesArgs, report: &Report) -> Result<(), Exit> {
+    let busy = report.busy("looking for devices");
+    let cluster = leader(&args.cluster).discover().await?;
+    drop(busy);
+    let devices = cluster.devices();
+    report.emit(&events::Cluster { devices: &devices })?;
+    report.result_table(tables::devices(&devices))?;
+    cluster.shutdown().await;
+    Ok(())
+}
+
+/// What the flags say about who takes part.
+pub fn leader(args: &ClusterArgs) -> Builder {
+    let mut builder = Cluster::builder()
+        .name(&args.membership.cluster)
+        .mdns(!args.membership.no_mdns)
+        .insecure(args.membership.insecure);
+    if let Some(devices) = args.devices {
+        builder = builder.devices(devices);
+    }
+    if let Some(wait) = args.wait {
+        builder = builder.wait(wait);
+    }
+    if args.alone {
+        builder = builder.alone();
+    }
+    args.peer.iter().fold(builder, Builder::peer)
+}
+
+/// What the flags say about this machine.
+pub fn machine(builder: Builder, machine: &MachineArgs, kernels: &KernelArgs) -> Builder {
+    let mut builder = builder.kernels(kernels.kernels.into());
+    if let Some(threads) = machine.threads {
+        builder = builder.threads(threads);
+    }
+    if let Some(memory) = machine.memory {
+        builder = builder.memory(memory);
+    }
+    builder
+}

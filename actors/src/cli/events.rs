@@ -1,0 +1,232 @@
+//! The lines of `--json`, field by field: the contract with other programs.
+//!
+//! Fields may be added; none is renamed or removed without a new major version.
+
+use std::net::SocketAddr;
+
+use edgeld::face::{DeviceInfo, PlanInfo};
+use edgeld_runtime::plan::Generation;
+use edgeld_runtime::units::{Bytes, Ms};
+use serde::Serialize;
+
+/// What may stand on a line.
+pub trait Event: Serialize {
+    /// Its name.
+    const NAME: &'static str;
+}
+
+/// Makes structs events.
+macro_rules! events {
+    ($($name:literal $event:ident $(<$life:lifetime>)?),* $(,)?) => {
+        $(impl $(<$life>)? Event for $event $(<$life>)? { const NAME: &'static str = $name; })*
+    };
+}
+
+events! {
+    "model" Model<'a>,
+    "cluster" Cluster<'a>,
+    "plan" Plan<'a>,
+    "frame" Frame<'a>,
+    "summary" Summary,
+    "demo" Demo<'a>,
+    "bench" Bench<'a>,
+    "listening" Listening<'a>,
+    "session" Session<'a>,
+    "program" Program,
+    "session_closed" SessionClosed<'a>,
+    "error" Error<'a>,
+}
+
+/// A line: the event's name, the time, its fields.
+#[derive(Serialize)]
+pub struct Line<'a, E: Event> {
+    event: &'static str,
+    /// Unix time in milliseconds.
+    t: u64,
+    #[serde(flatten)]
+    body: &'a E,
+}
+
+impl<'a, E: Event> Line<'a, E> {
+    /// `event`, as it happens at Unix time `t` in milliseconds.
+    pub fn new(t: u64, event: &'a E) -> Line<'a, E> {
+        Line { event: E::NAME, t, body: event }
+    }
+}
+
+/// What was loaded.
+#[derive(Debug, Serialize)]
+pub struct Model<'a> {
+    pub name: &'a str,
+    pub source: &'a str,
+    pub inputs: Vec<Port<'a>>,
+    pub outputs: Vec<Port<'a>>,
+    pub layers: usize,
+    pub gflop: f64,
+    pub weights_bytes: u64,
+}
+
+/// An input or output of a model.
+#[derive(Debug, Serialize)]
+pub struct Port<'a> {
+    pub name: &'a str,
+    pub shape: &'a [u64],
+}
+
+/// All devices.
+#[derive(Debug, Serialize)]
+pub struct Cluster<'a> {
+    pub devices: &'a [DeviceInfo],
+}
+
+/// A plan, before its first frame.
+#[derive(Debug, Serialize)]
+pub struct Plan<'a> {
+    #[serde(flatten)]
+    pub plan: &'a PlanInfo,
+    /// With `--explain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<&'a [String]>,
+}
+
+/// An answer.
+#[derive(Debug, Serialize)]
+pub struct Frame<'a> {
+    pub frame: u64,
+    pub input: &'a str,
+    pub generation: Generation,
+    pub retries: u32,
+    pub total_ms: Ms,
+    pub bytes_moved: Bytes,
+    pub outputs: Vec<Output<'a>>,
+}
+
+/// One output of an answer.
+#[derive(Debug, Serialize)]
+pub struct Output<'a> {
+    pub name: &'a str,
+    pub shape: &'a [u64],
+    pub top: Vec<Score<'a>>,
+}
+
+/// One of the largest elements of an output.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Score<'a> {
+    pub index: usize,
+    pub label: Option<&'a str>,
+    pub score: f32,
+}
+
+/// The spread of some times.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Times {
+    pub min: Ms,
+    pub median: Ms,
+    pub max: Ms,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    pub frames: u64,
+    pub lost: u64,
+    pub retried: u64,
+    pub total_ms: Option<Times>,
+    pub alone_ms: Option<Times>,
+    pub speedup: Option<f64>,
+    pub max_abs_diff: Option<f64>,
+    pub max_abs: Option<f64>,
+    pub prediction_error: Option<f64>,
+}
+
+/// The end of the demo.
+#[derive(Debug, Serialize)]
+pub struct Demo<'a> {
+    pub workers: usize,
+    pub label: &'a str,
+    pub score: f32,
+    pub frames: u64,
+    pub lost: u64,
+    pub checked: bool,
+}
+
+/// A model timed on one machine.
+#[derive(Debug, Serialize)]
+pub struct Bench<'a> {
+    pub model: &'a str,
+    pub threads: usize,
+    pub kernels: &'a str,
+    pub isa: String,
+    pub total_ms: Times,
+    pub gflops: f64,
+    pub peak_rss_bytes: u64,
+    pub layers: Vec<BenchLayer<'a>>,
+}
+
+/// One layer of it.
+#[derive(Debug, Serialize)]
+pub struct BenchLayer<'a> {
+    pub name: &'a str,
+    pub op: &'a str,
+    pub algorithm: &'a str,
+    pub ms: Ms,
+    pub gflops: f64,
+}
+
+/// A worker can be reached.
+#[derive(Debug, Serialize)]
+pub struct Listening<'a> {
+    pub id: String,
+    pub name: &'a str,
+    pub address: SocketAddr,
+    pub version: &'a str,
+}
+
+/// A leader began a session.
+#[derive(Debug, Serialize)]
+pub struct Session<'a> {
+    pub leader: &'a str,
+}
+
+/// A plan is ready to run on a worker.
+#[derive(Debug, Serialize)]
+pub struct Program {
+    pub generation: Generation,
+    pub stages: usize,
+}
+
+/// A session ended.
+#[derive(Debug, Serialize)]
+pub struct SessionClosed<'a> {
+    pub leader: &'a str,
+    pub reason: &'a str,
+}
+
+/// The command failed.
+#[derive(Debug, Serialize)]
+pub struct Error<'a> {
+    pub code: u8,
+    pub message: &'a str,
+    pub hint: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_the_name_the_time_and_the_fields() {
+        let error = Error { code: 3, message: "m", hint: "h" };
+        let line = serde_json::to_string(&Line::new(7, &error)).unwrap();
+        assert_eq!(line, r#"{"event":"error","t":7,"code":3,"message":"m","hint":"h"}"#);
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let score = Score { index: 1, label: None, score: 0.5 };
+        assert_eq!(
+            serde_json::to_string(&score).unwrap(),
+            r#"{"index":1,"label":null,"score":0.5}"#
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! The `edgeld` command: a file per subcommand, and what they share.
+
+mod answers;
+mod args;
+#[cfg(feature = "demo")]
+mod demo;
+mod devices;
+mod events;
+mod exit;
+mod material;
+mod plan;
+#[cfg(feature = "demo")]
+mod processes;
+mod report;
+mod run;
+mod signal;
+mod tables;
+mod watch;
+mod worker;
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+
+use clap::builder::FalseyValueParser;
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use exit::Exit;
+use report::Report;
+
+const EXAMPLES: &str = "\
+Examples:
+  edgeld demo                                        the whole thing, on this machine alone
+  edgeld worker --insecure                           on every device that is to help
+  edgeld devices --insecure                          what was found, and how fast it is
+  edgeld run model.onnx cat.png --preset imagenet --labels labels.txt --insecure
+  edgeld run vgg16 random:1 --devices 4 --compare    is it faster than alone?
+  edgeld plan vgg16 --lan lan.toml --explain         what would a LAN like that do?
+
+Every flag can be set by an environment variable, --wait by EDGELD_WAIT and so on. RUST_LOG=debug
+shows what happens inside. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 model or input refused,
+4 no cluster, 130 interrupted.";
+
+/// Splits one CNN inference over the devices of a LAN, by rows
+#[derive(Debug, Parser)]
+#[command(name = "edgeld", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    /// Print JSON lines on standard output instead of results for people.
+    #[arg(long, global = true, env = "EDGELD_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Worker(worker::WorkerArgs),
+    Devices(devices::DevicesArgs),
+    Plan(plan::PlanLanArgs),
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    log_to_stderr();
+    let report = Report::new(cli.json);
+    let done = actix_rt::System::new().block_on(perform(cli.command, &report));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => {
+            report.fail(&exit);
+            exit.exit_code()
+        }
+    }
+}
+
+async fn perform(command: Command, report: &Report) -> Result<(), Exit> {
+    // A worker ends in good order when it is interrupted; all else is dropped where it stands.
+    if let Command::Worker(args) = command {
+        return worker::worker(args, report).await;
+    }
+    let work = async {
+        match command {
+            Command::Run(args) => run::run(args, report).await,
+            Command::Worker(args) => worker::worker(args, report).await,
+            Command::Devices(args) => devices::devices(args, report).await,
+            Command::Plan(args) => plan::plan(args, report),
+            #[cfg(feature = "demo")]
+            Command::Demo(demo::DemoArgs {}) => demo::demo(report).await,
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        _ = signal::wait() => Err(Exit::interrupted()),
+    }
+}
+
+/// Says what is wrong with a command line, or what --help and --version ask for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nothing is left to do if nobody reads it.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let wants_json = std::env::args_os().any(|arg| arg == "--json")
+        || std::env::var_os("EDGELD_JSON").is_some_and(|value| value == OsStr::new("true"));
+    let text = error.render().to_string();
+    let message = text.lines().next().unwrap_or_default();
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
+        _ => message.strip_prefix("error: ").unwrap_or(message),
+    };
+    let exit = Exit::usage(message, "see `edgeld --help` and `edgeld COMMAND --help`");
+    if wants_json {
+        Report::new(true).emit_error(&exit);
+    }
+    exit.exit_code()
+}
+
+/// Logs go to standard error: warnings, or what RUST_LOG says.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(console::colors_enabled_stderr())
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|a| !a.is_positional()) {
+                let Some(flag) = argument.get_long().filter(|f| !["help", "version"].contains(f))
+                else {
+                    continue;
+                };
+                let wanted = format!("EDGELD_{}", flag.to_uppercase().replace('-', "_"));
+                let found = argument.get_env().and_then(OsStr::to_str);
+                assert_eq!(found, Some(wanted.as_str()), "{} --{flag}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.contains("edgeld ") && help.contains("Examples"),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `edgeld plan`: what a described LAN would do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use edgeld::describe::{Cast, describe};
+use edgeld::face::Reason;
+use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
+use edgeld_runtime::graph::Graph;
+use edgeld_runtime::models::Preset;
+use edgeld_runtime::plan::Generation;
+use edgeld_runtime::program::Encoding;
+use edgeld_runtime::solve::{Problem, solve};
+use edgeld_runtime::units::{Bytes, Mbps, Ms};
+use serde::Deserialize;
+
+use super::args::{ModelArgs, PlanArgs};
+use super::events;
+use super::exit::Exit;
+use super::material;
+use super::report::Report;
+use super::tables;
+
+const EXAMPLES: &str = r#"Examples:
+  edgeld plan vgg16 --lan lan.toml
+  edgeld plan vgg16 --lan lan.toml --explain
+  edgeld plan vgg16 --lan lan.toml --partition ocbp --exchange leader --leader-idle
+
+A LAN is described like this; the first device is the leader:
+  [[device]]
+  name = "a"
+  gflops = 100.0            # convolution speed
+  dense_gb_per_s = 10.0     # gigabytes of dense weights read per second
+  link_mbps = 1000.0        # goodput of its network interface, full duplex
+  latency_ms = 0.3          # per message
+  memory_mb = 4096"#;
+
+/// Plans for a described LAN, without touching the network
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PlanLanArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The description, in TOML.
+    #[arg(long, env = "EDGELD_LAN", value_name = "FILE")]
+    lan: PathBuf,
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Say why each device got what it got, what limits the time, and what else there was.
+    #[arg(long, env = "EDGELD_EXPLAIN", value_parser = FalseyValueParser::new())]
+    explain: bool,
+}
+
+/// A LAN, as a file describes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lan {
+    device: Vec<LanDevice>,
+}
+
+/// One device of it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LanDevice {
+    name: String,
+    gflops: f64,
+    dense_gb_per_s: f64,
+    link_mbps: f64,
+    latency_ms: f64,
+    memory_mb: f64,
+}
+
+/// Plans.
+///
+/// # Errors
+/// When the model or the description is refused, or no plan fits the memory.
+pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
+    let lan = read(&args.lan)?;
+    let model = material::open(&args.model)?;
+    let graph = &model.graph;
+    let encodings = encodings(graph);
+    let profile = lan.profile();
+    let policy = args.plan.policy();
+    let problem =
+        Problem { graph, encodings: &encodings, profile: &profile, policy, previous: None };
+    let solution = solve(&problem)
+        .map_err(|error| Exit::failed(error, "describe more memory or more devices"))?;
+    let names: Vec<String> = lan.device.iter().map(|device| device.name.clone()).collect();
+    let cast = Cast { ids: &names, names: &names, members: &[], exact: false };
+    let plan = describe(&problem, &solution, cast, Generation(1), Reason::Start)
+        .map_err(|error| Exit::failed(error, "tell the authors: the planner made a bad plan"))?;
+    let explanation = args.explain.then_some(plan.explanation.as_slice());
+    report.emit(&events::Plan { plan: &plan, explanation })?;
+    report.result_table(tables::plan(&plan, &BTreeMap::new()))?;
+    report.result(tables::promise(&plan))?;
+    explanation.unwrap_or_default().iter().try_for_each(|line| report.result(line))
+}
+
+/// Pictures travel as pixels, everything else as values.
+fn encodings(graph: &Graph) -> Vec<Encoding> {
+    let encoding = |port| match edgeld::input::takes_pictures(port, graph.shape(port.tensor)) {
+        true => Preset::Unit.encoding(),
+        false => Encoding::F32,
+    };
+    graph.inputs().iter().map(encoding).collect()
+}
+
+fn read(path: &Path) -> Result<Lan, Exit> {
+    let refuse = |why: String| {
+        Exit::refused(
+            format_args!("{}: {why}", path.display()),
+            "see the description at the end of `edgeld plan --help`",
+        )
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+    let lan: Lan = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    lan.check().map_err(refuse)?;
+    Ok(lan)
+}
+
+impl Lan {
+    fn check(&self) -> Result<(), String> {
+        if self.device.is_empty() || self.device.len() > usize::from(u16::MAX) {
+            return Err(format!("{} devices; at least one is needed", self.device.len()));
+        }
+        for (index, device) in self.device.iter().enumerate() {
+            let figures = [
+                ("gflops", device.gflops),
+                ("dense_gb_per_s", device.dense_gb_per_s),
+                ("link_mbps", device.link_mbps),
+                ("memory_mb", device.memory_mb),
+            ];
+            if let Some((key, value)) =
+                figures.iter().find(|(_, value)| !(*value > 0.0 && *value < 1e9))
+            {
+                return Err(format!(
+                    "device {:?}: {key} = {value}; it must be above 0",
+                    device.name
+                ));
+            }
+            if !(0.0..1e9).contains(&device.latency_ms) {
+                let latency = device.latency_ms;
+                return Err(format!(
+                    "device {:?}: latency_ms = {latency}; it must be 0 or more",
+                    device.name
+                ));
+            }
+            if self.device[..index].iter().any(|other| other.name == device.name) {
+                return Err(format!("two devices are named {:?}", device.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn profile(&self) -> ClusterProfile {
+        ClusterProfile::new(self.device.iter().map(|device| {
+            let memory = Bytes((device.memory_mb * 1e6) as u64);
+            let speed = DeviceProfile::described(device.gflops, device.dense_gb_per_s);
+            let link = LinkProfile::described(Mbps(device.link_mbps), Ms(device.latency_ms));
+            (speed.with_memory(memory), link)
+        }))
+    }
+}

@@ -1,0 +1,278 @@
+//! `edgeld run`: answers.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use console::style;
+use edgeld::face::{Answer, Input};
+use edgeld::input::{Origin, write_npy};
+use edgeld::{Cluster, InferError, LoadOptions, Model, Source};
+
+use super::answers::{Tally, frame_event};
+use super::args::{ClusterArgs, KernelArgs, MachineArgs, ModelArgs, PictureArgs, PlanArgs, count};
+use super::devices::{leader, machine};
+use super::events::{Frame, Summary};
+use super::exit::Exit;
+use super::material::{self, Material};
+use super::report::Report;
+use super::watch::Watch;
+
+const EXAMPLES: &str = "\
+Examples:
+  edgeld run model.onnx cat.png --preset imagenet --labels labels.txt
+  edgeld run vgg16 random:1                          a built-in network, made-up pixels
+  edgeld run vgg16 random:1 --devices 4 --compare    with three others; faster than alone?
+  edgeld run model.onnx a.npy b.npy --save out       writes out/frame0_output0.npy and so on
+  edgeld run vgg16 random:1 --spread --explain       every device gets a share, and says why
+  edgeld run vgg16 random:1 --partition ocbp --exchange leader --leader-idle
+                                                     as the EdgeLD paper does it
+
+Devices offer themselves with `edgeld worker`. Without --devices it takes what it finds within two
+seconds and answers in any case, alone if need be.";
+
+/// Runs a model on inputs, split over the devices that are there
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Pictures (png, jpeg), .npy arrays of the model's input shape, or random:SEED.
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<Origin>,
+    #[command(flatten)]
+    work: WorkArgs,
+    #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
+    kernels: KernelArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// How often, and what to do with the answers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+struct WorkArgs {
+    /// Run each input this many times.
+    #[arg(long, env = "EDGELD_REPEAT", value_name = "R", default_value = "1",
+        value_parser = count)]
+    repeat: usize,
+    /// Run each input this many times before, without showing it.
+    #[arg(long, env = "EDGELD_WARMUP", value_name = "W", default_value_t = 0)]
+    warmup: u16,
+    /// First run the model whole on this machine, and compare.
+    #[arg(long, env = "EDGELD_COMPARE", value_parser = FalseyValueParser::new())]
+    compare: bool,
+    /// Write every output to this directory, as frame0_output0.npy and so on.
+    #[arg(long, env = "EDGELD_SAVE", value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Say why each device got what it got.
+    #[arg(long, env = "EDGELD_EXPLAIN", value_parser = FalseyValueParser::new())]
+    explain: bool,
+}
+
+/// Answers.
+///
+/// # Errors
+/// When the model or an input is refused, the cluster is not there, or a frame has no answer.
+pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
+    let model = material::open(&args.model)?;
+    let material = Material::read(&model, &args.inputs, &args.pictures)?;
+    if let Some(folder) = &args.work.save {
+        std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+    }
+    report.emit(&material::model_event(&model))?;
+    report.say(material::describe(&model));
+
+    let busy = report.busy("looking for devices");
+    let builder = machine(leader(&args.cluster), &args.machine, &args.kernels);
+    let cluster = builder.discover().await?;
+    drop(busy);
+    let mut watch = Watch::new(report, args.work.explain);
+    let mut happenings = cluster.subscribe();
+
+    let source = material.source(&model);
+    let mut tally = Tally::default();
+    let references = match args.work.compare {
+        false => Vec::new(),
+        true => {
+            let alone = run_alone(&cluster, &source, &material, &args.work, &mut tally, report);
+            watch.during(&mut happenings, alone).await??
+        }
+    };
+
+    let rounds = args.work.repeat as u64 + u64::from(args.work.warmup);
+    let options = LoadOptions {
+        frames: Some(rounds * material.frames.len() as u64),
+        policy: args.plan.policy(),
+        ..LoadOptions::default()
+    };
+    let busy = report.busy("planning, and bringing weights to where they are needed");
+    let loaded = watch.during(&mut happenings, cluster.load_with(source, options)).await??;
+    drop((busy, happenings));
+    let mut run = Run { args: &args.work, report, watch, tally, shown: 0 };
+    let mut happenings = loaded.subscribe();
+    let bar = report.frames(rounds * material.frames.len() as u64);
+    for (index, (name, inputs)) in material.frames.iter().enumerate() {
+        for round in 0..rounds {
+            let answered = run.watch.during(&mut happenings, loaded.infer(inputs)).await?;
+            bar.step();
+            let reference = references.get(index);
+            if round >= u64::from(args.work.warmup) {
+                run.answered(name, answered, &material.labels, reference)?;
+            } else {
+                answered?;
+            }
+        }
+    }
+    drop(bar);
+    let summary = run.tally.summary();
+    report.emit(&summary)?;
+    report.result(in_words(&summary))?;
+    drop(loaded);
+    cluster.shutdown().await;
+    match summary.lost {
+        0 => Ok(()),
+        lost => Err(Exit::failed(
+            format_args!("{lost} of {} frames have no answer", lost + summary.frames),
+            "see the log with RUST_LOG=debug, or try --alone",
+        )),
+    }
+}
+
+/// The one-device answer to every frame: the model whole on this device, as often as later split.
+async fn run_alone(
+    cluster: &Cluster,
+    source: &Source,
+    material: &Material,
+    args: &WorkArgs,
+    tally: &mut Tally,
+    report: &Report,
+) -> Result<Vec<Answer>, Exit> {
+    let _busy = report.busy("the model whole on this device, to compare with");
+    let options = LoadOptions { alone: true, ..LoadOptions::default() };
+    let model = cluster.load_with(source.clone(), options).await?;
+    let mut references = Vec::new();
+    for (_, inputs) in &material.frames {
+        for _ in 0..args.warmup {
+            model.infer(inputs).await?;
+        }
+        let mut last = one_device(&model, inputs, tally).await?;
+        for _ in 1..args.repeat {
+            last = one_device(&model, inputs, tally).await?;
+        }
+        references.push(last);
+    }
+    Ok(references)
+}
+
+async fn one_device(model: &Model, inputs: &[Input], tally: &mut Tally) -> Result<Answer, Exit> {
+    let answer = model.infer(inputs).await?;
+    tally.alone(answer.total);
+    Ok(answer)
+}
+
+/// A run in progress.
+struct Run<'a> {
+    args: &'a WorkArgs,
+    report: &'a Report,
+    watch: Watch<'a>,
+    tally: Tally,
+    /// Frames that were shown.
+    shown: u64,
+}
+
+impl Run<'_> {
+    /// Shows, saves and counts what became of a frame. One that is lost is counted, and the next
+    /// is tried; anything else that goes wrong ends the run.
+    fn answered(
+        &mut self,
+        input: &str,
+        answered: Result<Answer, InferError>,
+        labels: &[String],
+        reference: Option<&Answer>,
+    ) -> Result<(), Exit> {
+        self.tally.promised(self.watch.plans());
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(error @ InferError::Failed { .. }) => {
+                self.report.warn(error);
+                self.tally.lost();
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let event = frame_event(self.shown, input, &answer, labels);
+        self.report.emit(&event)?;
+        self.report.result(frame_in_words(&event))?;
+        if let Some(folder) = &self.args.save {
+            for (index, output) in answer.outputs.iter().enumerate() {
+                let path = folder.join(format!("frame{}_output{index}.npy", self.shown));
+                write_npy(&path, output).map_err(|error| unwritable(&path, &error))?;
+            }
+        }
+        self.tally.answered(&answer, reference);
+        self.shown += 1;
+        Ok(())
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Exit {
+    Exit::failed(
+        format_args!("{}: {error}", path.display()),
+        "choose a directory that can be written with --save",
+    )
+}
+
+/// An answer for people: a line, and one more for every output with scores.
+pub fn frame_in_words(frame: &Frame<'_>) -> String {
+    let mut text = format!(
+        "{}  {}  (plan {}, {} moved)",
+        style(frame.input).bold(),
+        frame.total_ms,
+        frame.generation.0,
+        frame.bytes_moved,
+    );
+    for output in &frame.outputs {
+        let scores: Vec<String> = output
+            .top
+            .iter()
+            .map(|score| match score.label {
+                Some(label) => format!("{label} {:.4}", score.score),
+                None => format!("#{} {:.4}", score.index, score.score),
+            })
+            .collect();
+        let scores =
+            if scores.is_empty() { format!("{:?}", output.shape) } else { scores.join(", ") };
+        text.push_str(&format!("\n  {}: {scores}", output.name));
+    }
+    text
+}
+
+/// A summary for people.
+pub fn in_words(summary: &Summary) -> String {
+    let mut text = format!("{} frames, {} lost", summary.frames, summary.lost);
+    if summary.retried > 0 {
+        text.push_str(&format!(", {} begun anew after a loss", summary.retried));
+    }
+    if let Some(total) = summary.total_ms {
+        text.push_str(&format!("; {} (median; {} to {})", total.median, total.min, total.max));
+    }
+    if let Some(error) = summary.prediction_error {
+        text.push_str(&format!(", {:.0} % off the prediction", error * 100.0));
+    }
+    if let (Some(alone), Some(speedup)) = (summary.alone_ms, summary.speedup) {
+        text.push_str(&format!("\nalone {}: {speedup:.2} times as fast", alone.median));
+    }
+    if let (Some(difference), Some(scale)) = (summary.max_abs_diff, summary.max_abs) {
+        text.push_str(&format!(
+            "\nlargest difference from the one-device answer: {difference:.3e} of {scale:.3e}"
+        ));
+    }
+    text
+}

@@ -1,0 +1,130 @@
+//! Arrays in numpy's `.npy` format, in and out.
+//!
+//! The header is checked against what the model takes before room for the data is made: what it
+//! claims is bounded by what the model needs.
+
+use std::path::Path;
+
+use ndarray::{ArrayD, ArrayView, IxDyn};
+use ndarray_npy::npy::header::Header;
+use ndarray_npy::{ReadNpyError, ReadNpyExt, ReadableElement, write_npy};
+
+use super::InputError;
+use crate::face::Output;
+
+/// The longest header that is looked at; numpy's own have 118 bytes.
+const MAX_HEADER: u64 = 1024;
+
+/// Reads an array of float32 or float64 whose shape is `dims`.
+///
+/// # Errors
+/// When the file cannot be read, is no `.npy` file, or holds another type or shape.
+pub fn read(path: &Path, dims: &[u64]) -> Result<Vec<f32>, InputError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| InputError::Unreadable { path: path.to_owned(), source })?;
+    parse(path, &bytes, dims)
+}
+
+fn parse(path: &Path, bytes: &[u8], dims: &[u64]) -> Result<Vec<f32>, InputError> {
+    let malformed = |why: String| InputError::Malformed { path: path.to_owned(), why };
+    if header_bytes(bytes).is_some_and(|length| length > MAX_HEADER) {
+        return Err(malformed(format!("its header is longer than {MAX_HEADER} bytes")));
+    }
+    let header = Header::from_reader(&mut &bytes[..]).map_err(|e| malformed(e.to_string()))?;
+    let found: Vec<u64> = header.shape.iter().map(|axis| *axis as u64).collect();
+    if found != dims {
+        return Err(InputError::Shape { path: path.to_owned(), found, wanted: dims.to_vec() });
+    }
+    match header.type_descriptor.as_string().map(String::as_str) {
+        Some("<f4" | ">f4") => elements::<f32>(bytes),
+        Some("<f8" | ">f8") => {
+            elements::<f64>(bytes).map(|values| values.into_iter().map(|x| x as f32).collect())
+        }
+        other => {
+            let found = other.unwrap_or("a record").to_owned();
+            return Err(InputError::ElementType { path: path.to_owned(), found });
+        }
+    }
+    .map_err(|error| malformed(error.to_string()))
+}
+
+/// In row-major order, whatever the order in the file.
+fn elements<T: ReadableElement + Copy>(bytes: &[u8]) -> Result<Vec<T>, ReadNpyError> {
+    let array = ArrayD::<T>::read_npy(bytes)?;
+    Ok(array.iter().copied().collect())
+}
+
+/// The length that the header claims for itself: two bytes of it in version 1, four later.
+fn header_bytes(bytes: &[u8]) -> Option<u64> {
+    match bytes.get(6)? {
+        1 => Some(u64::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?))),
+        _ => Some(u64::from(u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?))),
+    }
+}
+
+/// Writes an output of a model as float32, in the model's own shape.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(path: &Path, output: &Output) -> Result<(), std::io::Error> {
+    let dims: Vec<usize> = output.dims.iter().map(|dim| *dim as usize).collect();
+    let array = ArrayView::from_shape(IxDyn(&dims), &output.data)
+        .map_err(|error| std::io::Error::other(error.to_string()))?;
+    write_npy(path, &array).map_err(|error| std::io::Error::other(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array, Ix3, ShapeBuilder};
+    use ndarray_npy::{WritableElement, WriteNpyExt};
+
+    fn file<T: WritableElement>(array: &Array<T, Ix3>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        array.write_npy(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn parse(bytes: &[u8], dims: &[u64]) -> Result<Vec<f32>, InputError> {
+        super::parse(Path::new("x.npy"), bytes, dims)
+    }
+
+    #[test]
+    fn values_come_in_row_major_order() {
+        let standard = Array::from_shape_vec((1, 2, 2), vec![1f32, 2.0, 3.0, 4.0]).unwrap();
+        assert_eq!(parse(&file(&standard), &[1, 2, 2]).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        let fortran = Array::from_shape_vec((1, 2, 2).f(), vec![1f64, 3.0, 2.0, 4.0]).unwrap();
+        assert_eq!(parse(&file(&fortran), &[1, 2, 2]).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn another_shape_or_type_is_refused() {
+        let array = Array::from_elem((1, 2, 2), 0f32);
+        assert!(matches!(parse(&file(&array), &[1, 4]), Err(InputError::Shape { .. })));
+        let integers = Array::from_elem((1, 2, 2), 0i64);
+        assert!(matches!(
+            parse(&file(&integers), &[1, 2, 2]),
+            Err(InputError::ElementType { found, .. }) if found == "<i8"
+        ));
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_and_no_claim_is_believed() {
+        let whole = file(&Array::from_elem((1, 2, 2), 0f32));
+        for length in 0..whole.len() {
+            assert!(parse(&whole[..length], &[1, 2, 2]).is_err(), "{length}");
+        }
+        let claims = [b"\x93NUMPY\x02\x00".as_slice(), &u32::MAX.to_le_bytes()].concat();
+        assert!(parse(&claims, &[1]).unwrap_err().to_string().contains("header"));
+    }
+
+    #[test]
+    fn outputs_are_written_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frame0_output0.npy");
+        let output =
+            Output { name: "y".into(), dims: vec![1, 3], data: vec![0.5, -1.0, f32::INFINITY] };
+        write(&path, &output).unwrap();
+        assert_eq!(read(&path, &[1, 3]).unwrap(), output.data);
+    }
+}

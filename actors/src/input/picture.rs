@@ -1,0 +1,92 @@
+//! Pictures: decoded, cut to the square in their centre, resized, laid out channel by channel.
+
+use std::path::Path;
+
+use edgeld_runtime::graph::Shape;
+use fast_image_resize::images::Image;
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::DynamicImage;
+
+use super::InputError;
+
+/// Why a picture cannot be used.
+type Reason = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads a png or jpeg file: the square in its centre, resized to `shape`.
+///
+/// # Errors
+/// When the file cannot be read or is no picture.
+pub fn read(path: &Path, shape: Shape, crop: f64) -> Result<Vec<u8>, InputError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| InputError::Unreadable { path: path.to_owned(), source })?;
+    decode(path, &bytes, shape, crop)
+}
+
+/// Decodes a png or jpeg picture held in memory: the square in its centre, resized to `shape`.
+///
+/// # Errors
+/// When the bytes are no picture; `path` is for the message.
+pub fn decode(path: &Path, bytes: &[u8], shape: Shape, crop: f64) -> Result<Vec<u8>, InputError> {
+    image::load_from_memory(bytes)
+        .map_err(Reason::from)
+        .and_then(|picture| fit(picture, shape, crop))
+        .map_err(|source| InputError::NotAPicture { path: path.to_owned(), source })
+}
+
+/// The square of `crop` times the shorter side in the picture's centre, to parts of a pixel,
+/// resized (bicubic) to the rows and width of `shape`; RGB, one channel after the other.
+fn fit(picture: DynamicImage, shape: Shape, crop: f64) -> Result<Vec<u8>, Reason> {
+    let picture = picture.into_rgb8();
+    let (width, height) = picture.dimensions();
+    let side = f64::from(width.min(height)) * crop;
+    let (left, top) = ((f64::from(width) - side) / 2.0, (f64::from(height) - side) / 2.0);
+    let options = ResizeOptions::new()
+        .crop(left, top, side, side)
+        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
+    let picture = Image::from_vec_u8(width, height, picture.into_raw(), PixelType::U8x3)?;
+    let mut fitted = Image::new(shape.width, shape.rows, PixelType::U8x3);
+    Resizer::new().resize(&picture, &mut fitted, &options)?;
+    let (pixels, _) = fitted.buffer().as_chunks::<3>();
+    Ok((0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{Rgb, RgbImage};
+
+    /// A wide picture whose pixels tell their column (red) and row (green).
+    fn gradient(width: u32, height: u32) -> DynamicImage {
+        RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 7])).into()
+    }
+
+    #[test]
+    fn the_centre_is_kept_and_channels_are_apart() {
+        let pixels = fit(gradient(20, 8), Shape::new(3, 8, 8), 1.0).unwrap();
+        assert_eq!(pixels.len(), 3 * 64);
+        assert_eq!(pixels[..8], [6, 7, 8, 9, 10, 11, 12, 13]);
+        assert_eq!(pixels[64], 0);
+        assert_eq!(pixels[64 + 63], 7);
+        assert!(pixels[128..].iter().all(|blue| *blue == 7));
+    }
+
+    #[test]
+    fn crop_is_a_part_of_the_shorter_side() {
+        let pixels = fit(gradient(8, 16), Shape::new(3, 4, 4), 0.5).unwrap();
+        assert_eq!(pixels[..4], [2, 3, 4, 5]);
+        assert_eq!([pixels[16], pixels[31]], [6, 9]);
+    }
+
+    #[test]
+    fn the_result_has_the_models_own_shape() {
+        let pixels = fit(gradient(1, 1), Shape::new(3, 5, 7), 0.875).unwrap();
+        assert_eq!(pixels.len(), 3 * 5 * 7);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused_by_name() {
+        let error =
+            decode(Path::new("note.png"), b"no picture", Shape::new(3, 4, 4), 0.875).unwrap_err();
+        assert!(error.to_string().contains("note.png"), "{error}");
+    }
+}

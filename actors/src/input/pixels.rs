@@ -1,0 +1,39 @@
+//! Pixels as a network sees them, for the rare case that they do not travel as pixels.
+
+use edgeld_runtime::program::Encoding;
+
+use crate::face::Input;
+
+/// Pixels as values: channel c becomes (pixel - mean\[c\]) / std\[c\]. Values stay as they are, and
+/// so does everything where the encoding scales nothing.
+///
+/// Pixels are normalised where they arrive, on every device that computes on them; this is for a
+/// model that is given pictures and arrays in one run, since an input travels in one way only.
+pub fn normalised(input: Input, encoding: Encoding) -> Input {
+    match (input, encoding) {
+        (Input::Pixels(pixels), Encoding::Pixels { mean, std }) => {
+            let plane = (pixels.len() / 3).max(1);
+            let scale = |(plane, (mean, std)): (&[u8], (f32, f32))| {
+                let values = plane.iter().map(|pixel| (f32::from(*pixel) - mean) / std);
+                values.collect::<Vec<f32>>()
+            };
+            let scales = mean.into_iter().zip(std);
+            Input::Values(pixels.chunks(plane).zip(scales).flat_map(scale).collect())
+        }
+        (input, _) => input,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_channel_has_its_scale() {
+        let encoding = Encoding::Pixels { mean: [0.0, 10.0, 20.0], std: [1.0, 2.0, 4.0] };
+        let pixels = Input::Pixels([1, 2, 10, 14, 20, 24].into());
+        let values = Input::Values([1.0, 2.0, 0.0, 2.0, 0.0, 1.0].into());
+        assert_eq!(normalised(pixels, encoding), values);
+        assert_eq!(normalised(values.clone(), encoding), values);
+    }
+}
