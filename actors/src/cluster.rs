@@ -12,31 +12,47 @@
 //! ```
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use actix::Addr;
 use edgeld_runtime::kernel::KernelKind;
-use edgeld_runtime::units::Bytes;
-use tokio::sync::mpsc::UnboundedReceiver;
+use edgeld_runtime::units::{Bytes, Ms};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{oneshot, watch};
 
-use crate::error::{ClusterError, LoadError};
-use crate::face::{DeviceInfo, Event};
+use crate::device::{Device, DeviceOptions};
+use crate::discovery::actor::{Attach, DiscoveryActor, Failures, Saw, Sources, Subscribe};
+use crate::discovery::{Mdns, Peers, Scope};
+use crate::error::{ClusterError, DEVICES_WAIT, DISCOVERY_WINDOW, LoadError};
+use crate::face::{DeviceInfo, DeviceState, Event};
+use crate::identity::new_session;
 use crate::model::{LoadOptions, Model, Source};
+use crate::pipeline::{self, PipelineActor, Session};
+use crate::planner::Wishes;
+use crate::system::ActorThread;
+use crate::transport::{Network, Settings, Switchboard, Tcp, Transport, TransportError};
+use crate::worker::{Connected, WorkerActor};
+
+/// How long devices that were found in the window may still take to be measured.
+const MEASURING: Duration = Duration::from_secs(6);
 
 /// What a leader is told before it looks around.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Builder {
-    pub(crate) name: String,
-    pub(crate) device_name: Option<String>,
-    pub(crate) devices: Option<usize>,
-    pub(crate) wait: Option<Duration>,
-    pub(crate) peers: Vec<String>,
-    pub(crate) alone: bool,
-    pub(crate) mdns: bool,
-    pub(crate) insecure: bool,
-    pub(crate) threads: Option<usize>,
-    pub(crate) memory: Option<Bytes>,
-    pub(crate) kernels: KernelKind,
-    pub(crate) home: Option<PathBuf>,
+    name: String,
+    device_name: Option<String>,
+    devices: Option<usize>,
+    wait: Option<Duration>,
+    peers: Vec<String>,
+    alone: bool,
+    mdns: bool,
+    insecure: bool,
+    threads: Option<usize>,
+    memory: Option<Bytes>,
+    kernels: KernelKind,
+    home: Option<PathBuf>,
+    transport: Option<Arc<dyn Transport>>,
 }
 
 impl Default for Builder {
@@ -54,6 +70,7 @@ impl Default for Builder {
             memory: None,
             kernels: KernelKind::Fast,
             home: None,
+            transport: None,
         }
     }
 }
@@ -134,21 +151,117 @@ impl Builder {
         self
     }
 
+    /// Another transport than TCP: a simulated network.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Builder {
+        self.transport = Some(transport);
+        self
+    }
+
     /// Looks around and measures what it finds.
     ///
     /// # Errors
     /// When fewer [`devices`](Builder::devices) than asked for are there in time, or a
     /// [`peer`](Builder::peer) that was named cannot take part.
     pub async fn discover(self) -> Result<Cluster, ClusterError> {
-        Err(ClusterError::Start("the cluster is not part of this build yet".to_owned()))
+        let (wanted, wait) = (self.devices, self.wait);
+        let named = !self.peers.is_empty();
+        let quick = self.alone || (named && !self.mdns);
+        let expected = if self.alone { 1 } else { 1 + self.peers.len() };
+        let cluster = Cluster::start(self).await?;
+        let begun = Instant::now();
+        let seen = Seen { cluster: &cluster, begun };
+        match wanted {
+            Some(wanted) => seen.all(wanted, wait.unwrap_or(DEVICES_WAIT)).await?,
+            None => seen.some(wait.unwrap_or(DISCOVERY_WINDOW), quick.then_some(expected)).await?,
+        }
+        Ok(cluster)
     }
+}
+
+/// Waits for devices.
+struct Seen<'a> {
+    cluster: &'a Cluster,
+    begun: Instant,
+}
+
+impl Seen<'_> {
+    /// Until `wanted` devices are measured.
+    async fn all(&self, wanted: usize, wait: Duration) -> Result<(), ClusterError> {
+        if self.until(wait, |devices| measured(devices) >= wanted).await {
+            return Ok(());
+        }
+        let notes = self.failures().await;
+        Err(ClusterError::TooFew {
+            // This device is there, measured or not.
+            found: measured(&self.cluster.devices()).max(1),
+            wanted,
+            waited: Ms::from_duration(self.begun.elapsed()),
+            notes: notes.into_iter().map(|(peer, error)| format!("{peer}: {error}")).collect(),
+        })
+    }
+
+    /// Those that are there within the window, all of them measured; no longer than it takes where
+    /// it is known who can be there.
+    async fn some(&self, window: Duration, known: Option<usize>) -> Result<(), ClusterError> {
+        let enough = |devices: &[DeviceInfo]| known.is_some_and(|known| measured(devices) >= known);
+        self.until(window, enough).await;
+        if let Some((peer, error)) = self.failures().await.into_iter().next() {
+            return Err(match error {
+                TransportError::Refused { why, .. } => ClusterError::Refused { peer, why },
+                error => ClusterError::Unreachable { peer, error: error.to_string() },
+            });
+        }
+        let joining = |device: &DeviceInfo| device.state == DeviceState::Joining;
+        self.until(MEASURING, |devices| !devices.iter().any(joining)).await;
+        Ok(())
+    }
+
+    async fn until(&self, wait: Duration, enough: impl Fn(&[DeviceInfo]) -> bool) -> bool {
+        let mut devices = self.cluster.inner.devices.clone();
+        let waited = devices.wait_for(|devices| enough(devices));
+        // The clock of the network thread: the caller may run without one.
+        let (tell, told) = oneshot::channel();
+        self.cluster.inner.network.spawn(async move {
+            tokio::time::sleep(wait).await;
+            // Whoever waited may have seen enough.
+            let _ = tell.send(());
+        });
+        tokio::select! {
+            seen = waited => seen.is_ok(),
+            _ = told => false,
+        }
+    }
+
+    async fn failures(&self) -> Vec<(String, TransportError)> {
+        self.cluster.inner.discovery.send(Failures).await.unwrap_or_default()
+    }
+}
+
+/// Devices that can be planned with.
+fn measured(devices: &[DeviceInfo]) -> usize {
+    let ready = |device: &&DeviceInfo| {
+        matches!(device.state, DeviceState::Idle | DeviceState::Active | DeviceState::Suspect)
+    };
+    devices.iter().filter(ready).count()
 }
 
 /// The devices that work together, seen from the one that leads. Dropping it, and every model
 /// loaded on it, says goodbye to all.
 #[derive(Clone)]
 pub struct Cluster {
-    devices: tokio::sync::watch::Receiver<Vec<DeviceInfo>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: Arc<Device>,
+    kernels: KernelKind,
+    /// Frames wait until all are ready, however few they are.
+    patient: bool,
+    network: Network,
+    discovery: Addr<DiscoveryActor>,
+    worker: Addr<WorkerActor>,
+    devices: watch::Receiver<Vec<DeviceInfo>>,
+    thread: ActorThread,
 }
 
 impl Cluster {
@@ -157,15 +270,82 @@ impl Cluster {
         Builder::default()
     }
 
-    /// Its devices, this one first.
-    pub fn devices(&self) -> Vec<DeviceInfo> {
-        self.devices.borrow().clone()
+    /// Starts this device: its own worker over the in-memory transport, and the search for others.
+    async fn start(builder: Builder) -> Result<Cluster, ClusterError> {
+        let start = |error: &dyn ToString| ClusterError::Start(error.to_string());
+        let device = DeviceOptions {
+            name: builder.device_name,
+            cluster: builder.name,
+            threads: builder.threads,
+            memory: builder.memory,
+            home: builder.home,
+        };
+        let device = Arc::new(Device::open(&device).map_err(ClusterError::Home)?);
+        let hello = device.hello.clone();
+        let transport = builder.transport.unwrap_or_else(|| Arc::new(Tcp::default()));
+        let network = Network::start(transport, hello.clone(), Settings::default())
+            .map_err(|error| start(&error))?;
+        let thread = ActorThread::start().map_err(|error| start(&error))?;
+        let worker = thread.spawn(WorkerActor::new(device.clone(), network.clone(), None));
+
+        let inside = network.beside(Arc::new(Switchboard::default().plug("leader")), hello);
+        let mut listener = inside.listen("leader:0").await.map_err(|error| start(&error))?;
+        let own = listener.address().to_owned();
+        let accepting = worker.clone();
+        network.spawn(async move {
+            while let Ok(connection) = listener.accept().await {
+                if accepting.send(Connected(connection)).await.is_err() {
+                    return;
+                }
+            }
+        });
+
+        let (sightings, mut seen) = unbounded_channel();
+        let mut sources = Sources::default();
+        if !builder.alone && builder.mdns {
+            let scope = if builder.insecure { Scope::Lan } else { Scope::Loopback };
+            let started = Mdns::start(scope).and_then(|mdns| {
+                mdns.browse(&device.hello.cluster, sightings.clone()).map(|()| mdns)
+            });
+            sources.mdns = started.inspect_err(|error| tracing::warn!("{error}")).ok();
+        }
+        if !builder.alone && !builder.peers.is_empty() {
+            sources.peers = Some(Peers::watch(&network, &builder.peers, &sightings));
+        }
+        let (shown, devices) = watch::channel(Vec::new());
+        let inside = (inside, own);
+        let discovery = thread.spawn(DiscoveryActor::new(
+            device.clone(),
+            network.clone(),
+            inside,
+            builder.kernels,
+            shown,
+            sources,
+        ));
+        let telling = discovery.clone();
+        network.spawn(async move {
+            while let Some(sighting) = seen.recv().await {
+                if telling.send(Saw(sighting)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (kernels, patient) = (builder.kernels, builder.devices.is_some());
+        let inner = Inner { device, kernels, patient, network, discovery, worker, devices, thread };
+        Ok(Cluster { inner: Arc::new(inner) })
     }
 
-    /// Everything that happens to its devices from now on, after the present ones: devices,
-    /// weights on their way, warnings. Plans are told by [`Model::subscribe`].
+    /// Its devices, this one first.
+    pub fn devices(&self) -> Vec<DeviceInfo> {
+        self.inner.devices.borrow().clone()
+    }
+
+    /// Everything that happens to its devices from now on, after the present ones. Plans and
+    /// weights on their way are told by [`Model::subscribe`] and, while a model is loaded, here.
     pub fn subscribe(&self) -> UnboundedReceiver<Event> {
-        tokio::sync::mpsc::unbounded_channel().1
+        let (events, receiver) = unbounded_channel();
+        self.inner.discovery.do_send(Subscribe(events));
+        receiver
     }
 
     /// Loads a model: plans, brings the weights to where they are needed, and returns when frames
@@ -173,7 +353,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When no plan fits the devices.
-    pub async fn load(&self, source: Source) -> Result<Model, LoadError> {
+    pub async fn load(&self, source: impl Into<Source>) -> Result<Model, LoadError> {
         self.load_with(source, LoadOptions::default()).await
     }
 
@@ -183,13 +363,46 @@ impl Cluster {
     /// As [`load`](Cluster::load).
     pub async fn load_with(
         &self,
-        source: Source,
+        source: impl Into<Source>,
         options: LoadOptions,
     ) -> Result<Model, LoadError> {
-        let _ = (source, options);
-        Err(LoadError::Closed)
+        let source = source.into();
+        let id = new_session().map_err(|error| LoadError::Start(error.to_string()))?;
+        let (plan, plans) = watch::channel(None);
+        let (loaded, ready) = oneshot::channel();
+        let patient = self.inner.patient || options.policy.spread;
+        let wishes = Wishes {
+            policy: options.policy,
+            kernels: self.inner.kernels,
+            hurry: options.frames.filter(|_| !patient),
+        };
+        let session = self.inner.thread.spawn(PipelineActor::new(Session {
+            id,
+            device: self.inner.device.clone(),
+            worker: self.inner.worker.clone(),
+            source: source.clone(),
+            wishes,
+            alone: options.alone,
+            plan,
+            loaded,
+            cluster: self.inner.discovery.clone(),
+        }));
+        self.inner.discovery.do_send(Attach(session.clone().recipient()));
+        let result = ready.await.unwrap_or(Err(LoadError::Closed));
+        let first = plans.borrow().clone();
+        match (result, first) {
+            (Ok(()), Some(first)) => Ok(Model::new(source, session, plans, first)),
+            (result, _) => {
+                session.do_send(pipeline::Close);
+                Err(result.err().unwrap_or(LoadError::Closed))
+            }
+        }
     }
 
     /// Says goodbye to all devices and waits until that is done.
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(self) {
+        // Sessions say their goodbyes before the answer to this comes.
+        let _ = self.inner.discovery.send(Failures).await;
+        self.inner.network.shutdown().await;
+    }
 }

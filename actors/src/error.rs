@@ -78,9 +78,12 @@ pub enum LoadError {
     /// No plan fits the devices there are: not enough memory, or settings that exclude each other.
     #[error("no plan fits: {0}")]
     NoPlan(String),
-    /// This device itself will not run the model.
-    #[error("this device cannot run its share: {0}")]
-    Refused(String),
+    /// The model's weights cannot be read.
+    #[error("the weights cannot be read: {0}")]
+    Weights(String),
+    /// This device cannot begin.
+    #[error("cannot begin: {0}")]
+    Start(String),
     /// The cluster was shut down.
     #[error("the cluster is closed")]
     Closed,
@@ -126,13 +129,8 @@ pub enum InferError {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is not one that it can listen on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error("{0}")]
+    Listen(String),
     /// It would be open to the network without a key.
     #[error("{address} can be reached from the network, and there is no cluster key")]
     Open {
@@ -151,7 +149,7 @@ impl ServeError {
     /// What to try next.
     pub fn hint(&self) -> String {
         match self {
-            ServeError::Listen { .. } => {
+            ServeError::Listen(_) => {
                 "choose another port with --listen ADDR:PORT; port 0 is any free one".to_owned()
             }
             ServeError::Open { .. } => "listen on 127.0.0.1 only, or accept the risk on a network \

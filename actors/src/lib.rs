@@ -3,16 +3,30 @@
 
 pub mod cache;
 pub mod cluster;
+pub mod compute;
 pub mod describe;
+pub mod device;
 pub mod discovery;
 pub mod error;
+pub mod executor;
 pub mod face;
 pub mod identity;
 pub mod input;
 pub mod model;
+pub mod pipeline;
+pub mod planner;
+pub mod prepare;
+pub mod profiler;
+pub mod pump;
 pub mod serve;
+pub mod session;
+pub mod solver;
 pub mod store;
+pub mod suite;
+pub mod supply;
+pub mod system;
 pub mod transport;
+pub mod worker;
 
 pub use cluster::{Builder, Cluster};
 pub use error::{ClusterError, InferError, LoadError, ServeError};

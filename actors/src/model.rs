@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use actix::Addr;
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::Policy;
 use edgeld_runtime::weights::WeightSource;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::error::InferError;
 use crate::face::{Answer, Event, Input, PlanInfo};
+use crate::pipeline::{Close, Infer, PipelineActor, Subscribe};
 
 /// A model as it is loaded: its layers, where its weights are, how its inputs travel.
 #[derive(Clone)]
@@ -21,6 +23,22 @@ pub struct Source {
     pub weights: Arc<dyn WeightSource>,
     /// How every input of the graph travels, in their order.
     pub encodings: Vec<Encoding>,
+}
+
+impl Source {
+    /// A model whose inputs all travel as float32, or for a model that says how its pictures are
+    /// prepared, as pixels.
+    pub fn of(model: edgeld_runtime::models::Model) -> Source {
+        let encoding = model.preset.map_or(Encoding::F32, |preset| preset.encoding());
+        let encodings = vec![encoding; model.graph.inputs().len()];
+        Source { graph: model.graph, weights: model.weights, encodings }
+    }
+}
+
+impl From<edgeld_runtime::models::Model> for Source {
+    fn from(model: edgeld_runtime::models::Model) -> Source {
+        Source::of(model)
+    }
 }
 
 /// How a model is run.
@@ -35,24 +53,39 @@ pub struct LoadOptions {
     pub policy: Policy,
 }
 
-/// A request to the machinery behind a [`Model`].
-pub(crate) enum Request {
-    Infer { inputs: Vec<Input>, answer: oneshot::Sender<Result<Answer, InferError>> },
-    Subscribe { events: UnboundedSender<Event> },
-}
-
-/// A model that a cluster runs. Dropping it ends its session and frees its memory everywhere.
+/// A model that a cluster runs. When the last clone is dropped its session ends and its memory is
+/// freed everywhere.
 #[derive(Clone)]
 pub struct Model {
-    pub(crate) graph: Arc<Graph>,
-    pub(crate) requests: UnboundedSender<Request>,
-    pub(crate) plan: tokio::sync::watch::Receiver<Arc<PlanInfo>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    source: Source,
+    session: Addr<PipelineActor>,
+    plan: watch::Receiver<Option<Arc<PlanInfo>>>,
+    first: Arc<PlanInfo>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.session.do_send(Close);
+    }
 }
 
 impl Model {
+    pub(crate) fn new(
+        source: Source,
+        session: Addr<PipelineActor>,
+        plan: watch::Receiver<Option<Arc<PlanInfo>>>,
+        first: Arc<PlanInfo>,
+    ) -> Model {
+        Model { inner: Arc::new(Inner { source, session, plan, first }) }
+    }
+
     /// The model's layers.
     pub fn graph(&self) -> &Arc<Graph> {
-        &self.graph
+        &self.inner.source.graph
     }
 
     /// One inference. Frames are answered in the order they were asked for; several may be asked
@@ -61,22 +94,51 @@ impl Model {
     /// # Errors
     /// When an input is not what the model takes, or the frame failed on every attempt.
     pub async fn infer(&self, inputs: &[Input]) -> Result<Answer, InferError> {
-        let (answer, answered) = oneshot::channel();
-        let request = Request::Infer { inputs: inputs.to_vec(), answer };
-        self.requests.send(request).map_err(|_| InferError::Closed)?;
-        answered.await.map_err(|_| InferError::Closed)?
+        check(&self.inner.source, inputs)?;
+        let answer = self.inner.session.send(Infer(inputs.to_vec())).await;
+        answer.unwrap_or(Err(InferError::Closed))
     }
 
     /// The plan that runs now.
     pub fn plan(&self) -> Arc<PlanInfo> {
-        self.plan.borrow().clone()
+        self.inner.plan.borrow().clone().unwrap_or_else(|| self.inner.first.clone())
     }
 
     /// Everything that happens from now on, after the present devices and plan.
     pub fn subscribe(&self) -> UnboundedReceiver<Event> {
-        let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
-        // A closed session has nothing to tell: the receiver then ends at once.
-        let _ = self.requests.send(Request::Subscribe { events });
+        let (events, receiver) = unbounded_channel();
+        self.inner.session.do_send(Subscribe(events));
         receiver
     }
+}
+
+fn check(source: &Source, inputs: &[Input]) -> Result<(), InferError> {
+    let ports = source.graph.inputs();
+    if inputs.len() != ports.len() {
+        return Err(InferError::InputCount { found: inputs.len(), wanted: ports.len() });
+    }
+    for ((port, input), at) in ports.iter().zip(inputs).zip(0..) {
+        let elements = source.graph.shape(port.tensor).elements();
+        let encoding = source.encodings.get(at).copied().unwrap_or(Encoding::F32);
+        let kind_fits = matches!(
+            (encoding, input),
+            (Encoding::Pixels { .. }, Input::Pixels(_)) | (Encoding::F32, Input::Values(_))
+        );
+        if !kind_fits || input.len() as u64 != elements {
+            let wanted = match encoding {
+                Encoding::Pixels { .. } => "u8 pixels",
+                Encoding::F32 => "float32 values",
+            };
+            let found = match input {
+                Input::Pixels(_) => "u8 pixels",
+                Input::Values(_) => "float32 values",
+            };
+            return Err(InferError::Input {
+                name: port.name.clone(),
+                found: format!("{} {found}", input.len()),
+                wanted: format!("{elements} {wanted}"),
+            });
+        }
+    }
+    Ok(())
 }

@@ -2,13 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use actix::Addr;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::NodeId;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::device::{Device, DeviceOptions};
+use crate::discovery::{Announcement, Mdns, Scope};
 use crate::error::ServeError;
+use crate::system::ActorThread;
+use crate::transport::{Network, Settings, Tcp, Transport, check_exposure};
+use crate::worker::{Connected, Leave, WorkerActor};
 
 /// The port that a worker tries first.
 pub const DEFAULT_PORT: u16 = 7070;
@@ -95,7 +102,93 @@ pub async fn serve(
     events: UnboundedSender<WorkerEvent>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let _ = (options, events);
+    let worker = Worker::start(options, Arc::new(Tcp::default()), events).await?;
     stop.await;
-    Err(ServeError::Start("the worker is not part of this build yet".to_owned()))
+    worker.stop().await;
+    Ok(())
+}
+
+/// A worker that runs.
+pub struct Worker {
+    address: String,
+    network: Network,
+    actor: Addr<WorkerActor>,
+    mdns: Option<Mdns>,
+    _thread: ActorThread,
+}
+
+impl Worker {
+    /// Starts one that is reached by `transport`.
+    ///
+    /// # Errors
+    /// As [`serve`].
+    pub async fn start(
+        options: WorkerOptions,
+        transport: Arc<dyn Transport>,
+        events: UnboundedSender<WorkerEvent>,
+    ) -> Result<Worker, ServeError> {
+        let start = |error: &dyn ToString| ServeError::Start(error.to_string());
+        if let Some(address) = options.listen {
+            check_exposure(address, options.insecure).map_err(|_| ServeError::Open { address })?;
+        }
+        let device = DeviceOptions {
+            name: options.name,
+            cluster: options.cluster,
+            threads: options.threads,
+            memory: options.memory,
+            home: options.home,
+        };
+        let device = Arc::new(Device::open(&device).map_err(ServeError::Home)?);
+        let network = Network::start(transport, device.hello.clone(), Settings::default())
+            .map_err(|error| start(&error))?;
+        let mut listener = match (options.listen, options.insecure) {
+            (Some(address), _) => network.listen(&address.to_string()).await,
+            (None, true) => network.listen_from("0.0.0.0", DEFAULT_PORT).await,
+            (None, false) => network.listen_from("127.0.0.1", DEFAULT_PORT).await,
+        }
+        .map_err(|error| ServeError::Listen(error.to_string()))?;
+        let thread = ActorThread::start().map_err(|error| start(&error))?;
+        let address = listener.address().to_owned();
+        let actor = WorkerActor::new(device.clone(), network.clone(), Some(events.clone()));
+        let actor = thread.spawn(actor);
+        let accepting = actor.clone();
+        network.spawn(async move {
+            while let Ok(connection) = listener.accept().await {
+                if accepting.send(Connected(connection)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mdns = address.parse().ok().filter(|_| options.mdns).and_then(|address| {
+            let announcement = Announcement { hello: device.hello.clone(), address };
+            let started = Mdns::start(Scope::of(address));
+            let announced = started.and_then(|mdns| mdns.announce(&announcement).map(|()| mdns));
+            announced.inspect_err(|error| tracing::warn!("{error}")).ok()
+        });
+        if let Ok(address) = address.parse() {
+            // Whoever listens to events may have gone; the worker works all the same.
+            let _ = events.send(WorkerEvent::Listening {
+                id: device.node(),
+                name: device.hello.name.clone(),
+                address,
+                version: crate::VERSION,
+            });
+        }
+        Ok(Worker { address, network, actor, mdns, _thread: thread })
+    }
+
+    /// Where it is reached, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Says goodbye to all leaders, and ends.
+    pub async fn stop(self) {
+        // An actor that is gone has nobody to say goodbye to.
+        let _ = self.actor.send(Leave).await;
+        if let Some(mdns) = self.mdns {
+            mdns.shutdown().await;
+        }
+        self.network.shutdown().await;
+    }
 }

@@ -10,6 +10,7 @@
 //! heartbeats. A device that dies without a goodbye stays announced for two minutes;
 //! [`Mdns::verify`] asks after it at once.
 
+pub mod actor;
 mod mdns;
 mod peers;
 

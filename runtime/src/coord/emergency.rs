@@ -11,6 +11,7 @@ use crate::ids::NodeId;
 use crate::plan::{DeviceIx, Plan, PlanError, Split};
 use crate::program::{Action, Program, derive};
 use crate::region::ChannelRange;
+use crate::units::Ms;
 
 /// What every device holds, in memory or on disk.
 #[derive(Debug, Clone, Default)]
@@ -134,4 +135,61 @@ pub fn with_idle(plan: &Plan, members: &[NodeId], all: &[NodeId]) -> Option<Plan
         };
     }
     Some(wide)
+}
+
+/// Whether to start alone: all frames would be answered by the leader before the others have
+/// their weights.
+pub fn alone_is_sooner(frames: u64, alone: Ms, weights: Ms) -> bool {
+    alone * frames as f64 <= weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Cuts, Exchange, Stage};
+
+    const LEADER: NodeId = NodeId(1);
+    const A: NodeId = NodeId(2);
+    const B: NodeId = NodeId(3);
+
+    fn plan() -> Plan {
+        let rows = Split::Rows(Cuts::from_lengths([4, 0, 4]));
+        let features = Split::Features(Cuts::from_lengths([16, 0, 0]));
+        let stages = vec![
+            Stage { layers: 0..1, split: rows },
+            Stage { layers: 1..2, split: features },
+            Stage { layers: 2..3, split: Split::Whole(DeviceIx(2)) },
+        ];
+        Plan { devices: 3, exchange: Exchange::Peer, stages }
+    }
+
+    #[test]
+    fn idle_devices_are_left_out_and_put_back() {
+        let (compact, kept) = without_idle(&plan());
+        assert_eq!(kept, [DeviceIx(0), DeviceIx(2)]);
+        assert_eq!(compact.devices, 2);
+        assert_eq!(compact.stages[2].split, Split::Whole(DeviceIx(1)));
+        assert_eq!(with_idle(&compact, &[LEADER, B], &[LEADER, A, B]), Some(plan()));
+        assert_eq!(with_idle(&compact, &[LEADER, B], &[LEADER, A]), None);
+    }
+
+    #[test]
+    fn holdings_add_up() {
+        let mut holdings = Holdings::default();
+        let layer = LayerId(0);
+        holdings.add(A, &BTreeMap::from([(layer, ChannelRange::new(0, 16))]));
+        holdings.add(A, &BTreeMap::from([(layer, ChannelRange::new(16, 48))]));
+        assert!(holdings.has(A, layer, ChannelRange::new(8, 40)));
+        assert!(!holdings.has(A, layer, ChannelRange::new(8, 50)));
+        assert!(!holdings.has(B, layer, ChannelRange::new(8, 40)));
+    }
+
+    #[test]
+    fn what_is_lacking_goes_to_the_leader() {
+        let emergency = on_leader(&plan(), &[2]);
+        assert_eq!(emergency.stages[2].split, Split::Whole(DeviceIx::LEADER));
+        assert_eq!(emergency.stages[..2], plan().stages[..2]);
+        assert!(alone_is_sooner(3, Ms(100.0), Ms(300.0)));
+        assert!(!alone_is_sooner(4, Ms(100.0), Ms(300.0)));
+    }
 }

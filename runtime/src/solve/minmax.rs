@@ -20,9 +20,8 @@ pub(super) struct Limits {
 /// negative, zero for an empty share and does not fall when the share grows. Returns the length
 /// of each share; of none where the limits leave units over.
 ///
-/// Of all ways with the smallest largest cost this is one near `guess`: where one device or one
-/// unit decides, the others still have sensible shares. The optimum is exact where the optimum
-/// without least lengths keeps them anyway; they are honoured as long as they fit in `total`.
+/// `guess` is where the search begins. The optimum is exact where the optimum without least
+/// lengths keeps them anyway; they are honoured as long as they fit in `total`.
 pub(super) fn minmax(
     total: u32,
     limits: &[Limits],
@@ -30,8 +29,7 @@ pub(super) fn minmax(
     mut cost: impl FnMut(usize, Range<u32>) -> f64,
 ) -> Vec<u32> {
     let mut search = Search { total, limits, cost: &mut cost, ends: Vec::new() };
-    let target = search.begin(guess);
-    let mut best = target.clone();
+    let mut best = search.begin(guess);
     let mut high = search.largest(&best);
     let mut low = 0.0;
     if !high.is_finite() {
@@ -42,8 +40,9 @@ pub(super) fn minmax(
     for _ in 0..MAX_PROBES {
         match search.fill(probe, &best) {
             Fill::All => {
-                std::mem::swap(&mut best, &mut search.ends);
-                high = search.largest(&best).min(probe);
+                let reached = search.largest(&search.ends.clone());
+                best.clone_from(&search.ends);
+                high = reached.min(probe);
             }
             Fill::Short { stopped_by } => low = stopped_by.max(low),
         }
@@ -52,9 +51,8 @@ pub(super) fn minmax(
         }
         probe = if high - low > CLOSE * high { (low + high) / 2.0 } else { low };
     }
-    let ends = search.settle(high, &target, &best).unwrap_or(best);
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    ends.iter().zip(starts).map(|(end, start)| end - start).collect()
+    let starts = std::iter::once(0).chain(best.iter().copied());
+    best.iter().zip(starts).map(|(end, start)| end - start).collect()
 }
 
 /// Enough to reach any two neighbouring costs; a bound for costs that break their promise.
@@ -82,15 +80,15 @@ impl<C: FnMut(usize, Range<u32>) -> f64> Search<'_, C> {
     fn begin(&mut self, guess: &[u32]) -> Vec<u32> {
         let mut start = 0;
         let mut owed: u32 = self.limits.iter().map(|limits| limits.least).sum();
-        let mut room: u64 = self.limits.iter().map(|limits| u64::from(limits.most)).sum();
+        let mut room: u32 =
+            self.limits.iter().map(|limits| limits.most).fold(0, u32::saturating_add);
         let mut ends = Vec::with_capacity(self.limits.len());
         for (index, limits) in self.limits.iter().enumerate() {
             owed -= limits.least;
-            room -= u64::from(limits.most);
+            room = room.saturating_sub(limits.most);
             let left = self.total - start;
             let most = limits.most.min(left.saturating_sub(owed));
-            let over = u64::from(left).saturating_sub(room) as u32;
-            let least = limits.least.max(over).min(most);
+            let least = limits.least.max(left.saturating_sub(room)).min(most);
             let length = guess.get(index).copied().unwrap_or(0).clamp(least, most);
             start += length;
             ends.push(start);
@@ -130,46 +128,6 @@ impl<C: FnMut(usize, Range<u32>) -> f64> Search<'_, C> {
             start = end;
         }
         if start == self.total { Fill::All } else { Fill::Short { stopped_by } }
-    }
-
-    /// Ends as near to `target` as `bound` allows, which `best` keeps to. `None` where least lengths
-    /// are in the way.
-    ///
-    /// Filled from the back, every share begins as early as the devices after it can stand: no
-    /// share may end before that, and from any end between that and the furthest one the rest can
-    /// be done.
-    fn settle(&mut self, bound: f64, target: &[u32], best: &[u32]) -> Option<Vec<u32>> {
-        let (total, devices) = (self.total, self.limits.len());
-        let limits: Vec<Limits> = self.limits.iter().rev().copied().collect();
-        let near: Vec<u32> = (0..devices)
-            .rev()
-            .map(|device| total - device.checked_sub(1).map_or(0, |at| best[at]))
-            .collect();
-        let cost = &mut *self.cost;
-        let mut mirrored = |device: usize, share: Range<u32>| {
-            cost(devices - 1 - device, total - share.end..total - share.start)
-        };
-        let mut back = Search { total, limits: &limits, cost: &mut mirrored, ends: Vec::new() };
-        if let Fill::Short { .. } = back.fill(bound, &near) {
-            return None;
-        }
-        let starts = back.ends;
-        let mut ends = Vec::with_capacity(devices);
-        let mut start = 0;
-        for (device, Limits { least, most }) in self.limits.iter().copied().enumerate() {
-            let after = devices - 1 - device;
-            let earliest = total - after.checked_sub(1).map_or(0, |at| starts[at]);
-            let first = earliest.max(start + least);
-            let last = start.saturating_add(most).min(total);
-            if first > last || (self.cost)(device, start..first) > bound {
-                return None;
-            }
-            let wanted = target[device].clamp(first, last);
-            let (end, _) = self.furthest(device, start, first..wanted, bound, wanted);
-            ends.push(end);
-            start = end;
-        }
-        (start == total).then_some(ends)
     }
 
     /// The furthest end in `ends` (both included; the first is known to be within `bound`), and
@@ -307,15 +265,6 @@ mod tests {
             if device == 1 && units > 0.0 { 100.0 + units } else { units }
         };
         assert_eq!(minmax(10, &[FREE; 3], &[], slow), [5, 0, 5]);
-    }
-
-    #[test]
-    fn one_slow_device_does_not_upset_the_others() {
-        let limits = [Limits { least: 1, most: u32::MAX }; 5];
-        let slow = |device: usize, share: Range<u32>| {
-            f64::from(share.end - share.start) * if device == 4 { 50.0 } else { 1.0 }
-        };
-        assert_eq!(minmax(14, &limits, &[4, 3, 3, 3, 1], slow), [4, 3, 3, 3, 1]);
     }
 
     #[test]

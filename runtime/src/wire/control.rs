@@ -226,6 +226,8 @@ pub enum WorkerMessage {
         /// What the system said.
         error: String,
     },
+    /// The device goes away in order: its sessions end, and nobody need wonder why.
+    Leaving,
     /// A sign of life.
     Heartbeat,
 }

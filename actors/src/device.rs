@@ -1,0 +1,136 @@
+//! This device: what its parts share, whether it works, leads or both.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use edgeld_runtime::coord::Moment;
+use edgeld_runtime::units::{Bytes, Ms};
+use edgeld_runtime::wire::{Hello, Isa, NodeId, PROTOCOL, Purpose};
+
+use crate::cache::Cache;
+use crate::compute::Pool;
+use crate::identity::{Home, Identity};
+use crate::store::ChunkStore;
+
+/// What is left to others of the memory that there is.
+const MEMORY_PART: f64 = 0.8;
+
+/// Assumed where the system does not say how much memory there is.
+const MEMORY_ASSUMED: Bytes = Bytes(1 << 30);
+
+/// What a device is told about itself.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceOptions {
+    /// Its name, for people.
+    pub name: Option<String>,
+    /// Name of its cluster.
+    pub cluster: String,
+    /// Threads to compute on.
+    pub threads: Option<usize>,
+    /// Memory it may use.
+    pub memory: Option<Bytes>,
+    /// Where it keeps what it must remember.
+    pub home: Option<std::path::PathBuf>,
+}
+
+/// This device.
+pub struct Device {
+    /// How it greets.
+    pub hello: Hello,
+    /// The threads that compute.
+    pub pool: Arc<Pool>,
+    /// Weights on disk.
+    pub store: Arc<ChunkStore>,
+    /// Small things worth remembering.
+    pub cache: Cache,
+    /// What time it is.
+    pub clock: Clock,
+    _identity: Identity,
+}
+
+impl Device {
+    /// Takes an identity and opens what is kept on disk.
+    ///
+    /// # Errors
+    /// When the home cannot be used, or the system gives no threads; in words.
+    pub fn open(options: &DeviceOptions) -> Result<Device, String> {
+        let home = Home::find(options.home.as_deref()).map_err(|error| error.to_string())?;
+        let identity = Identity::claim(&home).map_err(|error| error.to_string())?;
+        let store = ChunkStore::open(home.cache.join("chunks"), None);
+        let store = store.map_err(|error| error.to_string())?;
+        let threads = options.threads.unwrap_or_else(Pool::all_cores).max(1);
+        let pool = Pool::new(threads).map_err(|error| format!("compute threads: {error}"))?;
+        let hello = Hello {
+            protocol: PROTOCOL,
+            build: crate::VERSION.to_owned(),
+            node: identity.node(),
+            name: options.name.clone().unwrap_or_else(|| host_name(identity.slot())),
+            cluster: options.cluster.clone(),
+            isa: Isa::detect(),
+            threads: threads.min(usize::from(u16::MAX)) as u16,
+            memory: options.memory.unwrap_or_else(default_memory).0,
+            purpose: Purpose::Control,
+        };
+        Ok(Device {
+            hello,
+            pool: Arc::new(pool),
+            store: Arc::new(store),
+            cache: Cache::new(home.cache.join("cache")),
+            clock: Clock::start(),
+            _identity: identity,
+        })
+    }
+
+    /// Its id.
+    pub fn node(&self) -> NodeId {
+        self.hello.node
+    }
+}
+
+/// The one clock of a device; decisions are told the time, they never ask.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts at zero.
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Now.
+    pub fn now(&self) -> Moment {
+        self.at(Instant::now())
+    }
+
+    /// A moment of the system's clock; one before the start counts as the start.
+    pub fn at(&self, instant: Instant) -> Moment {
+        Moment(Ms::from_duration(instant.saturating_duration_since(self.0)).0)
+    }
+}
+
+/// The host's name; with a number for the second and later processes of a user.
+fn host_name(slot: u32) -> String {
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    match slot {
+        0 => host,
+        slot => format!("{host}-{}", slot + 1),
+    }
+}
+
+/// Four fifths of the smaller of the control group's limit and what is available.
+fn default_memory() -> Bytes {
+    let available = available_memory();
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .map(Bytes);
+    let least = available.into_iter().chain(limit).min().unwrap_or(MEMORY_ASSUMED);
+    Bytes((least.as_f64() * MEMORY_PART) as u64)
+}
+
+fn available_memory() -> Option<Bytes> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(Bytes(kib * 1024))
+}

@@ -1,0 +1,379 @@
+//! The thread that runs a session's frames on a device.
+//!
+//! Everything comes to it over one queue: plans, strips, inputs, orders to forget. It owns the
+//! frames, advances the oldest that has something to do, hands strips to the connections of its
+//! peers and reports what is done. Strips need a place in the queue, so that a peer that sends too many waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::Builder;
+use std::time::Instant;
+
+use edgeld_runtime::coord::worker::{Arrival, Gate};
+use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
+use edgeld_runtime::kernel::Scratch;
+use edgeld_runtime::plan::{DeviceIx, Generation};
+use edgeld_runtime::units::{Bytes, Ms};
+use edgeld_runtime::wire::{NodeId, StageTime, StripHeader, encode};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::compute::{Pool, panic_text};
+use crate::transport::Sender;
+
+/// Strips that may wait.
+const QUEUE: usize = 64;
+
+/// Frames of one plan that may be open: more than any leader has in flight.
+const OPEN_FRAMES: usize = 8;
+
+/// Closed frames that are remembered, so that a late strip does not open them again.
+const CLOSED_FRAMES: usize = 64;
+
+/// A device of a plan, as the executor reaches it.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Who it is.
+    pub node: NodeId,
+    /// The connection for strips; `None` where none are exchanged.
+    pub strips: Option<Sender>,
+}
+
+/// What an executor is told.
+pub enum Job {
+    /// A plan is ready to run; `routes` in the order of its devices.
+    Plan {
+        /// Program and kernels.
+        prepared: Arc<Prepared>,
+        /// Its devices.
+        routes: Vec<Route>,
+    },
+    /// The inputs of a frame, on the leader.
+    Begin {
+        /// Under which plan.
+        generation: Generation,
+        /// Which frame.
+        frame: u64,
+        /// All inputs of the model.
+        inputs: Vec<Input>,
+    },
+    /// A strip came.
+    Strip {
+        /// What it is.
+        header: StripHeader,
+        /// Its bytes.
+        payload: Vec<u8>,
+        /// The connection that it came by.
+        from: Sender,
+        /// Its place in the queue.
+        place: OwnedSemaphorePermit,
+    },
+    /// Forget frames.
+    Abort {
+        /// Under which plan.
+        generation: Generation,
+        /// Which.
+        frames: Vec<u64>,
+    },
+    /// Forget a plan.
+    Retire {
+        /// Which.
+        generation: Generation,
+    },
+}
+
+/// What an executor tells.
+#[derive(Debug)]
+pub enum Report {
+    /// All outputs of a frame are complete, on the leader.
+    Answered {
+        /// Under which plan.
+        generation: Generation,
+        /// Which frame.
+        frame: u64,
+        /// In the model's order.
+        outputs: Vec<Vec<f32>>,
+    },
+    /// This device's part of a frame is done.
+    Finished {
+        /// Under which plan.
+        generation: Generation,
+        /// Which frame.
+        frame: u64,
+        /// What each stage took.
+        times: Vec<StageTime>,
+    },
+    /// This device's part of a frame went wrong.
+    Failed {
+        /// Under which plan.
+        generation: Generation,
+        /// Which frame.
+        frame: u64,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// The way to an executor, which ends when the last of its handles is dropped.
+#[derive(Clone)]
+pub struct Handle {
+    jobs: UnboundedSender<Job>,
+    places: Arc<Semaphore>,
+}
+
+impl Handle {
+    /// Orders something; it is done in order.
+    pub fn order(&self, job: Job) {
+        // The executor ends with its last handle, so that it is there.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Hands over a strip; waits while too many others wait. Whether there is an executor.
+    pub async fn strip(&self, header: StripHeader, payload: Vec<u8>, from: Sender) -> bool {
+        let Ok(place) = self.places.clone().acquire_owned().await else { return false };
+        self.jobs.send(Job::Strip { header, payload, from, place }).is_ok()
+    }
+}
+
+/// Starts an executor.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn start(pool: Arc<Pool>, report: impl Fn(Report) + Send + 'static) -> std::io::Result<Handle> {
+    let (sender, jobs) = mpsc::unbounded_channel();
+    let executor = Executor {
+        pool,
+        scratch: Scratch::default(),
+        gate: Gate::default(),
+        plans: BTreeMap::new(),
+        early: Vec::new(),
+        report: Box::new(report),
+    };
+    Builder::new().name("edgeld-executor".to_owned()).spawn(move || executor.run(jobs))?;
+    Ok(Handle { jobs: sender, places: Arc::new(Semaphore::new(QUEUE)) })
+}
+
+struct Executor {
+    pool: Arc<Pool>,
+    scratch: Scratch,
+    gate: Gate,
+    plans: BTreeMap<Generation, Plan>,
+    /// Strips of plans that are not known yet.
+    early: Vec<(StripHeader, Vec<u8>, Sender)>,
+    report: Box<dyn Fn(Report) + Send>,
+}
+
+struct Plan {
+    prepared: Arc<Prepared>,
+    routes: Vec<Route>,
+    frames: BTreeMap<u64, Open>,
+    closed: BTreeSet<u64>,
+}
+
+/// A frame under way.
+struct Open {
+    frame: Frame,
+    /// Something came since it last had nothing to do.
+    stirred: bool,
+    /// By stage.
+    times: BTreeMap<u32, Ms>,
+    outputs: Vec<Option<Vec<f32>>>,
+    answered: bool,
+}
+
+impl Plan {
+    /// The frame, opened if it is new; `None` if it is closed or too many are open.
+    fn open(&mut self, number: u64) -> Option<&mut Open> {
+        if self.closed.contains(&number) {
+            return None;
+        }
+        if !self.frames.contains_key(&number) && self.frames.len() >= OPEN_FRAMES {
+            return None;
+        }
+        let outputs = self.prepared.graph.outputs().len();
+        let prepared = &self.prepared;
+        Some(self.frames.entry(number).or_insert_with(|| Open {
+            frame: Frame::new(Arc::clone(prepared), number),
+            stirred: true,
+            times: BTreeMap::new(),
+            outputs: vec![None; outputs],
+            answered: false,
+        }))
+    }
+
+    fn close(&mut self, number: u64) {
+        self.frames.remove(&number);
+        self.closed.insert(number);
+        if self.closed.len() > CLOSED_FRAMES {
+            self.closed.pop_first();
+        }
+    }
+}
+
+/// What came of advancing a frame.
+enum Step {
+    Goes,
+    Waits,
+    Done,
+    Wrong(String),
+}
+
+impl Executor {
+    fn run(mut self, mut jobs: UnboundedReceiver<Job>) {
+        loop {
+            match jobs.try_recv() {
+                Ok(job) => self.take(job),
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {
+                    if !self.advance() {
+                        match jobs.blocking_recv() {
+                            Some(job) => self.take(job),
+                            None => return,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Plan { prepared, routes } => {
+                let generation = prepared.generation;
+                let (frames, closed) = (BTreeMap::new(), BTreeSet::new());
+                self.plans.insert(generation, Plan { prepared, routes, frames, closed });
+                self.gate.open(generation);
+                let early = std::mem::take(&mut self.early).into_iter();
+                let (ours, others): (Vec<_>, Vec<_>) =
+                    early.partition(|(header, ..)| header.generation == generation);
+                self.early = others;
+                for (header, payload, from) in ours {
+                    self.deliver(&header, &payload, &from);
+                }
+            }
+            Job::Begin { generation, frame, inputs } => {
+                let Some(plan) = self.plans.get_mut(&generation) else { return };
+                let Some(open) = plan.open(frame) else { return };
+                open.stirred = true;
+                if let Err(error) = open.frame.begin(&inputs) {
+                    self.fail(generation, frame, error.to_string());
+                }
+            }
+            Job::Strip { header, payload, from, place } => {
+                drop(place);
+                let bytes = Bytes(payload.len() as u64);
+                match self.gate.arrive(header.generation, bytes) {
+                    Arrival::Deliver => self.deliver(&header, &payload, &from),
+                    Arrival::Hold => self.early.push((header, payload, from)),
+                    Arrival::Drop => {}
+                    Arrival::Close => from.cut("too many strips of plans that nobody knows"),
+                }
+            }
+            Job::Abort { generation, frames } => {
+                if let Some(plan) = self.plans.get_mut(&generation) {
+                    frames.into_iter().for_each(|frame| plan.close(frame));
+                }
+            }
+            Job::Retire { generation } => {
+                self.gate.close(generation);
+                self.plans.remove(&generation);
+                self.early.retain(|(header, ..)| header.generation > generation);
+            }
+        }
+    }
+
+    /// A strip that is not what the plan says costs its sender the connection, nobody else
+    /// anything.
+    fn deliver(&mut self, header: &StripHeader, payload: &[u8], from: &Sender) {
+        let Some(plan) = self.plans.get_mut(&header.generation) else { return };
+        let checked = plan.prepared.check_strip(header, payload.len()).map(|sender| {
+            plan.routes.get(sender.index()).is_some_and(|route| route.node == from.peer().node)
+        });
+        match checked {
+            Ok(true) => {}
+            Ok(false) => return from.cut("a strip that another device was to send"),
+            Err(error) => return from.cut(error),
+        }
+        let Some(open) = plan.open(header.frame) else { return };
+        open.stirred = true;
+        match open.frame.deliver(header, payload) {
+            Ok(()) => {}
+            Err(error) => from.cut(error),
+        }
+    }
+
+    /// Advances the oldest frame that has something to do by one step. Whether there was any.
+    fn advance(&mut self) -> bool {
+        let stirred = self.plans.iter().find_map(|(generation, plan)| {
+            let frame = plan.frames.iter().find(|(_, open)| open.stirred);
+            frame.map(|(number, _)| (*generation, *number))
+        });
+        let Some((generation, number)) = stirred else { return false };
+        // Both were found a moment ago.
+        let Some(plan) = self.plans.get_mut(&generation) else { return false };
+        let Some(open) = plan.frames.get_mut(&number) else { return false };
+        let step = step(open, &plan.routes, &mut self.scratch, &self.pool);
+        if !open.answered && open.outputs.iter().all(Option::is_some) {
+            open.answered = true;
+            let outputs = std::mem::take(&mut open.outputs).into_iter().flatten().collect();
+            (self.report)(Report::Answered { generation, frame: number, outputs });
+        }
+        match step {
+            Step::Goes => {}
+            Step::Waits => open.stirred = false,
+            Step::Done => {
+                let times = std::mem::take(&mut open.times);
+                let times = times.into_iter().map(|(stage, compute)| StageTime { stage, compute });
+                let times = times.collect();
+                plan.close(number);
+                (self.report)(Report::Finished { generation, frame: number, times });
+            }
+            Step::Wrong(error) => self.fail(generation, number, error),
+        }
+        true
+    }
+
+    fn fail(&mut self, generation: Generation, frame: u64, error: String) {
+        if let Some(plan) = self.plans.get_mut(&generation) {
+            plan.close(frame);
+        }
+        // A kernel that panicked may have left its scratch in any state.
+        self.scratch = Scratch::default();
+        (self.report)(Report::Failed { generation, frame, error });
+    }
+}
+
+fn step(open: &mut Open, routes: &[Route], scratch: &mut Scratch, pool: &Pool) -> Step {
+    let start = Instant::now();
+    let advanced = catch_unwind(AssertUnwindSafe(|| open.frame.advance(scratch, pool)));
+    match advanced {
+        Err(panic) => Step::Wrong(panic_text(&*panic)),
+        Ok(Err(error)) => Step::Wrong(error.to_string()),
+        Ok(Ok(Progress::Computed { stage })) => {
+            let time = open.times.entry(stage as u32).or_default();
+            *time += Ms::from_duration(start.elapsed());
+            Step::Goes
+        }
+        Ok(Ok(Progress::Strip(strip))) => {
+            let route = routes.get(strip.to.index()).and_then(|route| route.strips.as_ref());
+            match route {
+                // A connection that broke is reported by whoever reads from it.
+                Some(strips) => drop(strips.send(encode(&strip.header), strip.payload)),
+                None => return Step::Wrong(no_route(strip.to)),
+            }
+            Step::Goes
+        }
+        Ok(Ok(Progress::Output { output, values })) => {
+            open.outputs[output] = Some(values);
+            Step::Goes
+        }
+        Ok(Ok(Progress::Waiting)) => Step::Waits,
+        Ok(Ok(Progress::Finished)) => Step::Done,
+    }
+}
+
+fn no_route(to: DeviceIx) -> String {
+    format!("there is no connection to device {} of the plan", to.0)
+}

@@ -1,0 +1,214 @@
+//! How fast is this device? A fixed suite of small layers, timed before any model is known.
+//!
+//! Convolutions of each class, pooling and dense layers on strips of 2, 14 and 56 rows: what a
+//! profile is fitted from. It takes half a second of processor time at most, and its result is
+//! kept. Each layer is run once to touch its memory; of the runs after that the fastest counts,
+//! since whatever else the machine does only makes them slower. What a busy machine really gives
+//! is learnt from the frames.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edgeld_runtime::cost::{LayerKind, Work};
+use edgeld_runtime::graph::{
+    Activation, Builder, Conv, DType, Graph, GraphError, LayerId, Op, Parameter, ParameterId, Pool,
+    Reduction, Shape, Sweep, Window,
+};
+use edgeld_runtime::kernel::{KernelError, KernelKind, Kernels, Map, Scratch, Threads};
+use edgeld_runtime::region::{ChannelRange, Region, RowRange};
+use edgeld_runtime::units::Ms;
+use edgeld_runtime::weights::{WeightError, WeightSource};
+use edgeld_runtime::wire::{LayerSample, SuiteResult};
+
+/// Heights of the strips.
+const ROWS: [u32; 3] = [2, 14, 56];
+
+/// Processor time for all of it; the layers share it evenly.
+const BUDGET: Duration = Duration::from_millis(300);
+
+/// Why a device could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// A layer of the suite cannot be.
+    #[error("the speed suite: {0}")]
+    Graph(#[from] GraphError),
+    /// A kernel failed.
+    #[error("the speed suite: {0}")]
+    Kernel(#[from] KernelError),
+}
+
+/// A layer to time.
+struct Case {
+    input: Shape,
+    features: u32,
+    groups: u32,
+    /// `None` is a dense layer.
+    window: Option<u32>,
+    pool: bool,
+    heights: &'static [u32],
+}
+
+const CASES: [Case; 7] = [
+    conv(Shape::new(64, 56, 56), 64, 1, 3),
+    conv(Shape::new(256, 56, 14), 128, 1, 3),
+    conv(Shape::new(96, 56, 56), 64, 1, 1),
+    conv(Shape::new(3, 56, 112), 32, 1, 7),
+    conv(Shape::new(96, 56, 56), 96, 96, 3),
+    Case { pool: true, ..conv(Shape::new(64, 112, 56), 64, 1, 2) },
+    Case {
+        input: Shape::new(2048, 1, 1),
+        features: 1024,
+        groups: 1,
+        window: None,
+        pool: false,
+        heights: &[1],
+    },
+];
+
+const fn conv(input: Shape, features: u32, groups: u32, kernel: u32) -> Case {
+    Case { input, features, groups, window: Some(kernel), pool: false, heights: &ROWS }
+}
+
+/// Times the suite on `threads`.
+///
+/// # Errors
+/// When a kernel fails.
+pub fn measure(kernels: KernelKind, threads: &dyn Threads) -> Result<SuiteResult, SuiteError> {
+    let timings: usize = CASES.iter().map(|case| case.heights.len()).sum();
+    let budget = BUDGET / (timings * threads.count().max(1)) as u32;
+    let mut samples = Vec::new();
+    let mut scratch = Scratch::default();
+    for case in &CASES {
+        let graph = Arc::new(case.graph()?);
+        let layer = LayerId(0);
+        let shape = graph.output_shape(layer);
+        let all: BTreeMap<LayerId, ChannelRange> =
+            BTreeMap::from([(layer, ChannelRange::all(shape.channels))]);
+        let weights = Ripple(Arc::clone(&graph));
+        let prepared = Kernels::prepare(&graph, &all, &weights, kernels, None)?;
+        let lanes = prepared.lanes();
+        let input = case.input_map(lanes);
+        for rows in case.heights {
+            let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(*rows));
+            let mut output = Map::zeros(region, shape.width, lanes);
+            let mut run = || -> Result<Duration, KernelError> {
+                let start = Instant::now();
+                prepared.run(layer, &[&input], &mut output, region, &mut scratch, threads)?;
+                Ok(start.elapsed())
+            };
+            run()?;
+            let start = Instant::now();
+            let mut fastest = run()?;
+            while start.elapsed() < budget {
+                fastest = fastest.min(run()?);
+            }
+            samples.push(sample(&Work::of(&graph, layer, region), fastest));
+        }
+    }
+    Ok(SuiteResult { kernels, samples })
+}
+
+fn sample(work: &Work, time: Duration) -> LayerSample {
+    LayerSample {
+        kind: work.kind.number(),
+        flops: work.flops,
+        activation_bytes: work.activation_bytes,
+        weight_bytes: work.weight_bytes,
+        time: Ms::from_duration(time),
+    }
+}
+
+/// The samples as the cost model takes them; kinds of another build are left out.
+pub fn cost_samples(result: &SuiteResult) -> Vec<edgeld_runtime::cost::Sample> {
+    let known = result.samples.iter().filter_map(|sample| {
+        let kind = LayerKind::from_number(sample.kind)?;
+        let LayerSample { flops, activation_bytes, weight_bytes, time, .. } = *sample;
+        let work = Work { kind, flops, activation_bytes, weight_bytes };
+        Some(edgeld_runtime::cost::Sample { work, time })
+    });
+    known.collect()
+}
+
+impl Case {
+    fn graph(&self) -> Result<Graph, GraphError> {
+        let mut builder = Builder::new("speed suite");
+        let Shape { channels, rows, width } = self.input;
+        let dims = [1, channels, rows, width].map(u64::from).to_vec();
+        let input = builder.input("x", self.input, dims)?;
+        let window = match self.window {
+            Some(kernel) => Window::square(Sweep {
+                kernel,
+                stride: if self.pool { kernel } else { 1 },
+                pad_before: if self.pool { 0 } else { kernel / 2 },
+                pad_after: if self.pool { 0 } else { kernel / 2 },
+                ..Sweep::point()
+            }),
+            None => Window::whole(rows, width),
+        };
+        let op = if self.pool {
+            Op::Pool(Pool { reduction: Reduction::Max, window })
+        } else {
+            let row = u64::from(channels / self.groups) * window.cells();
+            let weight = builder.parameter(Parameter {
+                name: "w".to_owned(),
+                features: self.features,
+                row: row as u32,
+                dtype: DType::F32,
+            })?;
+            let (features, groups) = (self.features, self.groups);
+            Op::Conv(Conv { features, groups, window, weight, scale: None, bias: None })
+        };
+        let output = builder.layer("layer", op, &[input], Activation::Relu)?;
+        let shape = builder.shape(output);
+        let dims = [1, shape.channels, shape.rows, shape.width].map(u64::from).to_vec();
+        builder.output("y", output, dims)?;
+        builder.finish()
+    }
+
+    fn input_map(&self, lanes: u32) -> Map {
+        let mut map = Map::zeros(self.input.region(), self.input.width, lanes);
+        for (index, cell) in map.as_mut_slice().iter_mut().enumerate() {
+            *cell = ripple(index);
+        }
+        map
+    }
+}
+
+/// Small numbers that are neither zero nor all the same.
+fn ripple(index: usize) -> f32 {
+    (index % 13) as f32 * 0.01 - 0.05
+}
+
+struct Ripple(Arc<Graph>);
+
+impl WeightSource for Ripple {
+    fn read(
+        &self,
+        parameter: ParameterId,
+        features: ChannelRange,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WeightError> {
+        let row = self.0.parameter(parameter).row as usize;
+        let elements = features.len() as usize * row;
+        out.extend((0..elements).flat_map(|index| ripple(index).to_le_bytes()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgeld_runtime::kernel::Alone;
+
+    #[test]
+    fn every_kind_of_layer_of_a_convolutional_network_is_measured() {
+        let result = measure(KernelKind::Exact, &Alone).unwrap();
+        let kinds: Vec<LayerKind> =
+            cost_samples(&result).iter().map(|sample| sample.work.kind).collect();
+        for kind in LayerKind::ALL.into_iter().filter(|kind| *kind != LayerKind::Elementwise) {
+            assert!(kinds.contains(&kind), "{kind:?}");
+        }
+        assert!(result.samples.iter().all(|sample| sample.time.0 > 0.0));
+    }
+}

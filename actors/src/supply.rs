@@ -1,0 +1,200 @@
+//! Where a session's weights come from: the leader's own source, or chunks that are fetched once
+//! and kept on disk.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use edgeld_runtime::manifest::Manifest;
+use edgeld_runtime::units::Bytes;
+use edgeld_runtime::weights::WeightSource;
+use edgeld_runtime::wire::{WeightsMessage, decode, encode};
+
+use crate::store::{ChunkStore, StoreWeights};
+use crate::transport::{Connection, Receiver, Sender};
+
+/// Chunks that are asked for and not yet there.
+const WINDOW: usize = 16;
+
+/// How long to wait for the leader to open the connection for weights.
+const CONNECT: Duration = Duration::from_secs(8);
+
+/// A session's weights, as a device gets at them.
+#[derive(Clone)]
+pub enum Supply {
+    /// They are here: this device leads the session.
+    Own(Arc<dyn WeightSource>),
+    /// They are fetched from the leader.
+    Fetched(Arc<Fetched>),
+}
+
+/// Chunks in this device's store, the missing ones from the leader.
+pub struct Fetched {
+    manifest: Arc<Manifest>,
+    store: Arc<ChunkStore>,
+    link: Mutex<Link>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Link {
+    connection: Option<(Sender, Receiver)>,
+    /// The session is over: nobody need wait any more.
+    closed: bool,
+}
+
+impl Fetched {
+    /// For a model; the connection comes later.
+    pub fn new(manifest: Arc<Manifest>, store: Arc<ChunkStore>) -> Fetched {
+        Fetched { manifest, store, link: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// The model.
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The leader opened a connection for weights; the newest counts.
+    pub fn connect(&self, connection: Connection) {
+        let (sender, receiver) = connection.split();
+        let largest = self.manifest.chunks().iter().map(|chunk| chunk.bytes.0).max();
+        receiver.limit_payload(largest.unwrap_or(0) as usize);
+        self.lock().connection = Some((sender, receiver));
+        self.changed.notify_all();
+    }
+
+    /// The session is over.
+    pub fn close(&self) {
+        let mut link = self.lock();
+        link.closed = true;
+        link.connection = None;
+        self.changed.notify_all();
+    }
+
+    /// The weights, once [`fetch`](Fetched::fetch) has brought the chunks.
+    pub fn source(&self) -> StoreWeights {
+        StoreWeights::new(self.store.clone(), self.manifest.clone())
+    }
+
+    /// Brings the chunks that are missing. `progress` is told the bytes that are here, of those
+    /// needed. Blocks; for a thread of its own.
+    ///
+    /// # Errors
+    /// In words: the leader does not send them, or they cannot be stored.
+    pub fn fetch(
+        &self,
+        chunks: &[u32],
+        cancelled: &AtomicBool,
+        progress: &dyn Fn(Bytes, Bytes),
+    ) -> Result<(), String> {
+        let all = self.manifest.chunks();
+        let bytes = |index: &u32| all[*index as usize].bytes;
+        let need: Bytes = chunks.iter().map(bytes).sum();
+        let is_missing = |index: &&u32| !self.store.has(&all[**index as usize].hash);
+        let missing: Vec<u32> = chunks.iter().filter(is_missing).copied().collect();
+        let mut have = need.saturating_sub(missing.iter().map(bytes).sum());
+        progress(have, need);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut link = self.take_link()?;
+        let brought = self.bring(&mut link, &missing, cancelled, &mut |bytes| {
+            have += bytes;
+            progress(have, need);
+        });
+        // After an error the connection is dropped: who knows what is still to come on it.
+        if brought.is_ok() {
+            self.lock().connection.get_or_insert(link);
+            self.changed.notify_all();
+        }
+        brought
+    }
+
+    /// Asks for `missing`, some ahead, until all are stored or nobody wants them any more.
+    fn bring(
+        &self,
+        (sender, receiver): &mut (Sender, Receiver),
+        missing: &[u32],
+        cancelled: &AtomicBool,
+        stored: &mut dyn FnMut(Bytes),
+    ) -> Result<(), String> {
+        let ask = |chunks: &[u32]| {
+            let message = WeightsMessage::Fetch { chunks: chunks.to_vec() };
+            sender.send(encode(&message), Vec::new()).map_err(|error| error.to_string())
+        };
+        let mut asked = missing.len().min(WINDOW);
+        ask(&missing[..asked])?;
+        for (done, index) in missing.iter().enumerate() {
+            if done == asked {
+                break;
+            }
+            self.receive(receiver, *index)?;
+            stored(self.manifest.chunks()[*index as usize].bytes);
+            if asked < missing.len() && !cancelled.load(Ordering::Relaxed) {
+                ask(&missing[asked..=asked])?;
+                asked += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&self, receiver: &mut Receiver, index: u32) -> Result<(), String> {
+        let frame = receiver.blocking_next().map_err(|error| error.to_string())?;
+        let message = decode(&frame.header).map_err(|error| error.to_string())?;
+        match message {
+            WeightsMessage::Chunk { chunk } if chunk == index => {
+                let hash = &self.manifest.chunks()[index as usize].hash;
+                self.store.write(hash, &frame.payload).map_err(|error| error.to_string())
+            }
+            WeightsMessage::Unavailable { error, .. } => Err(error),
+            _ => Err("the leader sent something else than what it was asked for".to_owned()),
+        }
+    }
+
+    /// Takes the connection for itself: one fetch at a time.
+    fn take_link(&self) -> Result<(Sender, Receiver), String> {
+        let link = self.lock();
+        let waits = |link: &mut Link| link.connection.is_none() && !link.closed;
+        let waited = self.changed.wait_timeout_while(link, CONNECT, waits);
+        let (mut link, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        link.connection.take().ok_or_else(|| "the leader offers no weights".to_owned())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves chunks on a connection that this device, the leader, has opened; until it ends.
+pub async fn serve_chunks(
+    connection: Connection,
+    manifest: Arc<Manifest>,
+    weights: Arc<dyn WeightSource>,
+) {
+    let (sender, mut receiver) = connection.split();
+    while let Ok(frame) = receiver.next().await {
+        let Ok(WeightsMessage::Fetch { chunks }) = decode(&frame.header) else {
+            return sender.cut("not a request for weights");
+        };
+        for chunk in chunks {
+            let (manifest, weights) = (manifest.clone(), weights.clone());
+            let read = tokio::task::spawn_blocking(move || manifest.read(chunk, &*weights)).await;
+            let (message, payload) = match read {
+                Ok(Ok(bytes)) => (WeightsMessage::Chunk { chunk }, bytes),
+                Ok(Err(error)) => {
+                    (WeightsMessage::Unavailable { chunk, error: error.to_string() }, Vec::new())
+                }
+                Err(error) => {
+                    (WeightsMessage::Unavailable { chunk, error: error.to_string() }, Vec::new())
+                }
+            };
+            let sent = sender.send(encode(&message), payload);
+            if sent.is_err() || sender.drained(AHEAD).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Bytes of chunks that may wait to be sent to one device.
+const AHEAD: usize = 4 << 20;

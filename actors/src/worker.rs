@@ -1,0 +1,629 @@
+//! The actor that works for leaders: one per device, on the leader too.
+//!
+//! It decodes nothing and computes nothing: connections are read by tasks of the network thread,
+//! plans are prepared on threads of their own, frames run on each session's executor. What it does
+//! is decide, with [`coord::worker`](edgeld_runtime::coord::worker), and pass on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use actix::prelude::*;
+use edgeld_runtime::coord::Moment;
+use edgeld_runtime::coord::liveness::{Life, TICK, Watch};
+use edgeld_runtime::coord::worker::Worker;
+use edgeld_runtime::exec::{Input, Prepared};
+use edgeld_runtime::graph::Graph;
+use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::manifest::Manifest;
+use edgeld_runtime::plan::Generation;
+use edgeld_runtime::program::Encoding;
+use edgeld_runtime::units::{Bytes, Ms};
+use edgeld_runtime::weights::WeightSource;
+use edgeld_runtime::wire::{
+    LeaderMessage, Member, NodeId, Prepare, Purpose, Refusal, SessionId, SuiteResult,
+    WorkerMessage, encode,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::device::Device;
+use crate::executor::{self, Job, Report};
+use crate::prepare::demand;
+use crate::pump;
+use crate::serve::WorkerEvent;
+use crate::session::Session;
+use crate::suite;
+use crate::supply::{Fetched, Supply};
+use crate::transport::{Connection, Network, Sender};
+
+/// How often a leader is told how far its plans in preparation are.
+const NOTE: Ms = Ms(1_000.0);
+
+/// Connections of sessions that are not open yet may wait this long, and be this many.
+const PARKED: (Ms, usize) = (Ms(10_000.0), 64);
+
+/// The actor.
+pub struct WorkerActor {
+    device: Arc<Device>,
+    /// For dialling other devices.
+    network: Network,
+    worker: Worker,
+    controls: BTreeMap<u64, Sender>,
+    next: u64,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Sessions that this device leads itself.
+    own: BTreeMap<SessionId, Lead>,
+    /// Connections that came before their session.
+    parked: Vec<(Moment, SessionId, Connection)>,
+    events: Option<UnboundedSender<WorkerEvent>>,
+    watch: Watch,
+    noted: Moment,
+    /// Speed suites that were run, and who waits for one.
+    measured: Vec<SuiteResult>,
+    awaiting: Vec<(KernelKind, Sender)>,
+}
+
+impl WorkerActor {
+    /// A worker on `device` that dials others through `network`.
+    pub fn new(
+        device: Arc<Device>,
+        network: Network,
+        events: Option<UnboundedSender<WorkerEvent>>,
+    ) -> WorkerActor {
+        let now = device.clock.now();
+        WorkerActor {
+            worker: Worker::new(Bytes(device.hello.memory)),
+            device,
+            network,
+            controls: BTreeMap::new(),
+            next: 0,
+            sessions: BTreeMap::new(),
+            own: BTreeMap::new(),
+            parked: Vec::new(),
+            events,
+            watch: Watch::new(now),
+            noted: now,
+            measured: Vec::new(),
+            awaiting: Vec::new(),
+        }
+    }
+
+    fn event(&self, event: WorkerEvent) {
+        if let Some(events) = &self.events {
+            // Whoever listened may have gone; the worker works on.
+            let _ = events.send(event);
+        }
+    }
+}
+
+impl Actor for WorkerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(Duration::from_secs_f64(TICK.0 / 1e3), Self::tick);
+    }
+}
+
+/// A peer has connected and greeted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Connected(pub Connection);
+
+/// The device goes away in order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Leave;
+
+/// A leader says something.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Told {
+    /// Number of its control connection.
+    pub control: u64,
+    /// What it says.
+    pub message: LeaderMessage,
+}
+
+/// A leader's control connection has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ControlEnded {
+    /// Its number.
+    pub control: u64,
+    /// Why.
+    pub why: String,
+}
+
+/// A connection for strips has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StripsEnded {
+    /// Of which session.
+    pub session: SessionId,
+    /// Its number.
+    pub number: u64,
+    /// To which device.
+    pub node: NodeId,
+    /// Why.
+    pub why: String,
+}
+
+/// This device leads a session itself: its model is here, and so are inputs and answers.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct Lead {
+    /// The session.
+    pub session: SessionId,
+    /// The model.
+    pub graph: Arc<Graph>,
+    /// Its weights.
+    pub weights: Arc<dyn WeightSource>,
+    /// Who is told of answers.
+    pub answers: Recipient<Answered>,
+}
+
+/// The inputs of a frame of a session that this device leads.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Begin {
+    /// The session.
+    pub session: SessionId,
+    /// Under which plan.
+    pub generation: Generation,
+    /// Which frame.
+    pub frame: u64,
+    /// All inputs of the model.
+    pub inputs: Vec<Input>,
+}
+
+/// The outputs of a frame of a session that this device leads.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Answered {
+    /// Under which plan.
+    pub generation: Generation,
+    /// Which frame.
+    pub frame: u64,
+    /// In the model's order.
+    pub outputs: Vec<Vec<f32>>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Dialled {
+    session: SessionId,
+    node: NodeId,
+    connection: Result<Connection, String>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Progressed {
+    session: SessionId,
+    generation: Generation,
+    have: Bytes,
+    need: Bytes,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Packed {
+    session: SessionId,
+    generation: Generation,
+    result: Result<Arc<Prepared>, Refusal>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Reported {
+    session: SessionId,
+    report: Report,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Timed(Result<SuiteResult, (KernelKind, String)>);
+
+impl Handler<Connected> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Connected(connection): Connected, context: &mut Self::Context) {
+        match connection.peer().purpose {
+            Purpose::Control => {
+                self.next += 1;
+                let sender = pump::control(connection, self.next, context.address(), &self.network);
+                self.controls.insert(self.next, sender);
+            }
+            Purpose::Probe => pump::echo(connection, &self.network),
+            Purpose::Strips(session) | Purpose::Weights(session) => {
+                if self.sessions.contains_key(&session) {
+                    self.attach(session, connection, context);
+                } else if self.parked.len() < PARKED.1 {
+                    self.parked.push((self.device.clock.now(), session, connection));
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Told> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Told { control, message }: Told, context: &mut Self::Context) {
+        let Some(sender) = self.controls.get(&control).cloned() else { return };
+        if let Some(id) = crate::session::session_of(&message)
+            && self.sessions.get(&id).is_some_and(|session| session.control != control)
+        {
+            return sender.cut("a session that another leader has opened");
+        }
+        match message {
+            LeaderMessage::Heartbeat => {}
+            LeaderMessage::Measure { kernels } => self.measure(kernels, sender, context),
+            LeaderMessage::Open { session, leader, manifest, encodings, kernels } => {
+                let model = self.model(session, &manifest);
+                match model {
+                    Ok((graph, supply)) => {
+                        let opened = Opening { leader, graph, encodings, kernels, supply };
+                        self.open(session, (control, sender), opened, context);
+                    }
+                    Err(error) => sender.cut(error),
+                }
+            }
+            LeaderMessage::Prepare { session, prepare } => self.prepare(session, prepare, context),
+            LeaderMessage::Abort { session, generation, frames } => {
+                if let Some(session) = self.sessions.get(&session) {
+                    session.executor.order(Job::Abort { generation, frames });
+                }
+            }
+            LeaderMessage::Retire { session, generation } => {
+                self.worker.retire(session, generation);
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.retire(generation);
+                }
+            }
+            LeaderMessage::Close { session, reason } => self.close(session, &reason),
+        }
+    }
+}
+
+/// What a leader says of a new session.
+struct Opening {
+    leader: String,
+    graph: Arc<Graph>,
+    encodings: Vec<Encoding>,
+    kernels: KernelKind,
+    supply: Supply,
+}
+
+impl WorkerActor {
+    /// The model of a session: this device's own, or the leader's manifest.
+    fn model(&self, id: SessionId, manifest: &[u8]) -> Result<(Arc<Graph>, Supply), String> {
+        if let Some(own) = self.own.get(&id) {
+            return Ok((own.graph.clone(), Supply::Own(own.weights.clone())));
+        }
+        let manifest = Manifest::decode(manifest).map_err(|error| error.to_string())?;
+        let graph = manifest.graph().clone();
+        let fetched = Fetched::new(Arc::new(manifest), self.device.store.clone());
+        Ok((graph, Supply::Fetched(Arc::new(fetched))))
+    }
+
+    fn open(
+        &mut self,
+        id: SessionId,
+        control: (u64, Sender),
+        opening: Opening,
+        context: &mut Context<Self>,
+    ) {
+        let address = context.address();
+        let report = move |report| address.do_send(Reported { session: id, report });
+        let executor = match executor::start(self.device.pool.clone(), report) {
+            Ok(executor) => executor,
+            Err(error) => return control.1.cut(error),
+        };
+        let Opening { leader, graph, encodings, kernels, supply } = opening;
+        self.worker.open(id, control.1.peer().node);
+        self.event(WorkerEvent::Session { leader: leader.clone() });
+        let session =
+            Session::new(id, control, leader, graph, encodings, kernels, supply, executor);
+        self.sessions.insert(id, session);
+        let parked = std::mem::take(&mut self.parked).into_iter();
+        let (ours, others): (Vec<_>, Vec<_>) = parked.partition(|(_, of, _)| *of == id);
+        self.parked = others;
+        for (_, id, connection) in ours {
+            self.attach(id, connection, context);
+        }
+    }
+
+    /// A connection of an open session.
+    fn attach(&mut self, id: SessionId, connection: Connection, context: &mut Context<Self>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let node = connection.peer().node;
+        match (connection.peer().purpose, &session.supply) {
+            (Purpose::Weights(_), Supply::Fetched(fetched)) => {
+                if session.sender.peer().node == node {
+                    fetched.connect(connection);
+                }
+            }
+            (Purpose::Strips(_), _) => {
+                self.next += 1;
+                let feed = pump::Feed {
+                    session: id,
+                    number: self.next,
+                    limit: session.longest_strip(),
+                    executor: session.executor.clone(),
+                };
+                let sender = pump::strips(connection, feed, context.address(), &self.network);
+                session.connected(self.next, sender);
+                self.hand_over(id);
+            }
+            _ => {}
+        }
+    }
+
+    fn prepare(&mut self, id: SessionId, prepare: Prepare, context: &mut Context<Self>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let generation = prepare.generation;
+        let refuse = |session: &Session, why| {
+            session.tell(&WorkerMessage::Refused { session: id, generation, why });
+        };
+        let draft = match session.draft(prepare, self.device.node()) {
+            Ok(draft) => draft,
+            Err(error) => return refuse(session, Refusal::Invalid(error)),
+        };
+        let demand = demand(&session.graph, &draft.program);
+        if let Err(short) = self.worker.prepare(id, generation, demand) {
+            let (needed, available) = (short.needed, short.available);
+            return refuse(session, Refusal::Memory { needed, available });
+        }
+        let preparation = session.begin(draft);
+        for member in session.to_dial(generation, self.device.node()) {
+            self.dial(id, member, context);
+        }
+        let address = context.address();
+        let run = move || {
+            let progress = |have, need| {
+                address.do_send(Progressed { session: id, generation, have, need });
+            };
+            let result = preparation.run(&progress).map(Arc::new);
+            address.do_send(Packed { session: id, generation, result });
+        };
+        let spawned = thread::Builder::new().name("edgeld-prepare".to_owned()).spawn(run);
+        if let (Err(error), Some(session)) = (spawned, self.sessions.get(&id)) {
+            refuse(session, Refusal::Invalid(error.to_string()));
+        }
+    }
+
+    fn dial(&self, session: SessionId, member: Member, context: &mut Context<Self>) {
+        let (network, address) = (self.network.clone(), context.address());
+        self.network.spawn(async move {
+            let Member { node, addresses, .. } = member;
+            let dialled = network.dial_any(&addresses, node, Purpose::Strips(session)).await;
+            let connection = dialled.map_err(|error| error.to_string());
+            address.do_send(Dialled { session, node, connection });
+        });
+    }
+
+    fn hand_over(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for (generation, stages) in session.hand_over() {
+            self.event(WorkerEvent::Program { generation, stages });
+        }
+    }
+
+    fn close(&mut self, id: SessionId, reason: &str) {
+        self.worker.close(id);
+        self.own.remove(&id);
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        session.close();
+        let (leader, reason) = (session.leader.clone(), reason.to_owned());
+        self.event(WorkerEvent::SessionClosed { leader, reason });
+    }
+
+    /// Answers with what is known; else the suite is run, once for all who ask.
+    fn measure(&mut self, kernels: KernelKind, leader: Sender, context: &mut Context<Self>) {
+        let key = self.suite_key(kernels);
+        let known = self.measured.iter().find(|result| result.kernels == kernels).cloned();
+        if let Some(result) = known.or_else(|| self.device.cache.value(&key)) {
+            let _ = leader.send(encode(&WorkerMessage::Measured(result)), Vec::new());
+            return;
+        }
+        let running = self.awaiting.iter().any(|(running, _)| *running == kernels);
+        self.awaiting.push((kernels, leader));
+        if running {
+            return;
+        }
+        let (address, pool) = (context.address(), self.device.pool.clone());
+        let run = move || {
+            let timed = suite::measure(kernels, &*pool);
+            address.do_send(Timed(timed.map_err(|error| (kernels, error.to_string()))));
+        };
+        if let Err(error) = thread::Builder::new().name("edgeld-suite".to_owned()).spawn(run) {
+            context.notify(Timed(Err((kernels, error.to_string()))));
+        }
+    }
+
+    fn suite_key(&self, kernels: KernelKind) -> String {
+        let hello = &self.device.hello;
+        format!("suite {} {} {} {kernels:?}", hello.build, hello.isa, hello.threads)
+    }
+
+    fn tick(&mut self, _: &mut Context<Self>) {
+        let now = self.device.clock.now();
+        self.watch.tick(now);
+        for control in self.controls.values() {
+            let heard = self.device.clock.at(control.last_heard());
+            if self.watch.life(heard) == Life::Lost {
+                control.cut("the leader has been silent for too long");
+            }
+        }
+        self.parked.retain(|(since, ..)| now.since(*since) < PARKED.0);
+        if now.since(self.noted) >= NOTE {
+            self.noted = now;
+            for session in self.sessions.values() {
+                session.progress().iter().for_each(|message| session.tell(message));
+            }
+        }
+    }
+}
+
+impl Handler<ControlEnded> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, ControlEnded { control, why }: ControlEnded, _: &mut Self::Context) {
+        self.controls.remove(&control);
+        let over: BTreeSet<SessionId> = self
+            .sessions
+            .values()
+            .filter(|session| session.control == control)
+            .map(|session| session.id)
+            .collect();
+        over.into_iter().for_each(|session| self.close(session, &why));
+    }
+}
+
+impl Handler<Leave> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, _: &mut Self::Context) {
+        for control in self.controls.values() {
+            let _ = control.send(encode(&WorkerMessage::Leaving), Vec::new());
+        }
+        let all: Vec<SessionId> = self.sessions.keys().copied().collect();
+        all.into_iter().for_each(|session| self.close(session, "this worker was stopped"));
+    }
+}
+
+impl Handler<StripsEnded> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, ended: StripsEnded, _: &mut Self::Context) {
+        let StripsEnded { session: id, number, node, why } = ended;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if !session.disconnected(number, node) {
+            return;
+        }
+        for generation in session.waiting_for(node) {
+            let error = why.clone();
+            session.tell(&WorkerMessage::LinkDown { session: id, generation, peer: node, error });
+        }
+    }
+}
+
+impl Handler<Dialled> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, dialled: Dialled, context: &mut Self::Context) {
+        let Dialled { session: id, node, connection } = dialled;
+        match connection {
+            Ok(connection) => self.attach(id, connection, context),
+            Err(error) => {
+                let Some(session) = self.sessions.get_mut(&id) else { return };
+                session.dialling.remove(&node);
+                for generation in session.waiting_for(node) {
+                    let why = Refusal::Unreachable { peer: node, error: error.clone() };
+                    session.tell(&WorkerMessage::Refused { session: id, generation, why });
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Lead> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, lead: Lead, _: &mut Self::Context) {
+        self.own.insert(lead.session, lead);
+    }
+}
+
+impl Handler<Begin> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
+        let Begin { session, generation, frame, inputs } = begin;
+        if let Some(session) = self.sessions.get(&session) {
+            session.executor.order(Job::Begin { generation, frame, inputs });
+        }
+    }
+}
+
+impl Handler<Progressed> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, progressed: Progressed, _: &mut Self::Context) {
+        let Progressed { session: id, generation, have, need } = progressed;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.progressed(generation, have, need);
+        }
+    }
+}
+
+impl Handler<Packed> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, packed: Packed, _: &mut Self::Context) {
+        let Packed { session: id, generation, result } = packed;
+        if !self.worker.knows(id, generation) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        match result {
+            Ok(prepared) => {
+                session.packed(generation, prepared);
+                self.hand_over(id);
+            }
+            Err(why) => session.tell(&WorkerMessage::Refused { session: id, generation, why }),
+        }
+    }
+}
+
+impl Handler<Reported> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Reported { session: id, report }: Reported, _: &mut Self::Context) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        match report {
+            Report::Answered { generation, frame, outputs } => {
+                if let Some(own) = self.own.get(&id) {
+                    own.answers.do_send(Answered { generation, frame, outputs });
+                }
+            }
+            Report::Finished { generation, frame, times } => {
+                session.tell(&WorkerMessage::Finished { session: id, generation, frame, times });
+            }
+            Report::Failed { generation, frame, error } => {
+                session.tell(&WorkerMessage::Failed { session: id, generation, frame, error });
+            }
+        }
+    }
+}
+
+impl Handler<Timed> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Timed(timed): Timed, _: &mut Self::Context) {
+        let kernels = match &timed {
+            Ok(result) => result.kernels,
+            Err((kernels, _)) => *kernels,
+        };
+        let awaiting = std::mem::take(&mut self.awaiting).into_iter();
+        let (asked, others): (Vec<_>, Vec<_>) = awaiting.partition(|(of, _)| *of == kernels);
+        self.awaiting = others;
+        match timed {
+            Ok(result) => {
+                if let Err(error) = self.device.cache.keep(&self.suite_key(kernels), &result) {
+                    tracing::warn!("the measured speed cannot be kept: {error}");
+                }
+                let message = encode(&WorkerMessage::Measured(result.clone()));
+                for (_, leader) in asked {
+                    let _ = leader.send(message.clone(), Vec::new());
+                }
+                self.measured.push(result);
+            }
+            Err((_, error)) => {
+                asked.iter().for_each(|(_, leader)| leader.cut(&error));
+            }
+        }
+    }
+}

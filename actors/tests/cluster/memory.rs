@@ -1,0 +1,177 @@
+//! All devices in this process; their bytes go through a switchboard.
+
+use edgeld::face::{DeviceState, Reason};
+use edgeld::serve::Worker;
+use edgeld::transport::Switchboard;
+use edgeld::{ClusterError, LoadOptions, WorkerEvent, WorkerOptions};
+use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::*;
+
+/// A LAN in memory.
+struct Lan {
+    switchboard: Switchboard,
+    home: TempDir,
+}
+
+impl Lan {
+    fn new() -> Lan {
+        Lan { switchboard: Switchboard::default(), home: tempfile::tempdir().unwrap() }
+    }
+
+    async fn worker(&self, name: &str) -> (Worker, UnboundedReceiver<WorkerEvent>) {
+        let (events, happenings) = unbounded_channel();
+        let options = WorkerOptions {
+            name: Some(name.to_owned()),
+            listen: Some("127.0.0.1:0".parse().unwrap()),
+            threads: Some(1),
+            cluster: "memory".to_owned(),
+            mdns: false,
+            home: Some(self.home.path().join(name)),
+            ..WorkerOptions::default()
+        };
+        let transport = Arc::new(self.switchboard.plug(name));
+        (Worker::start(options, transport, events).await.unwrap(), happenings)
+    }
+
+    fn leader(&self) -> Builder {
+        let transport = Arc::new(self.switchboard.plug("leader"));
+        leader("memory", &self.home.path().join("leader")).transport(transport)
+    }
+}
+
+#[tokio::test]
+async fn alone_is_a_cluster_too() {
+    let lan = Lan::new();
+    let cluster = lan.leader().alone().discover().await.unwrap();
+    assert_eq!(cluster.devices().len(), 1);
+    let source = source();
+    let model = cluster.load(source.clone()).await.unwrap();
+    let first = model.infer(&inputs(&source, 0)).await.unwrap();
+    let again = model.infer(&inputs(&source, 0)).await.unwrap();
+    assert_eq!((first.frame, again.frame, again.retries), (0, 1, 0));
+    same_bits(&first, &again);
+    assert_eq!(model.plan().reason, Reason::Start);
+    let wrong = model.infer(&[]).await.unwrap_err();
+    assert!(wrong.to_string().contains("0 inputs"), "{wrong}");
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn three_devices_give_the_answer_of_one() {
+    let lan = Lan::new();
+    let (one, mut events) = lan.worker("one").await;
+    let (two, _) = lan.worker("two").await;
+    let cluster =
+        lan.leader().peer(one.address()).peer(two.address()).devices(3).discover().await.unwrap();
+    let source = source();
+    let references = references(&cluster, &source, 3).await;
+    let model = cluster.load_with(source.clone(), spread()).await.unwrap();
+    assert_eq!(holders(&model.plan()).len(), 3);
+    assert!(model.plan().exact);
+    for (frame, reference) in references.iter().enumerate() {
+        let answer = model.infer(&inputs(&source, frame as u64)).await.unwrap();
+        same_bits(&answer, reference);
+        assert!(answer.bytes_moved.0 > 0);
+    }
+    let mut happenings = model.subscribe();
+    let Some(Event::Cluster(devices)) = happenings.recv().await else { panic!("no devices") };
+    assert!(devices.iter().all(|device| device.state == DeviceState::Active), "{devices:?}");
+    drop(model);
+    cluster.shutdown().await;
+    let told = async {
+        let mut told = Vec::new();
+        while let Some(event) = events.recv().await {
+            let closed = matches!(event, WorkerEvent::SessionClosed { .. });
+            told.push(event);
+            if closed {
+                break;
+            }
+        }
+        told
+    };
+    let told = timeout(PATIENCE, told).await.unwrap();
+    assert!(matches!(told[0], WorkerEvent::Listening { .. }));
+    assert!(told.iter().any(|event| matches!(event, WorkerEvent::Program { .. })), "{told:?}");
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_joins_and_leaves_while_frames_run() {
+    let lan = Lan::new();
+    let (one, _) = lan.worker("one").await;
+    // Reserved before it is there, as an address given with --peer may be.
+    let (two, _) = lan.worker("two").await;
+    let two_address = two.address().to_owned();
+    two.stop().await;
+    let cluster = lan.leader().peer(one.address()).peer(&two_address).devices(2).discover().await;
+    let cluster = cluster.unwrap();
+    let source = source();
+    let references = references(&cluster, &source, 2).await;
+    let model = cluster.load_with(source.clone(), spread()).await.unwrap();
+    let mut happenings = model.subscribe();
+
+    let (events, _told) = unbounded_channel();
+    let options = WorkerOptions {
+        listen: Some(two_address.parse().unwrap()),
+        threads: Some(1),
+        cluster: "memory".to_owned(),
+        mdns: false,
+        home: Some(lan.home.path().join("two")),
+        ..WorkerOptions::default()
+    };
+    let two = Worker::start(options, Arc::new(lan.switchboard.plug("two")), events).await.unwrap();
+    let joined = run_until(&model, &source, &references, &mut happenings, Reason::Joined).await;
+    assert_eq!(holders(&joined).len(), 3);
+    two.stop().await;
+    let left = run_until(&model, &source, &references, &mut happenings, Reason::Left).await;
+    assert_eq!(holders(&left).len(), 2);
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_severed_device_is_lost_and_no_frame_with_it() {
+    let lan = Lan::new();
+    let (one, _) = lan.worker("one").await;
+    let (two, _) = lan.worker("two").await;
+    let peers = [one.address(), two.address()];
+    let cluster = peers.iter().fold(lan.leader(), |leader, peer| leader.peer(*peer));
+    let cluster = cluster.devices(3).discover().await.unwrap();
+    let source = source();
+    let references = references(&cluster, &source, 2).await;
+    let model = cluster.load_with(source.clone(), spread()).await.unwrap();
+    let mut happenings = model.subscribe();
+    lan.switchboard.cut("leader", "one");
+    lan.switchboard.cut("two", "one");
+    let lost = run_until(&model, &source, &references, &mut happenings, Reason::Lost).await;
+    assert_eq!(holders(&lost).len(), 2);
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn too_few_devices_is_an_error_that_counts() {
+    let lan = Lan::new();
+    let leader = lan.leader().peer("nobody:1").devices(2).wait(Duration::from_millis(700));
+    match leader.discover().await.map(|_| ()) {
+        Err(ClusterError::TooFew { found: 1, wanted: 2, notes, .. }) => {
+            assert!(notes[0].contains("nobody:1"), "{notes:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let named = lan.leader().peer("nobody:1").wait(Duration::from_millis(700)).discover().await;
+    assert!(matches!(named.map(|_| ()), Err(ClusterError::Unreachable { .. })));
+}
+
+#[tokio::test]
+async fn few_frames_are_done_before_the_weights_have_moved() {
+    let lan = Lan::new();
+    let (one, _) = lan.worker("one").await;
+    let cluster = lan.leader().peer(one.address()).discover().await.unwrap();
+    let source = source();
+    let options = LoadOptions { frames: Some(1), ..LoadOptions::default() };
+    let model = cluster.load_with(source.clone(), options).await.unwrap();
+    model.infer(&inputs(&source, 0)).await.unwrap();
+    cluster.shutdown().await;
+}

@@ -1,0 +1,1 @@
+//! Workers as processes of the real binary, over TCP on loopback.
