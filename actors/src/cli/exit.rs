@@ -107,7 +107,8 @@ impl From<LoadError> for Exit {
     fn from(error: LoadError) -> Exit {
         let hint = match &error {
             LoadError::NoPlan(_) => "give it more memory with --memory, or more devices",
-            LoadError::Refused(_) => "see the log with RUST_LOG=debug",
+            LoadError::Weights(_) => "is the model file still as it was? try again",
+            LoadError::Start(_) => "see the log with RUST_LOG=debug",
             LoadError::Closed => "start it again",
         };
         Exit::failed(&error, hint)
