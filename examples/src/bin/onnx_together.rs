@@ -1,0 +1,71 @@
+//! An ONNX file on one, two, three and five devices in one thread, against each other.
+//!
+//!     onnx_together [MODEL.onnx INPUT FOLDER DEVICES...]
+//!
+//! INPUT is a picture, an .npy array or random:SEED. The outputs are left in FOLDER as
+//! devices3_output0.npy: deploy/conformance compares them with onnxruntime's.
+
+use std::error::Error;
+use std::path::Path;
+
+use edgeld::face::Output;
+use edgeld::input::{DEFAULT_CROP, Origin, write_npy};
+use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
+use edgeld_runtime::exec::{Input, together::Together};
+use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::models::{self, Options};
+use edgeld_runtime::program::Encoding;
+use edgeld_runtime::solve::{Policy, Problem, solve};
+use edgeld_runtime::units::{Mbps, Ms};
+
+const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/assets");
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let file = arguments.next().unwrap_or(format!("{ASSETS}/efficientnet_lite0.onnx"));
+    let origin = arguments.next().unwrap_or(format!("{ASSETS}/coffee.jpg")).parse::<Origin>()?;
+    let folder = arguments.next();
+    let counts = arguments.map(|count| count.parse()).collect::<Result<Vec<usize>, _>>()?;
+    let counts = if counts.is_empty() { vec![1, 2, 3, 5] } else { counts };
+
+    let model = models::open(&file, &Options::default())?;
+    let port = &model.graph.inputs()[0];
+    let input = origin.read(port, model.graph.shape(port.tensor), DEFAULT_CROP)?;
+    let encoding = match (&input, model.preset) {
+        (Input::Pixels(_), Some(preset)) => preset.encoding(),
+        (Input::Pixels(_), None) => return Err("the file does not say edgeld.preset".into()),
+        (Input::Values(_), _) => Encoding::F32,
+    };
+    for count in counts {
+        // Devices of different speed, so that no two shares are the same.
+        let profile = ClusterProfile::new((0..count).map(|device| {
+            let speed = 10.0 * (device + 2) as f64;
+            let link = LinkProfile::described(Mbps(1000.0), Ms(0.1));
+            (DeviceProfile::described(speed, speed / 10.0), link)
+        }));
+        let solution = solve(&Problem {
+            graph: &model.graph,
+            encodings: &[encoding],
+            profile: &profile,
+            policy: Policy { spread: true, ..Policy::default() },
+            previous: None,
+        })?;
+        let (graph, plan, weights) = (&model.graph, &solution.plan, &*model.weights);
+        let mut devices = Together::new(graph, &[encoding], plan, weights, KernelKind::Fast)?;
+        let outcome = devices.infer(std::slice::from_ref(&input))?;
+        let (class, score) = largest(&outcome.outputs[0]);
+        println!("{count} devices: class {class}, {score:.4}, {} moved", outcome.bytes_moved);
+        for (index, (port, data)) in graph.outputs().iter().zip(outcome.outputs).enumerate() {
+            let Some(folder) = &folder else { continue };
+            let path = Path::new(folder).join(format!("devices{count}_output{index}.npy"));
+            let (name, dims) = (port.name.clone(), port.dims.clone());
+            write_npy(&path, &Output { name, dims, data })?;
+        }
+    }
+    Ok(())
+}
+
+fn largest(values: &[f32]) -> (usize, f32) {
+    let start = (0, f32::NEG_INFINITY);
+    values.iter().copied().enumerate().fold(start, |best, one| if one.1 > best.1 { one } else { best })
+}
