@@ -164,31 +164,29 @@ impl<'a> Windows<'a> {
         self.elements().div_ceil(self.elements().div_ceil(PANEL))
     }
 
-    /// Lays out elements `from..to` of the windows of `run`: one after the other, `pitch` apart.
-    #[inline(always)]
-    fn lay(&self, group: u32, (from, to): (usize, usize), run: Run, pitch: usize, out: &mut [f32]) {
+    /// The output rows that lie in `pixels`, or parts of them.
+    fn run(&self, pixel: usize, end: usize) -> Run {
+        let (row, column) = (pixel / self.width, pixel % self.width);
         let (down, across) = (self.window.rows, self.window.cols);
-        let (height, width) = (down.kernel as usize, across.kernel as usize);
-        let top =
-            (self.first + run.row as i64) * i64::from(down.stride) - i64::from(down.pad_before);
-        let left = run.column as i64 * i64::from(across.stride) - i64::from(across.pad_before);
-        let first = (group * self.channels - self.skipped) as usize;
-        let (mut channel, mut cell) = (from / (height * width), from % (height * width));
-        for out in out.chunks_mut(pitch).take(to - from) {
-            let out = &mut out[..run.len];
-            let y = top + (cell / width) as i64 * i64::from(down.dilation);
-            let x = left + (cell % width) as i64 * i64::from(across.dilation);
-            if (0..self.bounds.0).contains(&y) {
-                let row = self.origin + ((first + channel) * self.plane) as i64 + y * self.bounds.1;
-                let row = &self.input[row as usize..][..self.bounds.1 as usize];
-                copy_padded(row, x, across.stride as usize, out);
-            } else {
-                out.fill(0.0);
-            }
-            cell += 1;
-            if cell == height * width {
-                (channel, cell) = (channel + 1, 0);
-            }
+        Run {
+            top: (self.first + row as i64) * i64::from(down.stride) - i64::from(down.pad_before),
+            left: column as i64 * i64::from(across.stride) - i64::from(across.pad_before),
+            len: (self.width - column).min(end - pixel),
+        }
+    }
+
+    /// Element `element` of the windows of neighbouring pixels.
+    #[inline(always)]
+    fn lay(&self, channel: usize, (row, column): (u32, u32), run: Run, out: &mut [f32]) {
+        let (down, across) = (self.window.rows, self.window.cols);
+        let y = run.top + i64::from(row * down.dilation);
+        let x = run.left + i64::from(column * across.dilation);
+        if (0..self.bounds.0).contains(&y) {
+            let start = self.origin + (channel * self.plane) as i64 + y * self.bounds.1;
+            let row = &self.input[start as usize..][..self.bounds.1 as usize];
+            copy_padded(row, x, across.stride as usize, out);
+        } else {
+            out.fill(0.0);
         }
     }
 }
@@ -220,11 +218,11 @@ fn copy_padded(row: &[f32], x: i64, stride: usize, out: &mut [f32]) {
     }
 }
 
-/// Neighbouring pixels of one output row.
+/// Neighbouring pixels of one output row: where the first one's window begins, how many they are.
 #[derive(Clone, Copy)]
 struct Run {
-    row: usize,
-    column: usize,
+    top: i64,
+    left: i64,
     len: usize,
 }
 
@@ -274,19 +272,28 @@ impl Strip<'_> {
         })
     }
 
+    /// Lays out elements `from..to` of the windows of the strip: element by element along the
+    /// rows of the input, which lie far apart from channel to channel.
     #[inline(always)]
     fn lay<S: Simd>(&mut self, from: usize, to: usize) {
-        let group = self.blocks[0].group;
-        let width = self.window.width;
+        let mut runs = Vec::new();
         for tile in self.tiles::<S>(to - from) {
-            let mut done = 0;
-            while done < tile.len {
-                let (row, column) = ((tile.first + done) / width, (tile.first + done) % width);
-                let run = Run { row, column, len: (width - column).min(tile.len - done) };
-                let end = tile.at + tile.pitch * (to - from);
-                let out = &mut self.room[tile.at + done..end];
-                self.window.lay(group, (from, to), run, tile.pitch, out);
-                done += run.len;
+            let (mut pixel, end) = (tile.first, tile.first + tile.len);
+            while pixel < end {
+                let run = self.window.run(pixel, end);
+                runs.push((run, tile.at + pixel - tile.first, tile.pitch));
+                pixel += run.len;
+            }
+        }
+        let (rows, columns) = (self.window.window.rows.kernel, self.window.window.cols.kernel);
+        let cells = (rows * columns) as usize;
+        let first = (self.blocks[0].group * self.window.channels - self.window.skipped) as usize;
+        for element in from..to {
+            let (channel, cell) = (first + element / cells, (element % cells) as u32);
+            let cell = (cell / columns, cell % columns);
+            for &(run, at, pitch) in &runs {
+                let out = &mut self.room[at + (element - from) * pitch..][..run.len];
+                self.window.lay(channel, cell, run, out);
             }
         }
     }

@@ -76,21 +76,25 @@ pub(super) fn slide<F: Fold>(
     let count = job.region.rows.len() as usize;
     let rows = (ROOM / phases.len()).saturating_sub(extent) / stride + 1;
     let strips = count.div_ceil(rows);
+    let read = ((rows - 1) * stride + extent).min(job.shape.rows as usize);
     job.share(channels.len() * strips, |units| {
-        let slide = Slide {
-            job,
-            window,
-            phases: &phases,
-            channels,
-            divisors,
-            rows,
-            strips,
-            units,
-            input,
-            output: &output,
-            fold: PhantomData::<F>,
-        };
-        pulp::Arch::new().dispatch(slide);
+        job.scratch.lend(read * phases.len(), |room| {
+            let slide = Slide {
+                job,
+                window,
+                phases: &phases,
+                channels,
+                divisors,
+                rows,
+                strips,
+                units,
+                input,
+                output: &output,
+                room,
+                fold: PhantomData::<F>,
+            };
+            pulp::Arch::new().dispatch(slide);
+        });
     });
 }
 
@@ -162,6 +166,8 @@ struct Slide<'a, F> {
     units: Range<usize>,
     input: &'a [f32],
     output: &'a Parts<'a>,
+    /// Where input rows are laid out.
+    room: &'a mut [f32],
     fold: PhantomData<F>,
 }
 
@@ -169,111 +175,111 @@ impl<F: Fold> WithSimd for Slide<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let down = self.window.rows;
-        let read = (self.rows - 1) * down.stride as usize + down.extent() as usize;
-        let read = read.min(self.job.shape.rows as usize);
-        self.job.scratch.lend(read * self.phases.len(), |room| {
-            for unit in self.units.clone() {
-                let (channel, strip) = (&self.channels[unit / self.strips], unit % self.strips);
-                let all = self.job.region.rows;
-                let start = all.start + (strip * self.rows) as u32;
-                let rows = RowRange::new(start, (start + self.rows as u32).min(all.end));
-                self.strip(simd, channel, rows, room);
-            }
-        });
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let mut taps = Vec::new();
+        for unit in self.units.clone() {
+            let (channel, strip) = (&self.channels[unit / self.strips], unit % self.strips);
+            let all = self.job.region.rows;
+            let start = all.start + (strip * self.rows) as u32;
+            let rows = RowRange::new(start, (start + self.rows as u32).min(all.end));
+            self.strip(simd, channel, rows, &mut taps);
+        }
     }
 }
 
+/// What an output reads through one cell of the window: where that lies for the row's first
+/// output, and its weight.
+type Tap = (usize, f32);
+
 impl<F: Fold> Slide<'_, F> {
     #[inline(always)]
-    fn strip<S: Simd>(&self, simd: S, channel: &Channel<'_>, rows: RowRange, room: &mut [f32]) {
+    fn strip<S: Simd>(
+        &mut self,
+        simd: S,
+        channel: &Channel<'_>,
+        rows: RowRange,
+        taps: &mut Vec<Tap>,
+    ) {
         let (height, pitch) = (self.job.shape.rows, self.phases.len());
-        let down = self.window.rows;
-        let needs = down.reads(rows, height);
-        for (row, out) in (needs.start..needs.end).zip(room.chunks_exact_mut(pitch)) {
+        let needs = self.window.rows.reads(rows, height);
+        for (row, out) in (needs.start..needs.end).zip(self.room.chunks_exact_mut(pitch)) {
             let line = self.job.input.line(channel.input, row);
             self.phases.lay(&self.input[line], F::START, out);
         }
         for row in rows.start..rows.end {
-            let top = i64::from(row) * i64::from(down.stride) - i64::from(down.pad_before);
-            let line = |cell: i64| top + cell * i64::from(down.dilation);
-            // Rows of padding hold nothing that counts: they are left out.
-            let cells = (0..i64::from(down.kernel))
-                .filter(|cell| (0..i64::from(height)).contains(&line(*cell)));
-            let lines = cells.map(|cell| {
-                let start = (line(cell) - i64::from(needs.start)) as usize * pitch;
-                (cell as usize, &room[start..start + pitch])
+            self.taps(channel, row, needs, taps);
+            let place = self.job.output.line(channel.output, row);
+            // SAFETY: no other task has this row of this channel.
+            let out = unsafe { self.output.part(place) };
+            let divisor = self.divisors.map(|divisors| {
+                let index = (row - self.job.region.rows.start) as usize;
+                (divisors.rows[index], &*divisors.columns)
             });
-            self.row(simd, channel, row, lines);
-        }
-    }
-
-    /// One row of outputs from the laid out rows that it reads, each with its row of the kernel.
-    #[inline(always)]
-    fn row<'r, S: Simd>(
-        &self,
-        simd: S,
-        channel: &Channel<'_>,
-        row: u32,
-        lines: impl Iterator<Item = (usize, &'r [f32])> + Clone,
-    ) {
-        let place = self.job.output.line(channel.output, row);
-        // SAFETY: no other task has this row of this channel.
-        let out = unsafe { self.output.part(place) };
-        let mut x = 0;
-        while x < out.len() {
-            let left = out.len() - x;
-            if left > (WIDE - 1) * S::F32_LANES {
-                self.vectors::<S, WIDE>(simd, channel, row, lines.clone(), x, out);
-                x += WIDE * S::F32_LANES;
-            } else {
-                self.vectors::<S, 1>(simd, channel, row, lines.clone(), x, out);
-                x += S::F32_LANES;
+            let mut x = 0;
+            while x < out.len() {
+                let wide = out.len() - x > (WIDE - 1) * S::F32_LANES;
+                x += match wide {
+                    true => self.vectors::<S, WIDE>(simd, taps, channel, divisor, x, out),
+                    false => self.vectors::<S, 1>(simd, taps, channel, divisor, x, out),
+                };
             }
         }
     }
 
+    /// What the outputs of `row` read. Rows of padding hold nothing that counts: they are left
+    /// out.
     #[inline(always)]
-    fn vectors<'r, S: Simd, const V: usize>(
+    fn taps(&self, channel: &Channel<'_>, row: u32, laid: RowRange, taps: &mut Vec<Tap>) {
+        let down = self.window.rows;
+        let columns = &self.phases.columns;
+        taps.clear();
+        for cell in 0..down.kernel {
+            let line = i64::from(row) * i64::from(down.stride) - i64::from(down.pad_before)
+                + i64::from(cell * down.dilation);
+            if (0..i64::from(self.job.shape.rows)).contains(&line) {
+                let start = (line - i64::from(laid.start)) as usize * self.phases.len();
+                let weights = channel.weights.get(cell as usize * columns.len()..).unwrap_or(&[]);
+                let weights = weights.iter().copied().chain(std::iter::repeat(0.0));
+                taps.extend(columns.iter().zip(weights).map(|(x, weight)| (start + x, weight)));
+            }
+        }
+    }
+
+    /// `V` vectors of outputs from `x` on; returns how many outputs that is.
+    #[allow(clippy::too_many_arguments)] // the innermost loop: everything in registers
+    #[inline(always)]
+    fn vectors<S: Simd, const V: usize>(
         &self,
         simd: S,
+        taps: &[Tap],
         channel: &Channel<'_>,
-        row: u32,
-        lines: impl Iterator<Item = (usize, &'r [f32])>,
+        divisor: Option<(f32, &[f32])>,
         x: usize,
         out: &mut [f32],
-    ) {
-        let columns = &self.phases.columns;
+    ) -> usize {
         let mut sums = [simd.splat_f32s(F::START); V];
-        for (cell, line) in lines {
-            let weights = channel.weights.get(cell * columns.len()..).unwrap_or(&[]);
-            for (index, column) in columns.iter().enumerate() {
-                let weight = weights.get(index).copied().unwrap_or(0.0);
-                let inputs = &line[column + x..][..V * S::F32_LANES];
-                for (sum, input) in sums.iter_mut().zip(S::as_simd_f32s(inputs).0) {
-                    *sum = F::fold(simd, *sum, *input, weight);
-                }
+        for &(start, weight) in taps {
+            let inputs = S::as_simd_f32s(&self.room[start + x..][..V * S::F32_LANES]).0;
+            for v in 0..V {
+                sums[v] = F::fold(simd, sums[v], inputs[v], weight);
             }
         }
         let (low, high) = self.job.activation.limits();
         let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
-        let bias = simd.splat_f32s(channel.bias);
         for (v, sum) in sums.into_iter().enumerate() {
             let from = (x + v * S::F32_LANES).min(out.len());
             let to = (from + S::F32_LANES).min(out.len());
-            let result = match self.divisors {
-                None => simd.add_f32s(sum, bias),
-                Some(divisors) => {
-                    let index = (row - self.job.region.rows.start) as usize;
-                    let rows = simd.splat_f32s(divisors.rows[index]);
-                    let columns = simd.partial_load_f32s(&divisors.columns[from..to]);
-                    simd.div_f32s(sum, simd.mul_f32s(rows, columns))
+            let result = match divisor {
+                None => simd.add_f32s(sum, simd.splat_f32s(channel.bias)),
+                Some((row, columns)) => {
+                    let columns = simd.partial_load_f32s(&columns[from..to]);
+                    simd.div_f32s(sum, simd.mul_f32s(simd.splat_f32s(row), columns))
                 }
             };
             let result = simd.min_f32s(high, simd.max_f32s(low, result));
             simd.partial_store_f32s(&mut out[from..to], result);
         }
+        V * S::F32_LANES
     }
 }
 
