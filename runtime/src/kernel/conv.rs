@@ -119,10 +119,12 @@ struct Windows<'a> {
     bounds: (i64, i64),
     /// Address of the first channel's row 0, column 0, which may lie before the map's.
     origin: i64,
-    /// First input channel of a group, counted from the map's, by the number of the group.
+    /// Input channels of a group.
     channels: u32,
+    /// Channels before the map's first.
     skipped: u32,
-    plane: usize,
+    /// Elements from channel to channel.
+    plane: i64,
 }
 
 impl<'a> Windows<'a> {
@@ -139,7 +141,7 @@ impl<'a> Windows<'a> {
             origin: -i64::from(start) * i64::from(job.shape.width),
             channels: job.shape.channels / conv.groups,
             skipped: job.input.region.channels.start,
-            plane: job.input.plane(),
+            plane: job.input.plane() as i64,
         };
         if conv.window != Window::point() {
             return common;
@@ -164,7 +166,13 @@ impl<'a> Windows<'a> {
         self.elements().div_ceil(self.elements().div_ceil(PANEL))
     }
 
-    /// The output rows that lie in `pixels`, or parts of them.
+    /// The first channel that a group reads, counted from the map's; negative only where it reads
+    /// nothing but padding, so that the map may hold anything.
+    fn first_channel(&self, group: u32) -> i64 {
+        i64::from(group * self.channels) - i64::from(self.skipped)
+    }
+
+    /// Pixels of one output row, from `pixel` on and before `end`.
     fn run(&self, pixel: usize, end: usize) -> Run {
         let (row, column) = (pixel / self.width, pixel % self.width);
         let (down, across) = (self.window.rows, self.window.cols);
@@ -177,12 +185,12 @@ impl<'a> Windows<'a> {
 
     /// Element `element` of the windows of neighbouring pixels.
     #[inline(always)]
-    fn lay(&self, channel: usize, (row, column): (u32, u32), run: Run, out: &mut [f32]) {
+    fn lay(&self, channel: i64, (row, column): (u32, u32), run: Run, out: &mut [f32]) {
         let (down, across) = (self.window.rows, self.window.cols);
         let y = run.top + i64::from(row * down.dilation);
         let x = run.left + i64::from(column * across.dilation);
         if (0..self.bounds.0).contains(&y) {
-            let start = self.origin + (channel * self.plane) as i64 + y * self.bounds.1;
+            let start = self.origin + channel * self.plane + y * self.bounds.1;
             let row = &self.input[start as usize..][..self.bounds.1 as usize];
             copy_padded(row, x, across.stride as usize, out);
         } else {
@@ -287,9 +295,9 @@ impl Strip<'_> {
         }
         let (rows, columns) = (self.window.window.rows.kernel, self.window.window.cols.kernel);
         let cells = (rows * columns) as usize;
-        let first = (self.blocks[0].group * self.window.channels - self.window.skipped) as usize;
+        let first = self.window.first_channel(self.blocks[0].group);
         for element in from..to {
-            let (channel, cell) = (first + element / cells, (element % cells) as u32);
+            let (channel, cell) = (first + (element / cells) as i64, (element % cells) as u32);
             let cell = (cell / columns, cell % columns);
             for &(run, at, pitch) in &runs {
                 let out = &mut self.room[at + (element - from) * pitch..][..run.len];
