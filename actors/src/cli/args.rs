@@ -268,7 +268,7 @@ fn size(text: &str) -> Result<Bytes, String> {
         _ => 0.0,
     };
     match number.parse::<f64>().map(|number| number * unit) {
-        Ok(bytes) if bytes >= 1.0 && bytes < 1e18 => Ok(Bytes(bytes as u64)),
+        Ok(bytes) if (1.0..1e18).contains(&bytes) => Ok(Bytes(bytes as u64)),
         _ => Err("a size is needed, as in 900M, 1.5G or 2GiB".to_owned()),
     }
 }

@@ -191,7 +191,7 @@ struct Stage {
 
 impl Stage {
     fn set() -> Result<Stage, Exit> {
-        let model = models::from_bytes("efficientnet_lite0", NETWORK, &Options::default())?;
+        let model = models::from_bytes("efficientnet_lite0.onnx", NETWORK, &Options::default())?;
         let shape = model.graph.shape(model.graph.inputs()[0].tensor);
         let pictures = PICTURES
             .into_iter()

@@ -54,7 +54,7 @@ pub fn describe(model: &Model) -> String {
         ports.iter().map(|port| format!("{:?}", port.dims)).collect::<Vec<_>>().join(" ")
     };
     format!(
-        "{} ({}): {} to {}, {} layers, {:.2} GFLOP, {} of weights",
+        "{} ({}): {} to {}; {} layers, {:.2} GFLOP, {} of weights",
         style(graph.name()).for_stderr().bold(),
         model.source,
         shapes(graph.inputs()),

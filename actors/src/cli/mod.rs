@@ -2,6 +2,7 @@
 
 mod answers;
 mod args;
+mod bench;
 #[cfg(feature = "demo")]
 mod demo;
 mod devices;
@@ -35,6 +36,7 @@ Examples:
   edgeld run model.onnx cat.png --preset imagenet --labels labels.txt --insecure
   edgeld run vgg16 random:1 --devices 4 --compare    is it faster than alone?
   edgeld plan vgg16 --lan lan.toml --explain         what would a LAN like that do?
+  edgeld bench local vgg16 --threads 1               layer by layer, on this machine
 
 Every flag can be set by an environment variable, --wait by EDGELD_WAIT and so on. RUST_LOG=debug
 shows what happens inside. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 model or input refused,
@@ -53,10 +55,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Worker(worker::WorkerArgs),
     Devices(devices::DevicesArgs),
     Plan(plan::PlanLanArgs),
+    Bench(bench::BenchArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
 }
@@ -86,10 +89,11 @@ async fn perform(command: Command, report: &Report) -> Result<(), Exit> {
     }
     let work = async {
         match command {
-            Command::Run(args) => run::run(args, report).await,
+            Command::Run(args) => run::run(*args, report).await,
             Command::Worker(args) => worker::worker(args, report).await,
             Command::Devices(args) => devices::devices(args, report).await,
             Command::Plan(args) => plan::plan(args, report),
+            Command::Bench(args) => bench::bench(args, report),
             #[cfg(feature = "demo")]
             Command::Demo(demo::DemoArgs {}) => demo::demo(report).await,
         }
@@ -110,10 +114,13 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let wants_json = std::env::args_os().any(|arg| arg == "--json")
         || std::env::var_os("EDGELD_JSON").is_some_and(|value| value == OsStr::new("true"));
     let text = error.render().to_string();
-    let message = text.lines().next().unwrap_or_default();
     let message = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
-        _ => message.strip_prefix("error: ").unwrap_or(message),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing".to_owned(),
+        _ => {
+            let text = text.split("\nUsage:").next().unwrap_or_default();
+            let text = text.strip_prefix("error: ").unwrap_or(text);
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        }
     };
     let exit = Exit::usage(message, "see `edgeld --help` and `edgeld COMMAND --help`");
     if wants_json {

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use comfy_table::Table;
 use console::{Term, style};
-use edgeld_runtime::units::Bytes;
+use edgeld_runtime::units::{Bytes, Mbps, Ms};
 use edgeld_runtime::wire::NodeId;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -23,13 +23,13 @@ use super::exit::Exit;
 pub struct Report {
     json: bool,
     progress: MultiProgress,
-    weights: Mutex<BTreeMap<NodeId, ProgressBar>>,
+    fetches: Mutex<BTreeMap<NodeId, Fetch>>,
 }
 
 impl Report {
     /// With JSON lines, or results for people.
     pub fn new(json: bool) -> Report {
-        Report { json, progress: MultiProgress::new(), weights: Mutex::default() }
+        Report { json, progress: MultiProgress::new(), fetches: Mutex::default() }
     }
 
     /// Writes an event as a JSON line, if JSON is wanted.
@@ -126,27 +126,39 @@ impl Report {
         Busy(self.progress.add(bar))
     }
 
-    /// Shows how far a device is with its weights.
+    /// Shows how far a device is with its weights, and when it has them all.
     pub fn weights(&self, device: NodeId, name: &str, have: Bytes, need: Bytes) {
-        let Ok(mut bars) = self.weights.lock() else { return };
-        if have >= need {
-            if let Some(bar) = bars.remove(&device) {
-                bar.finish_and_clear();
-                self.say(format_args!("weights: {name} has its {need}"));
-            }
-            return;
-        }
-        let bar = bars.entry(device).or_insert_with(|| {
+        let Ok(mut fetches) = self.fetches.lock() else { return };
+        let fetch = fetches.entry(device).or_insert_with(|| {
             let template = "weights of {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
             let bar = ProgressBar::new(need.0).with_message(name.to_owned());
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
-            self.progress.add(bar)
+            Fetch { bar: self.progress.add(bar), had: have, began: Instant::now() }
         });
-        bar.set_length(need.0);
-        bar.set_position(have.0);
+        fetch.bar.set_length(need.0);
+        fetch.bar.set_position(have.0);
+        if have >= need {
+            let came = have.saturating_sub(fetch.had);
+            let rate = Mbps::of(came, Ms::from_duration(fetch.began.elapsed()));
+            fetch.bar.finish_and_clear();
+            fetches.remove(&device);
+            self.say(match came {
+                Bytes::ZERO => format!("weights: {name} has its {need}"),
+                came => {
+                    format!("weights: {name} has its {need}; {came} came at {:.0} Mbit/s", rate.0)
+                }
+            });
+        }
     }
+}
+
+/// Weights on their way to a device.
+struct Fetch {
+    bar: ProgressBar,
+    had: Bytes,
+    began: Instant,
 }
 
 /// Something on the terminal that goes away when it is over.

@@ -93,22 +93,34 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Says who came and whose state changed in a way that people care about.
+    /// Says who came, who got ready and who went. Who has a share is the plan's to tell.
     fn changes(&self, devices: &[DeviceInfo]) {
+        let state_in = |devices: &[DeviceInfo], of: &DeviceInfo| {
+            devices.iter().find(|device| device.id == of.id).map(|device| device.state)
+        };
+        let name = |device: &DeviceInfo| style(device.name.clone()).for_stderr().bold();
         for device in devices {
-            let before = self.devices.iter().find(|known| known.id == device.id);
-            let what = match (before.map(|known| known.state), device.state) {
+            let what = match (state_in(&self.devices, device), device.state) {
                 (Some(before), now) if before == now => continue,
-                (None, _) => {
+                (Some(DeviceState::Joining), DeviceState::Idle | DeviceState::Active) => {
+                    "is measured".to_owned()
+                }
+                (Some(DeviceState::Suspect), DeviceState::Idle | DeviceState::Active) => {
+                    "is back".to_owned()
+                }
+                (None, DeviceState::Joining) => {
                     format!("found at {} ({})", device.address, tables::word(&device.found))
                 }
                 (_, DeviceState::Suspect) => "has not been heard of for a while".to_owned(),
-                (_, DeviceState::Lost) => "is lost".to_owned(),
-                (_, DeviceState::Active) => "is at work".to_owned(),
-                (_, DeviceState::Idle) => "is ready and has no share".to_owned(),
-                (_, DeviceState::Joining) => "is joining".to_owned(),
+                (Some(_), DeviceState::Lost) => "is lost".to_owned(),
+                _ => continue,
             };
-            self.report.say(format_args!("{} {what}", style(&device.name).for_stderr().bold()));
+            self.report.say(format_args!("{} {what}", name(device)));
+        }
+        for device in &self.devices {
+            if device.state != DeviceState::Lost && state_in(devices, device).is_none() {
+                self.report.say(format_args!("{} is gone", name(device)));
+            }
         }
     }
 

@@ -67,5 +67,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn largest(values: &[f32]) -> (usize, f32) {
     let start = (0, f32::NEG_INFINITY);
-    values.iter().copied().enumerate().fold(start, |best, one| if one.1 > best.1 { one } else { best })
+    values
+        .iter()
+        .copied()
+        .enumerate()
+        .fold(start, |best, one| if one.1 > best.1 { one } else { best })
 }

@@ -1,0 +1,240 @@
+//! `edgeld bench local`: a model on this machine alone, layer by layer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use edgeld::compute::{Pool, panic_text};
+use edgeld_runtime::cost::{LayerKind, Work, graph_flops};
+use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
+use edgeld_runtime::graph::{Graph, LayerId};
+use edgeld_runtime::kernel::{Kernels, Scratch, Threads};
+use edgeld_runtime::models::Model;
+use edgeld_runtime::plan::{DeviceIx, Exchange, Generation, Plan, Split, Stage};
+use edgeld_runtime::program::{Encoding, derive};
+use edgeld_runtime::units::{Bytes, Ms};
+use edgeld_runtime::wire::{Isa, SessionId};
+
+use super::args::{KernelArgs, MachineArgs, ModelArgs, count};
+use super::events::{Bench, BenchLayer, Times};
+use super::exit::Exit;
+use super::material;
+use super::report::Report;
+use super::tables;
+
+/// Runs before the first that counts.
+const WARMUP: usize = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  edgeld bench local vgg16
+  edgeld bench local vgg16 --threads 1 --repeat 20
+  edgeld bench local model.onnx --kernels burn      the reference, to compare with";
+
+/// Measures
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Local(LocalArgs),
+}
+
+/// Times a model on this machine alone, layer by layer
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+struct LocalArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Runs that count; two go before them.
+    #[arg(long, env = "EDGELD_REPEAT", value_name = "R", default_value = "10",
+        value_parser = count)]
+    repeat: usize,
+    #[command(flatten)]
+    kernels: KernelArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// Measures.
+///
+/// # Errors
+/// When the model is refused, does not fit into memory, or a layer fails.
+pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
+    let What::Local(args) = args.what;
+    let model = material::open(&args.model)?;
+    report.say(material::describe(&model));
+    let threads = args.machine.threads.unwrap_or_else(Pool::all_cores);
+    let pool = Pool::new(threads).map_err(|error| {
+        Exit::failed(format_args!("{threads} threads: {error}"), "ask for fewer with --threads")
+    })?;
+    let busy = report.busy("preparing the kernels");
+    let prepared = prepare(&model, &args)?;
+    drop(busy);
+    let bar = report.frames((WARMUP + args.repeat) as u64);
+    let inputs = inputs(&model.graph);
+    let mut scratch = Scratch::new();
+    let mut times = Vec::new();
+    for round in 0..WARMUP + args.repeat {
+        let timed =
+            catch_unwind(AssertUnwindSafe(|| time_frame(&prepared, &inputs, &mut scratch, &pool)));
+        let frame = timed.map_err(|panic| defect(panic_text(&*panic)))??;
+        bar.step();
+        if round >= WARMUP {
+            times.push(frame);
+        }
+    }
+    drop(bar);
+    show(&prepared, &args, threads, &times, report)
+}
+
+/// The executor's own path, with every layer a stage of its own, so that it can be timed.
+fn prepare(model: &Model, args: &LocalArgs) -> Result<Arc<Prepared>, Exit> {
+    let graph = &model.graph;
+    let stage = |layer: LayerId| Stage {
+        layers: layer.0..layer.0 + 1,
+        split: Split::Whole(DeviceIx::LEADER),
+    };
+    let stages = graph.layer_ids().map(stage).collect();
+    let plan = Plan { devices: 1, exchange: Exchange::Peer, stages };
+    let derivation = derive(graph, &plan).map_err(defect)?;
+    let program = derivation.programs.into_iter().next();
+    let program = program.ok_or_else(|| defect("the plan has no program"))?;
+    let kind = args.kernels.kernels.into();
+    let kernels = Kernels::prepare(graph, &program.features(graph), &*model.weights, kind, None)
+        .map_err(defect)?;
+    Ok(Arc::new(Prepared::new(
+        (SessionId(0), Generation(0)),
+        Arc::clone(graph),
+        vec![Encoding::F32; graph.inputs().len()],
+        program,
+        derivation.transfers.into(),
+        kernels,
+    )))
+}
+
+/// Inputs of no meaning: speed does not depend on them, as long as they are ordinary numbers.
+fn inputs(graph: &Graph) -> Vec<Input> {
+    let values = |count: u64| (0..count).map(|index| (index % 251) as f32 / 125.0 - 1.0).collect();
+    graph
+        .inputs()
+        .iter()
+        .map(|port| Input::Values(values(graph.shape(port.tensor).elements())))
+        .collect()
+}
+
+fn defect(what: impl std::fmt::Display) -> Exit {
+    Exit::failed(what, "try --kernels burn, and tell the authors")
+}
+
+/// What one frame took: in all, and by layer.
+struct FrameTimes {
+    total: Ms,
+    layers: Vec<Ms>,
+}
+
+fn time_frame(
+    prepared: &Arc<Prepared>,
+    inputs: &[Input],
+    scratch: &mut Scratch,
+    threads: &dyn Threads,
+) -> Result<FrameTimes, Exit> {
+    let mut frame = Frame::new(Arc::clone(prepared), 0);
+    let mut layers = vec![Ms::ZERO; prepared.graph.layers().len()];
+    let began = Instant::now();
+    frame.begin(inputs).map_err(defect)?;
+    loop {
+        let step = Instant::now();
+        match frame.advance(scratch, threads).map_err(defect)? {
+            Progress::Computed { stage } => layers[stage] += Ms::from_duration(step.elapsed()),
+            Progress::Finished => break,
+            Progress::Output { .. } | Progress::Strip(_) | Progress::Waiting => {}
+        }
+    }
+    Ok(FrameTimes { total: Ms::from_duration(began.elapsed()), layers })
+}
+
+fn show(
+    prepared: &Prepared,
+    args: &LocalArgs,
+    threads: usize,
+    times: &[FrameTimes],
+    report: &Report,
+) -> Result<(), Exit> {
+    let graph = &prepared.graph;
+    let totals: Vec<Ms> = times.iter().map(|frame| frame.total).collect();
+    let Some(total_ms) = Times::of(&totals) else {
+        return Err(Exit::usage("nothing was run", "give --repeat at least 1"));
+    };
+    let rate = |flops: f64, time: Ms| flops / (time.0 * 1e6);
+    let layers = graph
+        .layer_ids()
+        .map(|id| {
+            let layer = graph.layer(id);
+            let taken: Vec<Ms> = times.iter().map(|frame| frame.layers[id.index()]).collect();
+            let ms = Times::of(&taken).map_or(Ms::ZERO, |times| times.median);
+            BenchLayer {
+                name: &layer.name,
+                op: op_name(graph, id),
+                algorithm: prepared.kernels.algorithm(id),
+                ms,
+                gflops: rate(Work::of(graph, id, graph.output_shape(id).region()).flops, ms),
+            }
+        })
+        .collect();
+    let bench = Bench {
+        model: graph.name(),
+        threads,
+        kernels: args.kernels.kernels.name(),
+        isa: Isa::detect().to_string(),
+        total_ms,
+        gflops: rate(graph_flops(graph).0, total_ms.median),
+        peak_rss_bytes: peak_rss(),
+        layers,
+    };
+    report.emit(&bench)?;
+    report.result_table(tables::layer_times(&bench.layers, total_ms.median))?;
+    report.result(format_args!(
+        "{} (median of {}; {} to {}), {:.1} GFLOP/s on {threads} threads, {} kernels, {}; peak {}",
+        total_ms.median,
+        times.len(),
+        total_ms.min,
+        total_ms.max,
+        bench.gflops,
+        bench.kernels,
+        bench.isa,
+        Bytes(bench.peak_rss_bytes),
+    ))
+}
+
+/// The operator; of convolutions, which kind.
+fn op_name(graph: &Graph, layer: LayerId) -> &'static str {
+    match LayerKind::of(graph, layer) {
+        LayerKind::Dense => "dense",
+        LayerKind::Depthwise => "depthwise",
+        _ => graph.layer(layer).op.name(),
+    }
+}
+
+/// The most memory that this process ever had resident, in bytes; 0 where the system does not say.
+#[cfg(unix)]
+fn peak_rss() -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage fills in the struct it is given; all zeros is a valid one beforehand.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    u64::try_from(usage.ru_maxrss).unwrap_or(0) * unit
+}
+
+#[cfg(not(unix))]
+fn peak_rss() -> u64 {
+    0
+}

@@ -1,0 +1,477 @@
+//! The `edgeld` command from outside: exit codes, messages, JSON lines.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets");
+const SMALL: &str = "vgg11?size=32&classes=10";
+
+/// A place with a home and a cluster of its own.
+struct Place {
+    folder: TempDir,
+}
+
+/// What a command left behind.
+struct Done {
+    code: Option<i32>,
+    lines: Vec<Value>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path.to_string_lossy().into_owned()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgeld"));
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("EDGELD_") {
+                command.env_remove(variable);
+            }
+        }
+        command
+            .args(arguments)
+            .env("EDGELD_HOME", self.path("home"))
+            .env("EDGELD_CLUSTER", self.folder.path().file_name().unwrap())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn edgeld(&self, arguments: &[&str]) -> Done {
+        let output = self.command(arguments).output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let lines = match arguments.contains(&"--json") {
+            true => stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            false => Vec::new(),
+        };
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        Done { code: output.status.code(), lines, stdout, stderr }
+    }
+
+    /// Runs with --json and expects an error event of this code that mentions all of `words`.
+    fn fails(&self, code: i32, arguments: &[&str], words: &[&str]) {
+        let done = self.edgeld(&[arguments, &["--json"]].concat());
+        assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.stderr);
+        let error = done.lines.last().expect("an error event");
+        assert_eq!(error["event"], "error");
+        assert_eq!(error["code"], code);
+        let hint = error["hint"].as_str().unwrap();
+        assert!(!hint.is_empty());
+        let said = format!("{} {hint}", error["message"].as_str().unwrap());
+        for word in words {
+            assert!(said.contains(word), "{arguments:?}: {word:?} is not in {said:?}");
+            assert!(done.stderr.contains(word), "{arguments:?}: {:?}", done.stderr);
+        }
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> Done {
+        let done = self.edgeld(arguments);
+        assert_eq!(done.code, Some(0), "{arguments:?}: {}", done.stderr);
+        done
+    }
+}
+
+impl Done {
+    fn events(&self) -> Vec<&str> {
+        self.lines.iter().map(|line| line["event"].as_str().unwrap()).collect()
+    }
+
+    fn event(&self, name: &str) -> &Value {
+        let found = self.lines.iter().find(|line| line["event"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {}", self.stdout))
+    }
+}
+
+fn has_fields(value: &Value, fields: &[&str]) {
+    for field in fields {
+        assert!(value.get(field).is_some(), "{field} is missing in {value}");
+    }
+}
+
+fn coffee() -> String {
+    format!("{ASSETS}/coffee.jpg")
+}
+
+fn network() -> Vec<u8> {
+    fs::read(format!("{ASSETS}/efficientnet_lite0.onnx")).unwrap()
+}
+
+/// The network as if nobody had written down how it wants its pixels.
+fn network_without_preset() -> Vec<u8> {
+    let mut bytes = network();
+    let key = b"edgeld.preset";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    bytes[at..at + key.len()].copy_from_slice(b"somebody.else");
+    bytes
+}
+
+fn npy(shape: &[usize]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let array = ndarray::ArrayD::<f32>::zeros(shape);
+    ndarray_npy::WriteNpyExt::write_npy(&array, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn wrong_usage_is_exit_2() {
+    let place = Place::new();
+    place.fails(2, &["run", SMALL, "random:1", "--frobnicate"], &["--frobnicate", "--help"]);
+    place.fails(2, &["run", SMALL], &["required"]);
+    place.fails(2, &["run", SMALL, "random:soon"], &["random:7"]);
+    place.fails(2, &["run", SMALL, "random:1", "--crop", "2"], &["crop"]);
+    place.fails(2, &["run", SMALL, "random:1", "--mean", "1,2,3"], &["--std"]);
+    place.fails(2, &["run", SMALL, "random:1", "--alone", "--devices", "2"], &["--devices"]);
+    place.fails(2, &["run", SMALL, "random:1", "--repeat", "0"], &["repeat"]);
+    place.fails(2, &["dance"], &["dance"]);
+    assert_eq!(place.edgeld(&[]).code, Some(2));
+}
+
+#[test]
+fn flags_that_are_not_there_yet_are_wrong_usage() {
+    let place = Place::new();
+    let later: [&[&str]; 8] = [
+        &["--fusion", "auto"],
+        &["--wire", "f16"],
+        &["--in-flight", "2"],
+        &["--objective", "latency"],
+        &["--key", "x"],
+        &["--trace", "x"],
+        &["--isa", "plain"],
+        &["--partition", "best"],
+    ];
+    for flags in later {
+        place.fails(2, &[&["run", SMALL, "random:1"], flags].concat(), &[flags[0]]);
+    }
+}
+
+#[test]
+fn help_teaches_by_example() {
+    let place = Place::new();
+    for command in ["run", "worker", "devices", "plan", "bench", "demo"] {
+        let done = place.succeeds(&[command, "--help"]);
+        assert!(done.stdout.contains("Examples:"), "{command}");
+    }
+    assert!(place.succeeds(&["--version"]).stdout.starts_with("edgeld "));
+}
+
+#[test]
+fn models_that_cannot_be_read_are_exit_3() {
+    let place = Place::new();
+    let refused = |model: &str, words: &[&str]| {
+        place.fails(3, &["run", model, "random:1", "--alone"], words);
+        place.fails(3, &["bench", "local", model], words);
+    };
+    refused("nowhere.onnx", &["nowhere.onnx"]);
+    refused("vgg12", &["vgg12"]);
+    refused("vgg16?size=1", &["size"]);
+    refused("vgg16?colour=red", &["colour"]);
+    let garbage = place.file("garbage.onnx", b"this is no model at all");
+    refused(&garbage, &["garbage.onnx"]);
+    let empty = place.file("empty.onnx", b"");
+    refused(&empty, &["empty.onnx"]);
+    let folder = place.folder.path().to_string_lossy().into_owned();
+    refused(&folder, &[]);
+}
+
+#[test]
+fn truncated_models_are_exit_3() {
+    let place = Place::new();
+    let whole = network();
+    for part in [10, 1000, whole.len() / 2, whole.len() - 1000] {
+        let truncated = place.file("truncated.onnx", &whole[..part]);
+        place.fails(3, &["run", &truncated, &coffee(), "--alone"], &["truncated.onnx"]);
+    }
+}
+
+#[test]
+fn inputs_that_cannot_be_used_are_exit_3() {
+    let place = Place::new();
+    let refused = |input: &str, words: &[&str]| {
+        place.fails(3, &["run", SMALL, input, "--alone"], words);
+    };
+    refused("nowhere.png", &["nowhere.png"]);
+    refused(&place.file("note.png", b"no picture"), &["note.png", "png and jpeg"]);
+    let truncated = &fs::read(coffee()).unwrap()[..100];
+    refused(&place.file("half.jpg", truncated), &["half.jpg"]);
+    refused(&place.file("wrong.npy", npy(&[1, 3, 8, 8])), &["wrong.npy", "[1, 3, 32, 32]"]);
+    refused(&place.file("text.npy", b"text"), &["text.npy"]);
+    let labels = place.path("nowhere.txt").to_string_lossy().into_owned();
+    place.fails(3, &["run", SMALL, "random:1", "--labels", &labels], &["nowhere.txt"]);
+}
+
+#[test]
+fn a_picture_needs_to_know_its_scale() {
+    let place = Place::new();
+    let model = place.file("plain.onnx", network_without_preset());
+    place.fails(2, &["run", &model, &coffee(), "--alone"], &["--preset", "--mean", "--std"]);
+}
+
+#[test]
+fn a_run_tells_its_events_in_order() {
+    let place = Place::new();
+    let arguments = ["run", SMALL, "random:1", "random:2", "--alone", "--repeat", "2"];
+    let saved = place.path("out");
+    let more = ["--warmup", "1", "--compare", "--json", "--threads", "1", "--save"];
+    let arguments = [&arguments[..], &more, &[saved.to_str().unwrap()]].concat();
+    let done = place.succeeds(&arguments);
+    for line in &done.lines {
+        has_fields(line, &["event", "t"]);
+    }
+    let mut events: Vec<&str> = Vec::new();
+    for event in done.events() {
+        // The cluster is told of again whenever a measurement changes it.
+        if !events.contains(&event) {
+            events.push(event);
+        }
+    }
+    assert_eq!(events, ["model", "cluster", "plan", "frame", "summary"]);
+    assert_eq!(done.events().last(), Some(&"summary"));
+
+    let model = done.event("model");
+    has_fields(model, &["name", "source", "inputs", "outputs", "layers", "gflop", "weights_bytes"]);
+    assert_eq!(model["inputs"][0]["shape"], serde_json::json!([1, 3, 32, 32]));
+    let fields = ["id", "name", "address", "leader", "found", "state", "gflops", "goodput_mbps"];
+    has_fields(&done.event("cluster")["devices"][0], &fields);
+    let plan = done.event("plan");
+    let fields = ["generation", "reason", "partition", "fusion", "exchange", "exact"];
+    has_fields(plan, &fields);
+    has_fields(plan, &["predicted_ms", "alone_ms", "stages"]);
+    assert_eq!(plan["reason"], "start");
+    let fields = ["layers", "split", "shares", "redundant_gflop", "bytes_in"];
+    has_fields(&plan["stages"][0], &fields);
+
+    let frames: Vec<&Value> = done.lines.iter().filter(|line| line["event"] == "frame").collect();
+    let numbers: Vec<u64> = frames.iter().map(|frame| frame["frame"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3]);
+    assert_eq!([&frames[0]["input"], &frames[3]["input"]], ["random:1", "random:2"]);
+    has_fields(frames[0], &["generation", "retries", "total_ms", "bytes_moved", "outputs"]);
+    let top = frames[0]["outputs"][0]["top"].as_array().unwrap();
+    assert_eq!(top.len(), 5);
+    has_fields(&top[0], &["index", "label", "score"]);
+    assert!(
+        saved.join("frame3_output0.npy").exists() && !saved.join("frame4_output0.npy").exists()
+    );
+
+    let summary = done.event("summary");
+    assert_eq!([&summary["frames"], &summary["lost"]], [4, 0]);
+    assert_eq!(summary["max_abs_diff"], 0.0);
+    assert!(summary["max_abs"].as_f64().unwrap() > 0.0);
+    has_fields(summary, &["retried", "prediction_error", "speedup"]);
+    has_fields(&summary["alone_ms"], &["min", "median", "max"]);
+    has_fields(&summary["total_ms"], &["min", "median", "max"]);
+}
+
+#[test]
+fn the_network_knows_coffee_when_it_sees_it() {
+    let place = Place::new();
+    let model = place.file("plain.onnx", network_without_preset());
+    let labels = format!("{ASSETS}/imagenet_labels.txt");
+    let scale = ["--preset", "lite", "--labels", &labels, "--alone", "--json"];
+    let done = place.succeeds(&[&["run", &model, &coffee()], &scale[..]].concat());
+    let outputs = done.event("frame")["outputs"].as_array().unwrap();
+    let probabilities = outputs.iter().find(|output| output["name"] == "probabilities").unwrap();
+    let best = &probabilities["top"][0];
+    assert_eq!(best["label"], "espresso");
+    assert!((best["score"].as_f64().unwrap() - 0.95).abs() < 0.02, "{best}");
+}
+
+#[test]
+fn arrays_and_pictures_go_together() {
+    let place = Place::new();
+    let array = place.file("zeros.npy", npy(&[1, 3, 32, 32]));
+    let done = place.succeeds(&["run", SMALL, &array, &coffee(), "--alone", "--json"]);
+    assert_eq!(done.events().iter().filter(|event| **event == "frame").count(), 2);
+}
+
+#[test]
+fn variables_stand_for_flags() {
+    let place = Place::new();
+    let mut command = place.command(&["run", SMALL, "random:1"]);
+    command.env("EDGELD_ALONE", "1").env("EDGELD_REPEAT", "3").env("EDGELD_JSON", "1");
+    let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert_eq!(output.lines().filter(|line| line.contains(r#""event":"frame""#)).count(), 3);
+}
+
+#[test]
+fn results_for_people_go_to_standard_output_and_all_else_does_not() {
+    let place = Place::new();
+    let done = place.succeeds(&["run", SMALL, "random:1", "--alone"]);
+    assert!(done.stdout.contains("random:1"), "{}", done.stdout);
+    assert!(!done.stdout.contains("predicted"), "{}", done.stdout);
+    assert!(done.stderr.contains("predicted"), "{}", done.stderr);
+    assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'));
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_exit_4() {
+    let place = Place::new();
+    let missing = ["--devices", "2", "--wait", "0.3", "--no-mdns"];
+    place.fails(4, &[&["run", SMALL, "random:1"], &missing[..]].concat(), &["edgeld worker"]);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let peer = port.to_string();
+    let unreachable = ["devices", "--no-mdns", "--wait", "1", "--peer", &peer];
+    place.fails(4, &unreachable, &[&peer]);
+}
+
+#[test]
+fn a_peer_that_is_no_edgeld_is_exit_4() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // What it thinks of the greeting is of no interest; it answers in another language.
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    });
+    place.fails(4, &["devices", "--no-mdns", "--wait", "5", "--peer", &peer], &[&peer]);
+}
+
+#[test]
+fn a_worker_tells_where_it_listens_and_ends_when_interrupted() {
+    let place = Place::new();
+    let arguments = ["worker", "--listen", "127.0.0.1:0", "--no-mdns", "--name", "w", "--json"];
+    let mut worker = place.command(&arguments);
+    let mut worker = worker.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines();
+    let listening: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(listening["event"], "listening");
+    has_fields(&listening, &["t", "id", "name", "address", "version"]);
+    let address = listening["address"].as_str().unwrap().to_owned();
+
+    let taken = ["worker", "--listen", &address, "--no-mdns"];
+    place.fails(1, &taken, &[&address, "--listen"]);
+
+    let interrupt = ["-INT".to_owned(), worker.id().to_string()];
+    assert!(Command::new("kill").args(interrupt).status().unwrap().success());
+    assert_eq!(worker.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_worker_beyond_loopback_needs_to_be_told_so() {
+    let place = Place::new();
+    place.fails(2, &["worker", "--listen", "0.0.0.0:0", "--no-mdns"], &["--insecure"]);
+}
+
+#[test]
+fn a_bench_has_a_row_per_layer() {
+    let place = Place::new();
+    let done =
+        place.succeeds(&["bench", "local", SMALL, "--repeat", "2", "--threads", "1", "--json"]);
+    assert_eq!(done.lines.len(), 1);
+    let bench = done.event("bench");
+    has_fields(bench, &["model", "threads", "kernels", "isa", "total_ms", "gflops"]);
+    assert!(bench["peak_rss_bytes"].as_u64().unwrap() > 1_000_000);
+    let layers = bench["layers"].as_array().unwrap();
+    assert!(layers.len() > 11);
+    for layer in layers {
+        has_fields(layer, &["name", "op", "algorithm", "ms", "gflops"]);
+    }
+}
+
+/// Three equal devices and one that is a tenth as fast.
+const LAN: &str = r#"
+[[device]]
+name = "a"
+gflops = 100.0
+dense_gb_per_s = 10.0
+link_mbps = 1000.0
+latency_ms = 0.3
+memory_mb = 4096
+[[device]]
+name = "b"
+gflops = 100.0
+dense_gb_per_s = 10.0
+link_mbps = 1000.0
+latency_ms = 0.3
+memory_mb = 4096
+[[device]]
+name = "slow"
+gflops = 10.0
+dense_gb_per_s = 10.0
+link_mbps = 1000.0
+latency_ms = 0.3
+memory_mb = 4096
+"#;
+
+fn rows_of(stage: &Value, device: &str) -> u64 {
+    let shares = stage["shares"].as_array().unwrap();
+    let share = shares.iter().find(|share| share["device"] == device);
+    share.map_or(0, |share| share["to"].as_u64().unwrap() - share["from"].as_u64().unwrap())
+}
+
+#[test]
+fn a_plan_needs_no_cluster() {
+    let place = Place::new();
+    let lan = place.file("lan.toml", LAN);
+    let done = place.succeeds(&["plan", "vgg16", "--lan", &lan, "--spread", "--json"]);
+    assert_eq!(done.events(), ["plan"]);
+    let plan = done.event("plan");
+    assert!(plan["predicted_ms"].as_f64().unwrap() > 0.0);
+    assert!(plan["alone_ms"].as_f64().unwrap() > 0.0);
+    let stage = &plan["stages"][0];
+    assert_eq!(stage["split"], "rows");
+    let (fast, slow) = (rows_of(stage, "b"), rows_of(stage, "slow"));
+    assert!(0 < slow && slow * 3 <= fast, "{stage}");
+
+    let explained = place.succeeds(&["plan", "vgg16", "--lan", &lan, "--explain", "--json"]);
+    let explanation = explained.event("plan")["explanation"].as_array().unwrap();
+    let words = explanation.iter().map(|line| line.as_str().unwrap()).collect::<String>();
+    assert!(words.contains("slow"), "{words}");
+
+    let shown = place.succeeds(&["plan", "vgg16", "--lan", &lan]);
+    assert!(shown.stdout.contains("predicted"), "{}", shown.stdout);
+}
+
+#[test]
+fn a_plan_of_the_paper_leaves_the_leader_idle() {
+    let place = Place::new();
+    let lan = place.file("lan.toml", LAN);
+    let policy = ["--partition", "ocbp", "--exchange", "leader", "--leader-idle", "--json"];
+    let done = place.succeeds(&[&["plan", "vgg16", "--lan", &lan], &policy[..]].concat());
+    let plan = done.event("plan");
+    assert_eq!([&plan["partition"], &plan["exchange"]], ["ocbp", "leader"]);
+    for stage in plan["stages"].as_array().unwrap() {
+        assert!(stage["split"] == "whole" || rows_of(stage, "a") == 0, "{stage}");
+    }
+}
+
+#[test]
+fn lans_that_make_no_sense_are_exit_3() {
+    let place = Place::new();
+    let refused = |text: &str, words: &[&str]| {
+        let lan = place.file("lan.toml", text);
+        place.fails(3, &["plan", SMALL, "--lan", &lan], &[words, &["lan.toml"]].concat());
+    };
+    refused("device = 3", &[]);
+    refused("", &["device"]);
+    refused(&LAN.replace("gflops = 10.0", "gflops = 0.0"), &["slow", "gflops"]);
+    refused(&LAN.replace("gflops = 10.0", "gflops = nan"), &["slow", "gflops"]);
+    refused(&LAN.replace("\"b\"", "\"a\""), &["two devices"]);
+    refused(&LAN.replace("latency_ms", "latency"), &["latency"]);
+    let missing = place.path("nowhere.toml").to_string_lossy().into_owned();
+    place.fails(3, &["plan", SMALL, "--lan", &missing], &["nowhere.toml"]);
+    assert!(!Path::new(&missing).exists());
+}
