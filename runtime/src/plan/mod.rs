@@ -161,11 +161,16 @@ impl Plan {
         (0..self.devices).map(DeviceIx)
     }
 
-    /// Whether a device computes anything.
+    /// Whether a device has a share. A leader that keeps nothing but what is not shared, while
+    /// others share the rest, counts as idle, as in EdgeLD.
     pub fn is_active(&self, device: DeviceIx) -> bool {
+        let is_split = |stage: &Stage| !matches!(stage.split, Split::Whole(_));
+        let shares_nothing = !self.stages.iter().any(is_split);
         self.stages.iter().any(|stage| match &stage.split {
             Split::Rows(cuts) | Split::Features(cuts) => !cuts.range::<()>(device).is_empty(),
-            Split::Whole(owner) => *owner == device,
+            Split::Whole(owner) => {
+                *owner == device && (device != DeviceIx::LEADER || shares_nothing)
+            }
         })
     }
 }

@@ -94,13 +94,13 @@ impl Words<'_> {
         if !self.solution.plan.is_active(device) {
             let why = match self.fastest_with(device) {
                 _ if policy.leader_idle && device == DeviceIx::LEADER => {
-                    "it is to stay idle".to_owned()
+                    "it is to stay idle, but for what is not shared".to_owned()
                 }
                 Some(time) => format!("with a part of it the answer would take {time}"),
                 None => "no plan with it fits the memory or is as fast".to_owned(),
             };
             return format!(
-                "{name} gets nothing: {why} ({speed:.0} GFLOP/s, {:.0} Mbit/s)",
+                "{name} gets no share: {why} ({speed:.0} GFLOP/s, {:.0} Mbit/s)",
                 link.goodput.0
             );
         }
