@@ -45,6 +45,8 @@ pub struct Session {
     /// Devices that are being dialled.
     pub dialling: BTreeSet<NodeId>,
     plans: BTreeMap<Generation, Underway>,
+    /// What was packed last: the next plan shares its weights, even if it is over by then.
+    packed: Option<Arc<Prepared>>,
 }
 
 /// A plan: in preparation, or ready.
@@ -98,6 +100,7 @@ impl Session {
             strips: BTreeMap::new(),
             dialling: BTreeSet::new(),
             plans: BTreeMap::new(),
+            packed: None,
         }
     }
 
@@ -145,7 +148,7 @@ impl Session {
     pub fn begin(&mut self, draft: Draft) -> Preparation {
         let Draft { generation, program, transfers, members, partners } = draft;
         let cancelled = Arc::new(AtomicBool::new(false));
-        let previous = self.plans.values().rev().find_map(|plan| plan.prepared.clone());
+        let previous = self.packed.clone();
         let underway = Underway {
             members,
             partners,
@@ -213,14 +216,18 @@ impl Session {
     /// A plan's weights are packed.
     pub fn packed(&mut self, generation: Generation, prepared: Arc<Prepared>) {
         if let Some(plan) = self.plans.get_mut(&generation) {
-            plan.prepared = Some(prepared);
+            plan.prepared = Some(prepared.clone());
+            self.packed = Some(prepared);
         }
     }
 
-    /// Weights of a plan have come.
+    /// Weights of a plan have come. The first news that some are missing is told at once.
     pub fn progressed(&mut self, generation: Generation, have: Bytes, need: Bytes) {
-        if let Some(plan) = self.plans.get_mut(&generation) {
-            plan.progress = (have, need);
+        let Some(plan) = self.plans.get_mut(&generation) else { return };
+        let is_first = plan.progress.1 == Bytes::ZERO && have < need;
+        plan.progress = (have, need);
+        if is_first {
+            self.tell(&WorkerMessage::Fetching { session: self.id, generation, have, need });
         }
     }
 

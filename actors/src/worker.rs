@@ -38,7 +38,7 @@ use crate::supply::{Fetched, Supply};
 use crate::transport::{Connection, Network, Sender};
 
 /// How often a leader is told how far its plans in preparation are.
-const NOTE: Ms = Ms(1_000.0);
+const NOTE: Ms = Ms(200.0);
 
 /// Connections of sessions that are not open yet may wait this long, and be this many.
 const PARKED: (Ms, usize) = (Ms(10_000.0), 64);

@@ -153,6 +153,8 @@ struct Known {
     network: Network,
     /// Seen by nobody any more.
     unseen: bool,
+    /// It has been connected.
+    reached: bool,
     state: State,
     pause: Ms,
 }
@@ -170,6 +172,8 @@ struct Up {
     control: Sender,
     profiler: Addr<ProfilerActor>,
     profile: Option<(DeviceProfile, LinkProfile)>,
+    /// What was measured when it joined: for people, who do not want to hear of every frame.
+    measured: Option<(DeviceProfile, LinkProfile)>,
     life: Life,
     leaving: bool,
 }
@@ -198,6 +202,7 @@ impl DiscoveryActor {
             sighted,
             network: own_network,
             unseen: false,
+            reached: false,
             state: State::Down(device.clock.now()),
             pause: PAUSES.0,
         };
@@ -298,12 +303,10 @@ impl DiscoveryActor {
                 Life::Suspect | Life::Lost => (DeviceState::Suspect, Some(up)),
             },
             State::Dialling | State::Down(_) if leader => (DeviceState::Joining, None),
-            State::Dialling | State::Down(_) if known.unseen => return None,
-            // Never reached yet: no device of the cluster, so far.
-            State::Dialling | State::Down(_) if known.pause == PAUSES.0 => return None,
+            State::Dialling | State::Down(_) if known.unseen || !known.reached => return None,
             State::Dialling | State::Down(_) => (DeviceState::Lost, None),
         };
-        let profile = up.and_then(|up| up.profile.as_ref());
+        let profile = up.and_then(|up| up.measured.as_ref());
         let address = match leader {
             true => "this device".to_owned(),
             false => known.sighted.addresses.first().cloned().unwrap_or_default(),
@@ -374,7 +377,8 @@ impl Handler<Saw> for DiscoveryActor {
                 }
                 let network = self.network.clone();
                 let state = State::Dialling;
-                let known = Known { sighted, network, unseen: false, state, pause: PAUSES.0 };
+                let (unseen, reached, pause) = (false, false, PAUSES.0);
+                let known = Known { sighted, network, unseen, reached, state, pause };
                 self.known.insert(node, known);
                 self.dial(node, context);
             }
@@ -427,7 +431,7 @@ impl Handler<Dialled> for DiscoveryActor {
                 return;
             }
         };
-        known.pause = PAUSES.0;
+        (known.pause, known.reached) = (PAUSES.0, true);
         let hello = connection.peer().clone();
         let (tell, mut heard) = unbounded_channel();
         let control = pump::worker_messages(connection, &self.network, tell);
@@ -459,6 +463,7 @@ impl Handler<Dialled> for DiscoveryActor {
             control,
             profiler,
             profile: None,
+            measured: None,
             life: Life::Well,
             leaving: false,
         };
@@ -500,6 +505,7 @@ impl Handler<Profiled> for DiscoveryActor {
         if !is_new {
             return self.tell(&News::Profiled(node, profile, link));
         }
+        up.measured = up.profile.clone();
         if let Some(peer) = self.peer(node) {
             self.tell(&News::Joined(Box::new(peer)));
         }
