@@ -554,7 +554,7 @@ impl Handler<News> for PipelineActor {
             }
             News::Profiled(node, profile, link) => {
                 let Some(peer) = self.peers.get_mut(&node) else { return };
-                (peer.profile, peer.link) = (profile, link);
+                (peer.profile, peer.link) = (*profile, link);
                 let peer = peer.clone();
                 self.know(peer);
             }

@@ -340,10 +340,10 @@ impl WorkerActor {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let node = connection.peer().node;
         match (connection.peer().purpose, &session.supply) {
-            (Purpose::Weights(_), Supply::Fetched(fetched)) => {
-                if session.sender.peer().node == node {
-                    fetched.connect(connection);
-                }
+            (Purpose::Weights(_), Supply::Fetched(fetched))
+                if session.sender.peer().node == node =>
+            {
+                fetched.connect(connection);
             }
             (Purpose::Strips(_), _) => {
                 self.next += 1;

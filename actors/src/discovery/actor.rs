@@ -62,7 +62,7 @@ pub enum News {
     /// A device says something.
     Said(NodeId, WorkerMessage),
     /// What is known of a device's speed has changed.
-    Profiled(NodeId, DeviceProfile, LinkProfile),
+    Profiled(NodeId, Box<DeviceProfile>, LinkProfile),
     /// The list for people has changed.
     Devices(Vec<DeviceInfo>),
 }
@@ -503,7 +503,7 @@ impl Handler<Profiled> for DiscoveryActor {
         }
         let is_new = up.profile.replace((profile.clone(), link)).is_none();
         if !is_new {
-            return self.tell(&News::Profiled(node, profile, link));
+            return self.tell(&News::Profiled(node, Box::new(profile), link));
         }
         up.measured = up.profile.clone();
         if let Some(peer) = self.peer(node) {
