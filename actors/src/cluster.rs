@@ -1,10 +1,9 @@
 //! The library's face: a cluster is found, a model loaded, frames answered.
 //!
 //! ```no_run
-//! # async fn example(source: edgeld::Source, input: edgeld::face::Input)
-//! # -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(input: edgeld::face::Input) -> Result<(), Box<dyn std::error::Error>> {
 //! let cluster = edgeld::Cluster::builder().name("home").discover().await?;
-//! let model = cluster.load(source).await?;
+//! let model = cluster.load("model.onnx").await?;
 //! let answer = model.infer(&[input]).await?;
 //! println!("{} in {}", answer.outputs[0].data.len(), answer.total);
 //! # Ok(())
@@ -27,7 +26,7 @@ use crate::discovery::{Mdns, Peers, Scope};
 use crate::error::{ClusterError, DEVICES_WAIT, DISCOVERY_WINDOW, LoadError};
 use crate::face::{DeviceInfo, DeviceState, Event};
 use crate::identity::new_session;
-use crate::model::{LoadOptions, Model, Source};
+use crate::model::{IntoSource, LoadOptions, Model};
 use crate::pipeline::{self, PipelineActor, Session};
 use crate::planner::Wishes;
 use crate::system::ActorThread;
@@ -352,9 +351,9 @@ impl Cluster {
     /// can run.
     ///
     /// # Errors
-    /// When no plan fits the devices.
-    pub async fn load(&self, source: impl Into<Source>) -> Result<Model, LoadError> {
-        self.load_with(source, LoadOptions::default()).await
+    /// When the model cannot be opened, or no plan fits the devices.
+    pub async fn load(&self, model: impl IntoSource) -> Result<Model, LoadError> {
+        self.load_with(model, LoadOptions::default()).await
     }
 
     /// Loads a model with options.
@@ -363,10 +362,10 @@ impl Cluster {
     /// As [`load`](Cluster::load).
     pub async fn load_with(
         &self,
-        source: impl Into<Source>,
+        model: impl IntoSource,
         options: LoadOptions,
     ) -> Result<Model, LoadError> {
-        let source = source.into();
+        let source = model.into_source()?;
         let id = new_session().map_err(|error| LoadError::Start(error.to_string()))?;
         let (plan, plans) = watch::channel(None);
         let (loaded, ready) = oneshot::channel();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use edgeld_runtime::models::OpenError;
 use edgeld_runtime::units::Ms;
 
 /// Why there is no cluster.
@@ -75,6 +76,9 @@ impl ClusterError {
 /// Why a model cannot run on a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// There is no such model, or it is malformed.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// No plan fits the devices there are: not enough memory, or settings that exclude each other.
     #[error("no plan fits: {0}")]
     NoPlan(String),

@@ -30,7 +30,7 @@ pub mod worker;
 
 pub use cluster::{Builder, Cluster};
 pub use error::{ClusterError, InferError, LoadError, ServeError};
-pub use model::{LoadOptions, Model, Source};
+pub use model::{IntoSource, LoadOptions, Model, Source};
 pub use serve::{WorkerEvent, WorkerOptions, serve};
 
 /// The cluster that a device belongs to unless it is told otherwise.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use actix::Addr;
 use edgeld_runtime::graph::Graph;
+use edgeld_runtime::models;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::Policy;
 use edgeld_runtime::weights::WeightSource;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
-use crate::error::InferError;
+use crate::error::{InferError, LoadError};
 use crate::face::{Answer, Event, Input, PlanInfo};
 use crate::pipeline::{Close, Infer, PipelineActor, Subscribe};
 
@@ -25,19 +26,41 @@ pub struct Source {
     pub encodings: Vec<Encoding>,
 }
 
-impl Source {
-    /// A model whose inputs all travel as float32, or for a model that says how its pictures are
-    /// prepared, as pixels.
-    pub fn of(model: edgeld_runtime::models::Model) -> Source {
+impl From<models::Model> for Source {
+    /// Inputs travel as pixels where the model says how its pictures are prepared, else as
+    /// float32.
+    fn from(model: models::Model) -> Source {
         let encoding = model.preset.map_or(Encoding::F32, |preset| preset.encoding());
         let encodings = vec![encoding; model.graph.inputs().len()];
         Source { graph: model.graph, weights: model.weights, encodings }
     }
 }
 
-impl From<edgeld_runtime::models::Model> for Source {
-    fn from(model: edgeld_runtime::models::Model) -> Source {
-        Source::of(model)
+/// What a cluster can load.
+pub trait IntoSource {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When there is no such model, or it is malformed.
+    fn into_source(self) -> Result<Source, LoadError>;
+}
+
+impl IntoSource for Source {
+    fn into_source(self) -> Result<Source, LoadError> {
+        Ok(self)
+    }
+}
+
+impl IntoSource for models::Model {
+    fn into_source(self) -> Result<Source, LoadError> {
+        Ok(self.into())
+    }
+}
+
+impl IntoSource for &str {
+    /// A model file, or a built-in model such as `vgg16?size=448`.
+    fn into_source(self) -> Result<Source, LoadError> {
+        Ok(models::open(self, &models::Options::default())?.into())
     }
 }
 

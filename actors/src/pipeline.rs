@@ -16,7 +16,7 @@ use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{
-    LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, WorkerMessage, encode,
+    LeaderMessage, Member, NodeId, Prepare, Purpose, Refusal, SessionId, WorkerMessage, encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
@@ -30,7 +30,7 @@ use crate::planner::{Activated, Ask, FrameDone, Holds, Made, PlannerActor, Seen,
 use crate::profiler::Observed;
 use crate::solver::Candidate;
 use crate::supply::serve_chunks;
-use crate::worker::{Answered, Begin, Lead, WorkerActor};
+use crate::worker::{Answered, Begin, Lead, Led, WorkerActor};
 
 /// Plans that are remembered, with what follows from them.
 const REMEMBERED: usize = 16;
@@ -445,6 +445,11 @@ impl PipelineActor {
                 self.happen(Happening::Progress { node, generation }, context);
             }
             WorkerMessage::Refused { session, generation, why } if session == self.id => {
+                // A device that others cannot reach is the one to do without.
+                let node = match &why {
+                    Refusal::Unreachable { peer, .. } if *peer != self.me() => *peer,
+                    _ => node,
+                };
                 let why = why.to_string();
                 self.happen(Happening::Refused { node, generation, why }, context);
             }
@@ -657,6 +662,7 @@ impl Handler<Close> for PipelineActor {
     type Result = ();
 
     fn handle(&mut self, _: Close, context: &mut Self::Context) {
+        self.worker.do_send(Led(self.id));
         let opened: Vec<NodeId> = self.opened.iter().copied().collect();
         let reason = "the leader is done".to_owned();
         self.tell(&opened, &LeaderMessage::Close { session: self.id, reason });

@@ -222,8 +222,14 @@ impl Actor for PlannerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let address = context.address();
-        match solver::start(move |verdict| address.do_send(Solved(verdict))) {
+        // The thread lives as long as this actor, not the other way round.
+        let address = context.address().downgrade();
+        let answer = move |verdict| {
+            if let Some(planner) = address.upgrade() {
+                planner.do_send(Solved(verdict));
+            }
+        };
+        match solver::start(answer) {
             Ok(solver) => self.solver = Some(solver),
             Err(error) => tracing::error!("no thread to plan on: {error}"),
         }

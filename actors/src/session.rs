@@ -19,6 +19,9 @@ use crate::prepare::Preparation;
 use crate::supply::Supply;
 use crate::transport::Sender;
 
+/// Plans of a session at once; a leader needs three.
+const PLANS: usize = 8;
+
 /// A session.
 pub struct Session {
     /// Its id.
@@ -123,6 +126,9 @@ impl Session {
     /// In words: the plan does not fit the model or its members.
     pub fn draft(&self, prepare: Prepare, me: NodeId) -> Result<Draft, String> {
         let Prepare { generation, plan, device, members } = prepare;
+        if self.plans.len() >= PLANS || self.plans.contains_key(&generation) {
+            return Err(format!("{} plans are prepared already", self.plans.len()));
+        }
         let fits = members.len() == usize::from(plan.devices)
             && members.get(device.index()).is_some_and(|member| member.node == me)
             && members.iter().enumerate().all(|(at, member)| member.device.index() == at);

@@ -43,6 +43,9 @@ const NOTE: Ms = Ms(200.0);
 /// Connections of sessions that are not open yet may wait this long, and be this many.
 const PARKED: (Ms, usize) = (Ms(10_000.0), 64);
 
+/// Sessions at once; each has a thread.
+const SESSIONS: usize = 32;
+
 /// The actor.
 pub struct WorkerActor {
     device: Arc<Device>,
@@ -163,6 +166,11 @@ pub struct Lead {
     pub answers: Recipient<Answered>,
 }
 
+/// This device no longer leads a session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Led(pub SessionId);
+
 /// The inputs of a frame of a session that this device leads.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -260,6 +268,9 @@ impl Handler<Told> for WorkerActor {
         match message {
             LeaderMessage::Heartbeat => {}
             LeaderMessage::Measure { kernels } => self.measure(kernels, sender, context),
+            LeaderMessage::Open { .. } if self.sessions.len() >= SESSIONS => {
+                sender.cut(format!("{SESSIONS} sessions are open here already"));
+            }
             LeaderMessage::Open { session, leader, manifest, encodings, kernels } => {
                 let model = self.model(session, &manifest);
                 match model {
@@ -413,7 +424,6 @@ impl WorkerActor {
 
     fn close(&mut self, id: SessionId, reason: &str) {
         self.worker.close(id);
-        self.own.remove(&id);
         let Some(mut session) = self.sessions.remove(&id) else { return };
         session.close();
         let (leader, reason) = (session.leader.clone(), reason.to_owned());
@@ -534,6 +544,15 @@ impl Handler<Lead> for WorkerActor {
 
     fn handle(&mut self, lead: Lead, _: &mut Self::Context) {
         self.own.insert(lead.session, lead);
+    }
+}
+
+impl Handler<Led> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Led(session): Led, _: &mut Self::Context) {
+        self.own.remove(&session);
+        self.close(session, "the leader is done");
     }
 }
 

@@ -105,7 +105,8 @@ impl From<ClusterError> for Exit {
 
 impl From<LoadError> for Exit {
     fn from(error: LoadError) -> Exit {
-        let hint = match &error {
+        let hint = match error {
+            LoadError::Open(error) => return error.into(),
             LoadError::NoPlan(_) => "give it more memory with --memory, or more devices",
             LoadError::Weights(_) => "is the model file still as it was? try again",
             LoadError::Start(_) => "see the log with RUST_LOG=debug",

@@ -175,3 +175,37 @@ async fn few_frames_are_done_before_the_weights_have_moved() {
     model.infer(&inputs(&source, 0)).await.unwrap();
     cluster.shutdown().await;
 }
+
+#[tokio::test]
+async fn two_leaders_share_a_worker() {
+    let lan = Lan::new();
+    let (one, _) = lan.worker("one").await;
+    let source = source();
+    let mut leaders = Vec::new();
+    for name in ["first", "second"] {
+        let transport = Arc::new(lan.switchboard.plug(name));
+        let leader = leader("memory", &lan.home.path().join(name)).transport(transport);
+        let cluster = leader.peer(one.address()).devices(2).discover().await.unwrap();
+        let model = cluster.load_with(source.clone(), spread()).await.unwrap();
+        assert_eq!(holders(&model.plan()).len(), 2);
+        leaders.push((cluster, model));
+    }
+    let frame = inputs(&source, 5);
+    let (first, second) = tokio::join!(leaders[0].1.infer(&frame), leaders[1].1.infer(&frame));
+    same_bits(&first.unwrap(), &second.unwrap());
+    let (cluster, model) = leaders.remove(0);
+    drop(model);
+    cluster.shutdown().await;
+    leaders[0].1.infer(&frame).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_with_memory_for_it_is_an_error_in_numbers() {
+    let lan = Lan::new();
+    let leader = lan.leader().memory(edgeld_runtime::units::Bytes(80_000_000)).alone();
+    let cluster = leader.discover().await.unwrap();
+    let error = cluster.load(source()).await.err().expect("a model that does not fit").to_string();
+    assert!(error.contains("are short"), "{error}");
+    let unknown = cluster.load("no-such-model.onnx").await.err().expect("no such file");
+    assert!(unknown.to_string().contains("no-such-model.onnx"), "{unknown}");
+}
