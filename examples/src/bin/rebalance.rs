@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .devices(2)
         .discover()
         .await?;
-    let source = Source::of(models::open("vgg11?size=96&classes=10", &Options::default())?);
+    let source = Source::from(models::open("vgg11?size=96&classes=10", &Options::default())?);
     let policy = Policy { spread: true, ..Policy::default() };
     let options = LoadOptions { policy, ..LoadOptions::default() };
     let model = cluster.load_with(source, options).await?;
