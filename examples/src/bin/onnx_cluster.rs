@@ -12,7 +12,7 @@ use std::sync::Arc;
 use edgeld::input::{DEFAULT_CROP, Origin, read_labels};
 use edgeld::serve::Worker;
 use edgeld::transport::Tcp;
-use edgeld::{Cluster, LoadOptions, Source};
+use edgeld::{Cluster, LoadOptions};
 use edgeld_examples::{on_loopback, own_cluster, shares};
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::solve::Policy;
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let input = picture.read(port, model.graph.shape(port.tensor), DEFAULT_CROP)?;
     let policy = Policy { spread: true, ..Policy::default() };
     let options = LoadOptions { policy, ..LoadOptions::default() };
-    let model = cluster.load_with(Source::of(model), options).await?;
+    let model = cluster.load_with(model, options).await?;
     let answer = model.infer(&[input]).await?;
 
     println!("rows: {}", shares(&model.plan(), &cluster.devices()));
