@@ -48,6 +48,7 @@ mod map;
 mod pool;
 mod product;
 mod reduce;
+mod reference;
 mod scratch;
 mod slide;
 mod threads;
@@ -88,7 +89,30 @@ pub enum KernelKind {
 pub struct Kernels {
     graph: Arc<Graph>,
     kind: KernelKind,
-    weights: BTreeMap<LayerId, Weights>,
+    weights: BTreeMap<LayerId, Packed>,
+}
+
+/// Weights in the form of the kernels that compute.
+#[derive(Debug, Clone)]
+enum Packed {
+    Own(Weights),
+    Burn(reference::Weights),
+}
+
+impl Packed {
+    fn features(&self) -> ChannelRange {
+        match self {
+            Packed::Own(weights) => weights.features,
+            Packed::Burn(weights) => weights.features,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Packed::Own(weights) => weights.bytes(),
+            Packed::Burn(weights) => weights.bytes(),
+        }
+    }
 }
 
 impl Kernels {
@@ -115,8 +139,24 @@ impl Kernels {
             };
             if let Op::Conv(conv) = &layer.op {
                 let known = previous.and_then(|previous| previous.weights.get(&id));
-                let form = Algorithm::of(conv, graph.input_shapes(id)[0]).form();
-                let packed = Weights::pack(graph, layer, conv, features, form, source, known)?;
+                let shape = graph.input_shapes(id)[0];
+                let packed = match (kind, known) {
+                    (KernelKind::Burn, Some(Packed::Burn(known))) if known.features == features => {
+                        Packed::Burn(known.clone())
+                    }
+                    (KernelKind::Burn, _) => Packed::Burn(reference::Weights::read(
+                        graph, layer, conv, shape, features, source,
+                    )?),
+                    (KernelKind::Exact | KernelKind::Fast, known) => {
+                        let known = match known {
+                            Some(Packed::Own(known)) => Some(known),
+                            _ => None,
+                        };
+                        let form = Algorithm::of(conv, shape).form();
+                        let own = Weights::pack(graph, layer, conv, features, form, source, known)?;
+                        Packed::Own(own)
+                    }
+                };
                 weights.insert(id, packed);
             }
         }
@@ -157,10 +197,16 @@ impl Kernels {
             threads,
         };
         match &node.op {
-            Op::Conv(conv) => {
-                let weights = self.weights_of(layer, node, region.channels)?;
-                let input = inputs[0].tensor();
-                output.lend(|output| backend::conv_region(input, output, &job, conv, weights));
+            Op::Conv(conv) => match self.weights_of(layer, node, region.channels)? {
+                Packed::Burn(weights) => reference::conv(&job, conv, weights, inputs[0], output),
+                Packed::Own(weights) => {
+                    let input = inputs[0].tensor();
+                    let run = |output| backend::conv_region(input, output, &job, conv, weights);
+                    output.lend(run);
+                }
+            },
+            Op::Pool(pool) if self.kind == KernelKind::Burn && reference::can_pool(pool) => {
+                reference::pool(&job, pool, inputs[0], output);
             }
             Op::Pool(pool) => {
                 let input = inputs[0].tensor();
@@ -188,15 +234,18 @@ impl Kernels {
 
     /// Bytes of all packed weights.
     pub fn weight_bytes(&self) -> Bytes {
-        Bytes(self.weights.values().map(Weights::bytes).sum())
+        Bytes(self.weights.values().map(Packed::bytes).sum())
     }
 
     /// How a layer is computed, for people.
     pub fn algorithm(&self, layer: LayerId) -> &'static str {
-        match self.graph.layers().get(layer.index()).map(|layer| &layer.op) {
-            Some(Op::Conv(conv)) => Algorithm::of(conv, self.graph.input_shapes(layer)[0]).name(),
-            Some(op) => op.name(),
-            None => "none",
+        let Some(node) = self.graph.layers().get(layer.index()) else { return "none" };
+        let shape = self.graph.input_shapes(layer)[0];
+        match (&node.op, self.kind) {
+            (Op::Conv(conv), KernelKind::Burn) => reference::conv_name(conv, shape),
+            (Op::Conv(conv), _) => Algorithm::of(conv, shape).name(),
+            (Op::Pool(pool), KernelKind::Burn) => reference::pool_name(pool),
+            (op, _) => op.name(),
         }
     }
 
@@ -205,13 +254,13 @@ impl Kernels {
         id: LayerId,
         layer: &Layer,
         wanted: ChannelRange,
-    ) -> Result<&Weights, KernelError> {
+    ) -> Result<&Packed, KernelError> {
         let held = self.weights.get(&id);
-        held.filter(|weights| weights.features.covers(wanted)).ok_or_else(|| {
+        held.filter(|weights| weights.features().covers(wanted)).ok_or_else(|| {
             KernelError::NotPrepared {
                 layer: layer.name.clone(),
                 wanted,
-                held: held.map_or(ChannelRange::empty(), |weights| weights.features),
+                held: held.map_or(ChannelRange::empty(), Packed::features),
             }
         })
     }

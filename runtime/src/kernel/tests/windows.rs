@@ -143,6 +143,20 @@ proptest! {
     }
 
     #[test]
+    fn burns_operators_agree_with_plain_loops(
+        bench in layer(),
+        channels in any::<(u8, u8)>(),
+        rows in any::<(u8, u8)>(),
+    ) {
+        agrees(&bench, KernelKind::Burn, 1e-4)?;
+        let region = region(bench.shape(), channels, rows);
+        let own = bench.part(&bench.whole(KernelKind::Exact), region);
+        for (own, burn) in own.into_iter().zip(bench.region(KernelKind::Burn, region, &Alone)) {
+            prop_assert!(own == burn || (own - burn).abs() < 1e-3, "{own} and {burn} in {region}");
+        }
+    }
+
+    #[test]
     fn a_region_has_the_bits_of_the_whole(
         bench in layer(),
         channels in any::<(u8, u8)>(),
