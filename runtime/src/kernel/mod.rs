@@ -45,6 +45,8 @@ mod elementwise;
 mod error;
 mod job;
 mod map;
+mod packed;
+mod padded;
 mod pool;
 mod product;
 mod reduce;
@@ -52,6 +54,7 @@ mod reference;
 mod scratch;
 mod slide;
 mod threads;
+mod vector;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -70,7 +73,8 @@ use crate::units::Bytes;
 use crate::weights::WeightSource;
 use conv::Algorithm;
 use job::Job;
-use weights::Weights;
+use packed::Packed;
+use weights::Reader;
 
 /// Which kernels compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,29 +94,6 @@ pub struct Kernels {
     graph: Arc<Graph>,
     kind: KernelKind,
     weights: BTreeMap<LayerId, Packed>,
-}
-
-/// Weights in the form of the kernels that compute.
-#[derive(Debug, Clone)]
-enum Packed {
-    Own(Weights),
-    Burn(reference::Weights),
-}
-
-impl Packed {
-    fn features(&self) -> ChannelRange {
-        match self {
-            Packed::Own(weights) => weights.features,
-            Packed::Burn(weights) => weights.features,
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        match self {
-            Packed::Own(weights) => weights.bytes(),
-            Packed::Burn(weights) => weights.bytes(),
-        }
-    }
 }
 
 impl Kernels {
@@ -140,24 +121,8 @@ impl Kernels {
             if let Op::Conv(conv) = &layer.op {
                 let known = previous.and_then(|previous| previous.weights.get(&id));
                 let shape = graph.input_shapes(id)[0];
-                let packed = match (kind, known) {
-                    (KernelKind::Burn, Some(Packed::Burn(known))) if known.features == features => {
-                        Packed::Burn(known.clone())
-                    }
-                    (KernelKind::Burn, _) => Packed::Burn(reference::Weights::read(
-                        graph, layer, conv, shape, features, source,
-                    )?),
-                    (KernelKind::Exact | KernelKind::Fast, known) => {
-                        let known = match known {
-                            Some(Packed::Own(known)) => Some(known),
-                            _ => None,
-                        };
-                        let form = Algorithm::of(conv, shape).form();
-                        let own = Weights::pack(graph, layer, conv, features, form, source, known)?;
-                        Packed::Own(own)
-                    }
-                };
-                weights.insert(id, packed);
+                let reader = Reader::new(graph, layer, source);
+                weights.insert(id, Packed::read(kind, reader, conv, shape, features, known)?);
             }
         }
         Ok(Kernels { graph: Arc::clone(graph), kind, weights })

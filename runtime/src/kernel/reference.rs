@@ -14,9 +14,8 @@ use super::job::Job;
 use super::map::Map;
 use super::pool::counted;
 use super::weights::{PIECE, Reader};
-use crate::graph::{Conv, Graph, Layer, Pool, Reduction, Shape, Window};
+use crate::graph::{Conv, Pool, Reduction, Shape, Window};
 use crate::region::{ChannelRange, Region};
-use crate::weights::WeightSource;
 
 /// Weights of some features of a layer as burn tensors.
 #[derive(Debug, Clone)]
@@ -37,17 +36,14 @@ enum Weight {
 impl Weights {
     /// Reads `features` of a layer of an input of this shape, a piece at a time.
     pub(super) fn read(
-        graph: &Graph,
-        layer: &Layer,
+        reader: &mut Reader<'_>,
         conv: &Conv,
         shape: Shape,
         features: ChannelRange,
-        source: &dyn WeightSource,
     ) -> Result<Weights, KernelError> {
         let count = features.len() as usize;
-        let row = graph.parameter(conv.weight).row as usize;
+        let row = reader.row(conv);
         let dense = conv.is_dense(shape);
-        let mut reader = Reader::new(graph, layer, source);
         let mut weights = vec![0.0; row * count];
         let mut biases = Vec::with_capacity(count);
         for start in (features.start..features.end).step_by(PIECE as usize) {

@@ -59,12 +59,10 @@ struct Piece {
 impl Weights {
     /// Reads and packs `features` of a layer; takes over pieces of `previous`.
     pub(super) fn pack(
-        graph: &Graph,
-        layer: &Layer,
+        reader: &mut Reader<'_>,
         conv: &Conv,
         features: ChannelRange,
         form: Form,
-        source: &dyn WeightSource,
         previous: Option<&Weights>,
     ) -> Result<Weights, KernelError> {
         // Rows lie one after the other, whatever group they are of.
@@ -73,7 +71,6 @@ impl Weights {
             Form::Panels => conv.features / conv.groups,
         };
         let previous = previous.filter(|previous| previous.form == form);
-        let mut reader = Reader::new(graph, layer, source);
         let mut pieces = BTreeMap::new();
         let mut next = features.start;
         while next < features.end {
@@ -87,7 +84,7 @@ impl Weights {
             pieces.insert(start, piece);
             next = part.end;
         }
-        let row = graph.parameter(conv.weight).row as usize;
+        let row = reader.row(conv);
         let block = row * BLOCK as usize;
         Ok(Weights { features, form, per_group, row, block, pieces })
     }
@@ -175,6 +172,11 @@ impl<'a> Reader<'a> {
         Reader { graph, layer, source, bytes: Vec::new() }
     }
 
+    /// Elements of a feature's row of weights.
+    pub(super) fn row(&self, conv: &Conv) -> usize {
+        self.graph.parameter(conv.weight).row as usize
+    }
+
     /// The rows of `features`, scaled, and their biases.
     pub(super) fn rows(
         &mut self,
@@ -183,7 +185,7 @@ impl<'a> Reader<'a> {
     ) -> Result<(Vec<f32>, Vec<f32>), KernelError> {
         let mut weights = self.read(conv.weight, features)?;
         if let Some(parameter) = conv.scale {
-            let row = self.graph.parameter(conv.weight).row as usize;
+            let row = self.row(conv);
             let scales = self.read(parameter, features)?;
             for (row, scale) in weights.chunks_exact_mut(row).zip(scales) {
                 row.iter_mut().for_each(|weight| *weight *= scale);
@@ -209,7 +211,7 @@ impl<'a> Reader<'a> {
         bias[skip..skip + biases.len()].copy_from_slice(&biases);
         let weights = match form {
             Form::Rows => weights,
-            Form::Panels => panels(&weights, self.graph.parameter(conv.weight).row as usize, skip),
+            Form::Panels => panels(&weights, self.row(conv), skip),
         };
         Ok(Piece { start, features, weights, bias })
     }
