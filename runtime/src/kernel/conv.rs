@@ -107,7 +107,7 @@ pub(super) fn compute(
         job.scratch.lend(room, |room| {
             let (window, output) = (&window, &output);
             let task = Strip { job, window, blocks, strip, output, first, plane, room };
-            pulp::Arch::new().dispatch(task);
+            job.arch.dispatch(task);
         });
     });
 }

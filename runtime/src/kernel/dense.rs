@@ -24,7 +24,7 @@ pub(super) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &
     job.share((features.len() as usize).div_ceil(ROWS), |groups| {
         let at = |group: usize| (features.start + (group * ROWS) as u32).min(features.end);
         let features = ChannelRange::new(at(groups.start), at(groups.end));
-        pulp::Arch::new().dispatch(Dots { job, weights, features, input, output: &output });
+        job.arch.dispatch(Dots { job, weights, features, input, output: &output });
     });
 }
 

@@ -60,6 +60,7 @@ mod weights;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
 pub use error::KernelError;
@@ -93,6 +94,7 @@ pub enum KernelKind {
 pub struct Kernels {
     graph: Arc<Graph>,
     kind: KernelKind,
+    arch: Arch,
     weights: BTreeMap<LayerId, Packed>,
 }
 
@@ -125,7 +127,7 @@ impl Kernels {
                 weights.insert(id, Packed::read(kind, reader, conv, shape, features, known)?);
             }
         }
-        Ok(Kernels { graph: Arc::clone(graph), kind, weights })
+        Ok(Kernels { graph: Arc::clone(graph), kind, arch: Arch::new(), weights })
     }
 
     /// Computes `region` of a layer's output, activation included, from maps that cover what the
@@ -158,6 +160,7 @@ impl Kernels {
             output: output.place(),
             region,
             activation,
+            arch: self.arch,
             scratch,
             threads,
         };

@@ -105,7 +105,7 @@ pub(super) fn slide<F: Fold>(
                 room,
                 fold: PhantomData::<F>,
             };
-            pulp::Arch::new().dispatch(slide);
+            job.arch.dispatch(slide);
         });
     });
 }
