@@ -441,6 +441,11 @@ fn a_plan_needs_no_cluster() {
     let words = explanation.iter().map(|line| line.as_str().unwrap()).collect::<String>();
     assert!(words.contains("slow"), "{words}");
 
+    place.fails(
+        1,
+        &["plan", "vgg16", "--lan", &lan, "--memory", "1M", "--leader-idle"],
+        &["memory"],
+    );
     let shown = place.succeeds(&["plan", "vgg16", "--lan", &lan]);
     assert!(shown.stdout.contains("predicted"), "{}", shown.stdout);
 }
@@ -449,10 +454,12 @@ fn a_plan_needs_no_cluster() {
 fn a_plan_of_the_paper_leaves_the_leader_idle() {
     let place = Place::new();
     let lan = place.file("lan.toml", LAN);
-    let policy = ["--partition", "ocbp", "--exchange", "leader", "--leader-idle", "--json"];
+    let policy = ["--partition", "ocbp", "--exchange", "leader", "--leader-idle"];
+    let policy = [&policy[..], &["--kernels", "exact", "--json"]].concat();
     let done = place.succeeds(&[&["plan", "vgg16", "--lan", &lan], &policy[..]].concat());
     let plan = done.event("plan");
     assert_eq!([&plan["partition"], &plan["exchange"]], ["ocbp", "leader"]);
+    assert_eq!(plan["exact"], true);
     for stage in plan["stages"].as_array().unwrap() {
         assert!(stage["split"] == "whole" || rows_of(stage, "a") == 0, "{stage}");
     }

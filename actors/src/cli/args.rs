@@ -254,7 +254,8 @@ fn divisors(text: &str) -> Result<[f32; 3], String> {
     }
 }
 
-fn size(text: &str) -> Result<Bytes, String> {
+/// A number of bytes, with or without a unit.
+pub fn size(text: &str) -> Result<Bytes, String> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = match unit.trim().to_ascii_lowercase().as_str() {

@@ -27,7 +27,7 @@ use super::exit::Exit;
 use super::material;
 use super::processes::Workers;
 use super::report::Report;
-use super::run::{frame_in_words, in_words};
+use super::run::in_words;
 use super::tables;
 use super::watch::Watch;
 
@@ -255,7 +255,8 @@ impl Play<'_> {
             return Err(wrong(format_args!("frame {}: not the answer of one device", self.shown)));
         }
         if answer.retries > 0 {
-            self.report.say(format_args!("  {name} was begun anew: {}", frame_in_words(&event)));
+            let took = answer.total;
+            self.report.say(format_args!("  that frame, {name}, was begun anew, and took {took}"));
         }
         self.tally.answered(&answer, Some(reference));
         self.shown += 1;

@@ -16,7 +16,7 @@ use edgeld_runtime::solve::{Problem, solve};
 use edgeld_runtime::units::{Bytes, Mbps, Ms};
 use serde::Deserialize;
 
-use super::args::{ModelArgs, PlanArgs};
+use super::args::{KernelArgs, Kernels, ModelArgs, PlanArgs, size};
 use super::events;
 use super::exit::Exit;
 use super::material;
@@ -48,6 +48,11 @@ pub struct PlanLanArgs {
     lan: PathBuf,
     #[command(flatten)]
     plan: PlanArgs,
+    #[command(flatten)]
+    kernels: KernelArgs,
+    /// Memory that the leader may use, if it is less than described: 900M, 1.5G, 2GiB.
+    #[arg(long, env = "EDGELD_MEMORY", value_name = "SIZE", value_parser = size)]
+    memory: Option<Bytes>,
     /// Say why each device got what it got, what limits the time, and what else there was.
     #[arg(long, env = "EDGELD_EXPLAIN", value_parser = FalseyValueParser::new())]
     explain: bool,
@@ -81,14 +86,22 @@ pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
     let model = material::open(&args.model)?;
     let graph = &model.graph;
     let encodings = encodings(graph);
-    let profile = lan.profile();
+    let mut profile = lan.profile();
+    if let (Some(leader), Some(memory)) = (profile.devices.first_mut(), args.memory) {
+        leader.memory = leader.memory.min(memory);
+    }
     let policy = args.plan.policy();
     let problem =
         Problem { graph, encodings: &encodings, profile: &profile, policy, previous: None };
     let solution = solve(&problem)
         .map_err(|error| Exit::failed(error, "describe more memory or more devices"))?;
     let names: Vec<String> = lan.device.iter().map(|device| device.name.clone()).collect();
-    let cast = Cast { ids: &names, names: &names, members: &[], exact: false };
+    let cast = Cast {
+        ids: &names,
+        names: &names,
+        members: &[],
+        exact: args.kernels.kernels == Kernels::Exact,
+    };
     let plan = describe(&problem, &solution, cast, Generation(1), Reason::Start)
         .map_err(|error| Exit::failed(error, "tell the authors: the planner made a bad plan"))?;
     let explanation = args.explain.then_some(plan.explanation.as_slice());

@@ -126,9 +126,12 @@ impl Report {
         Busy(self.progress.add(bar))
     }
 
-    /// Shows how far a device is with its weights, and when it has them all.
+    /// Shows how far a device is with its weights, and once when it has them all.
     pub fn weights(&self, device: NodeId, name: &str, have: Bytes, need: Bytes) {
         let Ok(mut fetches) = self.fetches.lock() else { return };
+        if have >= need && !fetches.contains_key(&device) {
+            return;
+        }
         let fetch = fetches.entry(device).or_insert_with(|| {
             let template = "weights of {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
             let bar = ProgressBar::new(need.0).with_message(name.to_owned());
@@ -144,12 +147,10 @@ impl Report {
             let rate = Mbps::of(came, Ms::from_duration(fetch.began.elapsed()));
             fetch.bar.finish_and_clear();
             fetches.remove(&device);
-            self.say(match came {
-                Bytes::ZERO => format!("weights: {name} has its {need}"),
-                came => {
-                    format!("weights: {name} has its {need}; {came} came at {:.0} Mbit/s", rate.0)
-                }
-            });
+            self.say(format_args!(
+                "weights: {name} has its {need}; {came} came at {:.0} Mbit/s",
+                rate.0
+            ));
         }
     }
 }

@@ -2,18 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle,
+};
 use edgeld::face::{DeviceInfo, DeviceState, PlanInfo, StageInfo};
 use edgeld_runtime::units::{Bytes, Ms};
 
 use super::events::BenchLayer;
 
+/// Columns and no lines but one below the header, so that a plan for four devices fits on 80
+/// columns.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// Longer names of layers are cut in tables; the JSON lines have them whole.
+const LONGEST_NAME: usize = 16;
+
 fn table(headers: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_BORDERS_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(headers.iter().map(|header| Cell::new(header).add_attribute(Attribute::Bold)));
+        .load_style(STYLE)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(headers.iter().map(|text| Cell::new(text).add_attribute(Attribute::Bold)));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     table
 }
 
@@ -30,10 +43,8 @@ pub fn devices(devices: &[DeviceInfo]) -> Table {
     let mut table =
         table(&["device", "address", "found", "state", "GFLOP/s", "Mbit/s", "rtt", "memory"]);
     for device in devices {
-        let name =
-            if device.leader { format!("{} (leader)", device.name) } else { device.name.clone() };
         table.add_row([
-            Cell::new(name),
+            Cell::new(&device.name),
             Cell::new(&device.address),
             Cell::new(word(&device.found)),
             Cell::new(word(&device.state)).add_attribute(match device.state {
@@ -57,8 +68,9 @@ pub fn word(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// Who computes what: a row per stage, a column per device. Stages that are shared out alike are
-/// not repeated.
+/// Who computes what: a row per stage, with its first layer and how many follow; a column per
+/// device, with its rows (or features) of the stage's last layer; the operations that are done
+/// twice, in units of 10^9.
 pub fn plan(plan: &PlanInfo, names: &BTreeMap<String, String>) -> Table {
     let mut devices: Vec<&str> = Vec::new();
     for share in plan.stages.iter().flat_map(|stage| &stage.shares) {
@@ -68,9 +80,9 @@ pub fn plan(plan: &PlanInfo, names: &BTreeMap<String, String>) -> Table {
     }
     let shown = |id: &str| names.get(id).cloned().unwrap_or_else(|| id.to_owned());
     let headings: Vec<String> = devices.iter().map(|id| shown(id)).collect();
-    let mut headers = vec!["stage", "layers", "split"];
+    let mut headers = vec!["#", "layers", "split"];
     headers.extend(headings.iter().map(String::as_str));
-    headers.extend(["redundant", "moved"]);
+    headers.extend(["G twice", "kB moved"]);
     let mut table = table(&headers);
     for (index, stage) in plan.stages.iter().enumerate() {
         let mut row = vec![right(index), Cell::new(layers(stage)), Cell::new(stage.split)];
@@ -78,20 +90,24 @@ pub fn plan(plan: &PlanInfo, names: &BTreeMap<String, String>) -> Table {
             let share = stage.shares.iter().find(|share| share.device == *device);
             or_dash(share.map(|share| format!("{}..{}", share.from, share.to)))
         }));
-        row.push(right(format!("{:.2} GFLOP", stage.redundant.giga())));
-        row.push(right(stage.bytes_in));
+        row.push(right(format!("{:.2}", stage.redundant.giga())));
+        row.push(right(format!("{:.0}", stage.bytes_in.as_f64() / 1e3)));
         table.add_row(row);
     }
     table
 }
 
-/// The layers of a stage, in few words.
+/// The layers of a stage, in few words: the first, and how many follow.
 fn layers(stage: &StageInfo) -> String {
-    match stage.layers.as_slice() {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first, .., last] => format!("{first} .. {last} ({})", stage.layers.len()),
+    let Some((first, rest)) = stage.layers.split_first() else { return String::new() };
+    let mut text: String = first.chars().take(LONGEST_NAME).collect();
+    if text.len() < first.len() {
+        text.push('…');
     }
+    if !rest.is_empty() {
+        text.push_str(&format!(" +{}", rest.len()));
+    }
+    text
 }
 
 /// What a plan promises, in a line.

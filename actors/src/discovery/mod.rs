@@ -12,7 +12,6 @@
 
 pub mod actor;
 mod mdns;
-pub mod news;
 mod peers;
 
 use edgeld_runtime::wire::NodeId;

@@ -8,7 +8,6 @@
 
 use pulp::Simd;
 
-use super::vector;
 use super::weights::BLOCK;
 
 /// Vectors of a full tile.
@@ -77,8 +76,8 @@ impl Finish {
             }
         } else {
             for (out, sum) in out.chunks_mut(S::F32_LANES).zip(sums) {
-                let before = vector::load(simd, out);
-                vector::store(simd, out, finish(sum, before));
+                let before = simd.partial_load_f32s(out);
+                simd.partial_store_f32s(out, finish(sum, before));
             }
         }
     }
