@@ -21,7 +21,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
 use crate::device::{Device, DeviceOptions};
-use crate::discovery::actor::{Attach, DiscoveryActor, Failures, Saw, Sources, Subscribe};
+use crate::discovery::actor::{DiscoveryActor, Sources};
+use crate::discovery::news::{Attach, Failures, Saw, Subscribe};
 use crate::discovery::{Mdns, Peers, Scope};
 use crate::error::{ClusterError, DEVICES_WAIT, DISCOVERY_WINDOW, LoadError};
 use crate::face::{DeviceInfo, DeviceState, Event};

@@ -14,7 +14,7 @@ use edgeld_runtime::wire::{Hello, LeaderMessage, NodeId, Purpose, StageTime, Sui
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::discovery::actor::Profiled;
+use crate::discovery::news::Profiled;
 use crate::suite::cost_samples;
 use crate::transport::{Network, Receiver, Sender, TransportError};
 

@@ -16,7 +16,7 @@ use edgeld_runtime::region::ChannelRange;
 use edgeld_runtime::weights::{WeightError, WeightSource};
 
 /// Runs of each layer.
-const RUNS: usize = 7;
+const RUNS: usize = 15;
 
 /// Weights that are all alike.
 struct Even(Arc<edgeld_runtime::graph::Graph>);

@@ -15,6 +15,7 @@ use edgeld_runtime::wire::{Hello, NodeId, Purpose, WorkerMessage};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
+use super::news::{Announce, Attach, Failures, News, Peer, Profiled, Saw, Subscribe};
 use super::{Device as Sighted, Mdns, Peers, Sighting};
 use crate::device::Device;
 use crate::face::{DeviceInfo, DeviceState, Event, Found};
@@ -24,87 +25,6 @@ use crate::transport::{Connection, Network, Sender, TransportError};
 
 /// Pauses between attempts to reach a device, first and longest.
 const PAUSES: (Ms, Ms) = (Ms(250.0), Ms(5_000.0));
-
-/// A device, as a session needs to know it.
-#[derive(Clone)]
-pub struct Peer {
-    /// How it greeted.
-    pub hello: Hello,
-    /// Where it may be reached.
-    pub addresses: Vec<String>,
-    /// By which network; the leader's own worker is within the process.
-    pub network: Network,
-    /// The way to it.
-    pub control: Sender,
-    /// Who corrects its profile.
-    pub profiler: Addr<ProfilerActor>,
-    /// How fast it is.
-    pub profile: DeviceProfile,
-    /// How fast its link is.
-    pub link: LinkProfile,
-}
-
-/// What sessions are told.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub enum News {
-    /// All devices that may be planned with now: what a session begins with.
-    Roster(Vec<Peer>),
-    /// Another one.
-    Joined(Box<Peer>),
-    /// A device is gone, in order or not.
-    Gone {
-        /// Which.
-        node: NodeId,
-        /// Whether it said goodbye.
-        left: bool,
-    },
-    /// A device says something.
-    Said(NodeId, WorkerMessage),
-    /// What is known of a device's speed has changed.
-    Profiled(NodeId, Box<DeviceProfile>, LinkProfile),
-    /// The list for people has changed.
-    Devices(Vec<DeviceInfo>),
-}
-
-/// Tell a session everything from now on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Attach(pub Recipient<News>);
-
-/// Tell a subscriber about devices and warnings from now on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Subscribe(pub UnboundedSender<Event>);
-
-/// Tell all subscribers something.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Announce(pub Event);
-
-/// Why given addresses lead nowhere.
-#[derive(Message)]
-#[rtype(result = "Vec<(String, TransportError)>")]
-pub struct Failures;
-
-/// What a profiler has found.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Profiled {
-    /// The device.
-    pub node: NodeId,
-    /// Number of the connection that the profiler belongs to.
-    pub number: u64,
-    /// Its speed.
-    pub profile: DeviceProfile,
-    /// Its link.
-    pub link: LinkProfile,
-}
-
-/// Something was seen.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Saw(pub Sighting);
 
 /// Where devices are looked for; ends with this.
 #[derive(Default)]

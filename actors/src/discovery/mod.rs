@@ -12,6 +12,7 @@
 
 pub mod actor;
 mod mdns;
+pub mod news;
 mod peers;
 
 use edgeld_runtime::wire::NodeId;

@@ -129,6 +129,23 @@ pub(super) fn storage<const D: usize>(tensor: Tensor<D>) -> Storage {
     }
 }
 
+/// A tensor of `axes` with these elements, without a copy.
+pub(super) fn tensor_of<const D: usize>(axes: [usize; D], elements: Vec<f32>) -> Tensor<D> {
+    match ArrayD::from_shape_vec(IxDyn(&axes), elements) {
+        Ok(array) => tensor(array.into_shared()),
+        Err(error) => unreachable!("elements are made for the axes: {error}"),
+    }
+}
+
+/// The elements of a tensor, copied into standard order where they are not in it.
+pub(super) fn in_order<const D: usize>(tensor: Tensor<D>) -> Storage {
+    let storage = storage(tensor);
+    match storage.is_standard_layout() {
+        true => storage,
+        false => storage.as_standard_layout().into_owned().into_shared(),
+    }
+}
+
 fn shared(primitive: NdArrayTensor) -> Storage {
     match primitive {
         NdArrayTensor::F32(storage) => storage.into_shared(),

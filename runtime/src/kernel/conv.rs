@@ -18,6 +18,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::job::Job;
+use super::padded::copy_padded;
 use super::product::{Finish, TILE, VECTORS, sums};
 use super::threads::Parts;
 use super::weights::{BLOCK, Block, Form, Weights};
@@ -83,6 +84,10 @@ pub(super) fn compute(
     let blocks: Vec<Block<'_>> = weights.blocks(job.region.channels).collect();
     let groups: Vec<&[Block<'_>]> = blocks.chunk_by(|a, b| a.group == b.group).collect();
 
+    let channels = job.output.region.channels;
+    let first = job.output.line(channels.start, job.region.rows.start).start;
+    let plane = job.output.plane();
+
     let threads = job.threads.count().max(1);
     let tiles = pixels.div_ceil(TILE);
     let strips = tiles.div_ceil((STRIP / (panel * TILE)).max(1));
@@ -100,8 +105,9 @@ pub(super) fn compute(
         }
         let room = strip.len().next_multiple_of(TILE) * panel;
         job.scratch.lend(room, |room| {
-            let task = Strip { job, window: &window, blocks, strip, output: &output, room };
-            pulp::Arch::new().dispatch(task);
+            let (window, output) = (&window, &output);
+            let task = Strip { job, window, blocks, strip, output, first, plane, room };
+            job.arch.dispatch(task);
         });
     });
 }
@@ -192,37 +198,10 @@ impl<'a> Windows<'a> {
         if (0..self.bounds.0).contains(&y) {
             let start = self.origin + channel * self.plane + y * self.bounds.1;
             let row = &self.input[start as usize..][..self.bounds.1 as usize];
-            copy_padded(row, x, across.stride as usize, out);
+            copy_padded(row, x, across.stride as usize, 0.0, out);
         } else {
             out.fill(0.0);
         }
-    }
-}
-
-/// Copies every `stride`th element of `row` from `x` on; zeros before and after the row.
-#[inline(always)]
-fn copy_padded(row: &[f32], x: i64, stride: usize, out: &mut [f32]) {
-    let before = (-x).max(0) as usize;
-    let before = before.div_ceil(stride).min(out.len());
-    let start = (x + (before * stride) as i64) as usize;
-    let inside = row.len().saturating_sub(start).div_ceil(stride).min(out.len() - before);
-    out[..before].fill(0.0);
-    out[before + inside..].fill(0.0);
-    let out = &mut out[before..before + inside];
-    if inside == 0 {
-        return;
-    }
-    let row = &row[start..];
-    match stride {
-        1 => out.copy_from_slice(&row[..inside]),
-        2 => {
-            let (pairs, rest) = row.as_chunks::<2>();
-            out.iter_mut().zip(pairs).for_each(|(out, pair)| *out = pair[0]);
-            if let ([last], true) = (rest, inside > pairs.len()) {
-                out[pairs.len()] = *last;
-            }
-        }
-        _ => out.iter_mut().zip(row.iter().step_by(stride)).for_each(|(out, x)| *out = *x),
     }
 }
 
@@ -241,6 +220,10 @@ struct Strip<'a> {
     blocks: &'a [Block<'a>],
     strip: std::ops::Range<usize>,
     output: &'a Parts<'a>,
+    /// Where the output's first channel has the region's first pixel, and elements from channel
+    /// to channel.
+    first: usize,
+    plane: usize,
     room: &'a mut [f32],
 }
 
@@ -352,8 +335,8 @@ impl Strip<'_> {
         for (f, sums) in sums.into_iter().enumerate() {
             let feature = block.first + (place + f) as u32;
             if block.features.contains(feature) {
-                let row = self.job.output.line(feature, self.job.region.rows.start);
-                let start = row.start + tile.first;
+                let channel = (feature - self.job.output.region.channels.start) as usize;
+                let start = self.first + channel * self.plane + tile.first;
                 // SAFETY: no other task has this feature of these pixels.
                 let out = unsafe { self.output.part(start..start + tile.len) };
                 finish.store(simd, sums, block.bias[place + f], out);
@@ -370,26 +353,4 @@ struct Tile {
     vectors: usize,
     pitch: usize,
     at: usize,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn copies_are_padded_on_both_sides() {
-        let row = [1.0, 2.0, 3.0, 4.0, 5.0];
-        let copied = |x, stride| {
-            let mut out = [9.0; 4];
-            copy_padded(&row, x, stride, &mut out);
-            out
-        };
-        assert_eq!(copied(-1, 1), [0.0, 1.0, 2.0, 3.0]);
-        assert_eq!(copied(3, 1), [4.0, 5.0, 0.0, 0.0]);
-        assert_eq!(copied(-1, 2), [0.0, 2.0, 4.0, 0.0]);
-        assert_eq!(copied(0, 2), [1.0, 3.0, 5.0, 0.0]);
-        assert_eq!(copied(-4, 3), [0.0, 0.0, 3.0, 0.0]);
-        assert_eq!(copied(-9, 1), [0.0; 4]);
-        assert_eq!(copied(7, 1), [0.0; 4]);
-    }
 }

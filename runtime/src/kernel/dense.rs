@@ -7,6 +7,7 @@ use pulp::{Simd, WithSimd};
 
 use super::job::Job;
 use super::threads::Parts;
+use super::vector;
 use super::weights::Weights;
 use crate::region::ChannelRange;
 
@@ -23,7 +24,7 @@ pub(super) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &
     job.share((features.len() as usize).div_ceil(ROWS), |groups| {
         let at = |group: usize| (features.start + (group * ROWS) as u32).min(features.end);
         let features = ChannelRange::new(at(groups.start), at(groups.end));
-        pulp::Arch::new().dispatch(Dots { job, weights, features, input, output: &output });
+        job.arch.dispatch(Dots { job, weights, features, input, output: &output });
     });
 }
 
@@ -91,8 +92,12 @@ fn dots<S: Simd, const R: usize>(simd: S, rows: [&[f32]; R], input: &[f32]) -> [
         for (weights, input) in weights[chunks.len() * CHAINS..].iter().zip(last) {
             sums[r][0] = simd.mul_add_e_f32s(*weights, *input, sums[r][0]);
         }
-        let rest = (simd.partial_load_f32s(weights_rest), simd.partial_load_f32s(input_rest));
+        let rest = (vector::load(simd, weights_rest), vector::load(simd, input_rest));
         sums[r][1] = simd.mul_add_e_f32s(rest.0, rest.1, sums[r][1]);
     }
-    sums.map(|sums| simd.reduce_sum_f32s(simd.add_f32s(sums[0], sums[1])))
+    let mut products = [0.0; R];
+    for r in 0..R {
+        products[r] = simd.reduce_sum_f32s(simd.add_f32s(sums[r][0], sums[r][1]));
+    }
+    products
 }

@@ -14,8 +14,19 @@ impl Fold for WeightedSum {
     const START: f32 = 0.0;
 
     #[inline(always)]
-    fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, weight: f32) -> S::f32s {
-        simd.mul_add_e_f32s(input, simd.splat_f32s(weight), sum)
+    fn fold<S: Simd>(
+        simd: S,
+        sum: S::f32s,
+        input: S::f32s,
+        weights: &[f32],
+        column: usize,
+    ) -> S::f32s {
+        simd.mul_add_e_f32s(input, simd.splat_f32s(weights[column]), sum)
+    }
+
+    #[inline(always)]
+    fn weights(weights: &[f32], row: usize, width: usize) -> &[f32] {
+        &weights[row * width..][..width]
     }
 }
 

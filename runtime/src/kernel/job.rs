@@ -1,5 +1,7 @@
 //! What every kernel is told about its call.
 
+use pulp::Arch;
+
 use super::map::Place;
 use super::{Scratch, Threads};
 use crate::graph::{Activation, Shape};
@@ -17,6 +19,8 @@ pub(super) struct Job<'a> {
     pub(super) region: Region,
     /// What to apply to every result.
     pub(super) activation: Activation,
+    /// The instruction set to compute with.
+    pub(super) arch: Arch,
     pub(super) scratch: &'a Scratch,
     pub(super) threads: &'a dyn Threads,
 }

@@ -113,17 +113,20 @@ impl Place {
     }
 
     /// Elements from one block of channels to the next.
+    #[inline]
     pub(super) fn plane(&self) -> usize {
-        let [_, rows, width, lanes] = self.axes();
-        rows * width * lanes
+        self.region.rows.len() as usize * self.width as usize * self.lanes as usize
     }
 
     /// As [`Map::line`].
+    #[inline]
     pub(super) fn line(&self, channel: u32, row: u32) -> Range<usize> {
-        let block = ((channel - self.region.channels.start) / self.lanes) as usize;
-        let row = (row - self.region.rows.start) as usize;
+        let channel = channel - self.region.channels.start;
+        // A division is slow, and most maps have one lane.
+        let block = if self.lanes == 1 { channel } else { channel / self.lanes };
+        let row = row - self.region.rows.start;
         let pitch = self.width as usize * self.lanes as usize;
-        let start = block * self.plane() + row * pitch;
+        let start = block as usize * self.plane() + row as usize * pitch;
         start..start + pitch
     }
 }

@@ -45,17 +45,22 @@ mod elementwise;
 mod error;
 mod job;
 mod map;
+mod packed;
+mod padded;
 mod pool;
 mod product;
 mod reduce;
+mod reference;
 mod scratch;
 mod slide;
 mod threads;
+mod vector;
 mod weights;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
 pub use error::KernelError;
@@ -69,7 +74,8 @@ use crate::units::Bytes;
 use crate::weights::WeightSource;
 use conv::Algorithm;
 use job::Job;
-use weights::Weights;
+use packed::Packed;
+use weights::Reader;
 
 /// Which kernels compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,7 +94,8 @@ pub enum KernelKind {
 pub struct Kernels {
     graph: Arc<Graph>,
     kind: KernelKind,
-    weights: BTreeMap<LayerId, Weights>,
+    arch: Arch,
+    weights: BTreeMap<LayerId, Packed>,
 }
 
 impl Kernels {
@@ -115,12 +122,12 @@ impl Kernels {
             };
             if let Op::Conv(conv) = &layer.op {
                 let known = previous.and_then(|previous| previous.weights.get(&id));
-                let form = Algorithm::of(conv, graph.input_shapes(id)[0]).form();
-                let packed = Weights::pack(graph, layer, conv, features, form, source, known)?;
-                weights.insert(id, packed);
+                let shape = graph.input_shapes(id)[0];
+                let reader = Reader::new(graph, layer, source);
+                weights.insert(id, Packed::read(kind, reader, conv, shape, features, known)?);
             }
         }
-        Ok(Kernels { graph: Arc::clone(graph), kind, weights })
+        Ok(Kernels { graph: Arc::clone(graph), kind, arch: Arch::new(), weights })
     }
 
     /// Computes `region` of a layer's output, activation included, from maps that cover what the
@@ -153,14 +160,21 @@ impl Kernels {
             output: output.place(),
             region,
             activation,
+            arch: self.arch,
             scratch,
             threads,
         };
         match &node.op {
-            Op::Conv(conv) => {
-                let weights = self.weights_of(layer, node, region.channels)?;
-                let input = inputs[0].tensor();
-                output.lend(|output| backend::conv_region(input, output, &job, conv, weights));
+            Op::Conv(conv) => match self.weights_of(layer, node, region.channels)? {
+                Packed::Burn(weights) => reference::conv(&job, conv, weights, inputs[0], output),
+                Packed::Own(weights) => {
+                    let input = inputs[0].tensor();
+                    let run = |output| backend::conv_region(input, output, &job, conv, weights);
+                    output.lend(run);
+                }
+            },
+            Op::Pool(pool) if self.kind == KernelKind::Burn && reference::can_pool(pool) => {
+                reference::pool(&job, pool, inputs[0], output);
             }
             Op::Pool(pool) => {
                 let input = inputs[0].tensor();
@@ -188,15 +202,18 @@ impl Kernels {
 
     /// Bytes of all packed weights.
     pub fn weight_bytes(&self) -> Bytes {
-        Bytes(self.weights.values().map(Weights::bytes).sum())
+        Bytes(self.weights.values().map(Packed::bytes).sum())
     }
 
     /// How a layer is computed, for people.
     pub fn algorithm(&self, layer: LayerId) -> &'static str {
-        match self.graph.layers().get(layer.index()).map(|layer| &layer.op) {
-            Some(Op::Conv(conv)) => Algorithm::of(conv, self.graph.input_shapes(layer)[0]).name(),
-            Some(op) => op.name(),
-            None => "none",
+        let Some(node) = self.graph.layers().get(layer.index()) else { return "none" };
+        let shape = self.graph.input_shapes(layer)[0];
+        match (&node.op, self.kind) {
+            (Op::Conv(conv), KernelKind::Burn) => reference::conv_name(conv, shape),
+            (Op::Conv(conv), _) => Algorithm::of(conv, shape).name(),
+            (Op::Pool(pool), KernelKind::Burn) => reference::pool_name(pool),
+            (op, _) => op.name(),
         }
     }
 
@@ -205,13 +222,13 @@ impl Kernels {
         id: LayerId,
         layer: &Layer,
         wanted: ChannelRange,
-    ) -> Result<&Weights, KernelError> {
+    ) -> Result<&Packed, KernelError> {
         let held = self.weights.get(&id);
-        held.filter(|weights| weights.features.covers(wanted)).ok_or_else(|| {
+        held.filter(|weights| weights.features().covers(wanted)).ok_or_else(|| {
             KernelError::NotPrepared {
                 layer: layer.name.clone(),
                 wanted,
-                held: held.map_or(ChannelRange::empty(), |weights| weights.features),
+                held: held.map_or(ChannelRange::empty(), Packed::features),
             }
         })
     }

@@ -16,7 +16,7 @@ impl Fold for Largest {
     const START: f32 = f32::NEG_INFINITY;
 
     #[inline(always)]
-    fn fold<S: Simd>(simd: S, largest: S::f32s, input: S::f32s, _: f32) -> S::f32s {
+    fn fold<S: Simd>(simd: S, largest: S::f32s, input: S::f32s, _: &[f32], _: usize) -> S::f32s {
         simd.max_f32s(largest, input)
     }
 }
@@ -25,7 +25,7 @@ impl Fold for Sum {
     const START: f32 = 0.0;
 
     #[inline(always)]
-    fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, _: f32) -> S::f32s {
+    fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, _: &[f32], _: usize) -> S::f32s {
         simd.add_f32s(sum, input)
     }
 }

@@ -8,6 +8,7 @@
 
 use pulp::Simd;
 
+use super::vector;
 use super::weights::BLOCK;
 
 /// Vectors of a full tile.
@@ -76,8 +77,8 @@ impl Finish {
             }
         } else {
             for (out, sum) in out.chunks_mut(S::F32_LANES).zip(sums) {
-                let before = simd.partial_load_f32s(out);
-                simd.partial_store_f32s(out, finish(sum, before));
+                let before = vector::load(simd, out);
+                vector::store(simd, out, finish(sum, before));
             }
         }
     }

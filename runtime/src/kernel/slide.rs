@@ -18,12 +18,11 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::job::Job;
+use super::padded::copy_padded;
 use super::threads::Parts;
+use super::vector::{self, LANES};
 use crate::graph::{Sweep, Window};
 use crate::region::RowRange;
-
-/// Lanes of the widest vectors: rows are laid out in multiples of it.
-const LANES: usize = 16;
 
 /// Elements of the rows that are laid out at once: half of a first-level cache.
 const ROOM: usize = 4096;
@@ -36,8 +35,21 @@ pub(super) trait Fold: Copy + Send + Sync + 'static {
     /// What it starts from; also what padding holds.
     const START: f32;
 
-    /// Adds an input to what there is.
-    fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, weight: f32) -> S::f32s;
+    /// Adds an input to what there is; `weights` are those of the kernel's row, `column` is the
+    /// input's place in it.
+    fn fold<S: Simd>(
+        simd: S,
+        sum: S::f32s,
+        input: S::f32s,
+        weights: &[f32],
+        column: usize,
+    ) -> S::f32s;
+
+    /// Row `row` of a kernel of `width` columns; nothing where the fold has no weights.
+    #[inline(always)]
+    fn weights(_weights: &[f32], _row: usize, _width: usize) -> &[f32] {
+        &[]
+    }
 }
 
 /// What a window makes of one channel.
@@ -70,7 +82,7 @@ pub(super) fn slide<F: Fold>(
     output: &mut [f32],
 ) {
     let output = Parts::new(output);
-    let phases = Phases::new(window.cols, job.shape.width, job.output.width);
+    let phases = Phases::new(window.cols, job.output.width);
     let extent = window.rows.extent() as usize;
     let stride = window.rows.stride as usize;
     let count = job.region.rows.len() as usize;
@@ -93,7 +105,7 @@ pub(super) fn slide<F: Fold>(
                 room,
                 fold: PhantomData::<F>,
             };
-            pulp::Arch::new().dispatch(slide);
+            job.arch.dispatch(slide);
         });
     });
 }
@@ -101,8 +113,7 @@ pub(super) fn slide<F: Fold>(
 /// How input rows are laid out.
 struct Phases {
     stride: usize,
-    padding: usize,
-    width: usize,
+    padding: i64,
     /// Elements of a phase.
     pitch: usize,
     /// Where each column of the kernel reads its input for output 0.
@@ -110,7 +121,7 @@ struct Phases {
 }
 
 impl Phases {
-    fn new(cols: Sweep, width: u32, outputs: u32) -> Phases {
+    fn new(cols: Sweep, outputs: u32) -> Phases {
         let stride = cols.stride as usize;
         let reach = (cols.extent() as usize - 1) / stride;
         let pitch = ((outputs as usize).next_multiple_of(LANES) + reach).next_multiple_of(LANES);
@@ -118,8 +129,7 @@ impl Phases {
             .map(|column| column * cols.dilation as usize)
             .map(|offset| offset % stride * pitch + offset / stride)
             .collect();
-        let padding = cols.pad_before as usize;
-        Phases { stride, padding, width: width as usize, pitch, columns }
+        Phases { stride, padding: i64::from(cols.pad_before), pitch, columns }
     }
 
     /// Elements of a row that is laid out.
@@ -129,26 +139,8 @@ impl Phases {
 
     #[inline(always)]
     fn lay(&self, row: &[f32], padding: f32, out: &mut [f32]) {
-        let stride = self.stride;
         for (phase, out) in out.chunks_exact_mut(self.pitch).enumerate() {
-            let before = self.padding.saturating_sub(phase).div_ceil(stride).min(out.len());
-            let start = (before * stride + phase).saturating_sub(self.padding).min(self.width);
-            let inside = (self.width - start).div_ceil(stride).min(out.len() - before);
-            out[..before].fill(padding);
-            out[before + inside..].fill(padding);
-            let out = &mut out[before..before + inside];
-            let row = &row[start..];
-            match stride {
-                1 => out.copy_from_slice(&row[..inside]),
-                2 => {
-                    let (pairs, rest) = row.as_chunks::<2>();
-                    out.iter_mut().zip(pairs).for_each(|(out, pair)| *out = pair[0]);
-                    if let ([last], true) = (rest, inside > pairs.len()) {
-                        out[pairs.len()] = *last;
-                    }
-                }
-                _ => out.iter_mut().zip(row.iter().step_by(stride)).for_each(|(o, x)| *o = *x),
-            }
+            copy_padded(row, phase as i64 - self.padding, self.stride, padding, out);
         }
     }
 }
@@ -176,92 +168,85 @@ impl<F: Fold> WithSimd for Slide<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let mut taps = Vec::new();
         for unit in self.units.clone() {
             let (channel, strip) = (&self.channels[unit / self.strips], unit % self.strips);
             let all = self.job.region.rows;
             let start = all.start + (strip * self.rows) as u32;
             let rows = RowRange::new(start, (start + self.rows as u32).min(all.end));
-            self.strip(simd, channel, rows, &mut taps);
+            self.strip(simd, channel, rows);
         }
     }
 }
 
-/// What an output reads through one cell of the window: where that lies for the row's first
-/// output, and its weight.
-type Tap = (usize, f32);
+/// One row of outputs, and what it reads.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    channel: &'a Channel<'a>,
+    /// Input row under the kernel's first row, counted from the first that is laid out.
+    top: i64,
+    /// The kernel's rows that lie on the map. Padding holds nothing that counts: it is left out.
+    cells: (usize, usize),
+    /// Divisor of the row, and of each column.
+    divisors: Option<(f32, &'a [f32])>,
+}
 
 impl<F: Fold> Slide<'_, F> {
     #[inline(always)]
-    fn strip<S: Simd>(
-        &mut self,
-        simd: S,
-        channel: &Channel<'_>,
-        rows: RowRange,
-        taps: &mut Vec<Tap>,
-    ) {
-        let (height, pitch) = (self.job.shape.rows, self.phases.len());
-        let needs = self.window.rows.reads(rows, height);
-        for (row, out) in (needs.start..needs.end).zip(self.room.chunks_exact_mut(pitch)) {
-            let line = self.job.input.line(channel.input, row);
-            self.phases.lay(&self.input[line], F::START, out);
+    fn strip<S: Simd>(&mut self, simd: S, channel: &Channel<'_>, rows: RowRange) {
+        let down = self.window.rows;
+        let height = i64::from(self.job.shape.rows);
+        let laid = down.reads(rows, self.job.shape.rows);
+        let lines = self.room.chunks_exact_mut(self.phases.len());
+        for (row, line) in (laid.start..laid.end).zip(lines) {
+            let place = self.job.input.line(channel.input, row);
+            self.phases.lay(&self.input[place], F::START, line);
         }
+        let dilation = i64::from(down.dilation);
         for row in rows.start..rows.end {
-            self.taps(channel, row, needs, taps);
-            let place = self.job.output.line(channel.output, row);
-            // SAFETY: no other task has this row of this channel.
-            let out = unsafe { self.output.part(place) };
-            let divisor = self.divisors.map(|divisors| {
+            let top = i64::from(row) * i64::from(down.stride) - i64::from(down.pad_before);
+            let cells_before = |end: i64| {
+                let cells = (end - top).max(0) as u64;
+                cells.div_ceil(dilation as u64).min(u64::from(down.kernel)) as usize
+            };
+            let divisors = self.divisors.map(|divisors| {
                 let index = (row - self.job.region.rows.start) as usize;
                 (divisors.rows[index], &*divisors.columns)
             });
+            let cells = (cells_before(0), cells_before(height));
+            let row_of = Row { channel, top: top - i64::from(laid.start), cells, divisors };
+            let place = self.job.output.line(channel.output, row);
+            // SAFETY: no other task has this row of this channel.
+            let out = unsafe { self.output.part(place) };
             let mut x = 0;
             while x < out.len() {
-                let wide = out.len() - x > (WIDE - 1) * S::F32_LANES;
-                x += match wide {
-                    true => self.vectors::<S, WIDE>(simd, taps, channel, divisor, x, out),
-                    false => self.vectors::<S, 1>(simd, taps, channel, divisor, x, out),
+                x += match out.len() - x > (WIDE - 1) * S::F32_LANES {
+                    true => self.vectors::<S, WIDE>(simd, row_of, x, out),
+                    false => self.vectors::<S, 1>(simd, row_of, x, out),
                 };
             }
         }
     }
 
-    /// What the outputs of `row` read. Rows of padding hold nothing that counts: they are left
-    /// out.
-    #[inline(always)]
-    fn taps(&self, channel: &Channel<'_>, row: u32, laid: RowRange, taps: &mut Vec<Tap>) {
-        let down = self.window.rows;
-        let columns = &self.phases.columns;
-        taps.clear();
-        for cell in 0..down.kernel {
-            let line = i64::from(row) * i64::from(down.stride) - i64::from(down.pad_before)
-                + i64::from(cell * down.dilation);
-            if (0..i64::from(self.job.shape.rows)).contains(&line) {
-                let start = (line - i64::from(laid.start)) as usize * self.phases.len();
-                let weights = channel.weights.get(cell as usize * columns.len()..).unwrap_or(&[]);
-                let weights = weights.iter().copied().chain(std::iter::repeat(0.0));
-                taps.extend(columns.iter().zip(weights).map(|(x, weight)| (start + x, weight)));
-            }
-        }
-    }
-
     /// `V` vectors of outputs from `x` on; returns how many outputs that is.
-    #[allow(clippy::too_many_arguments)] // the innermost loop: everything in registers
     #[inline(always)]
     fn vectors<S: Simd, const V: usize>(
         &self,
         simd: S,
-        taps: &[Tap],
-        channel: &Channel<'_>,
-        divisor: Option<(f32, &[f32])>,
+        row: Row<'_>,
         x: usize,
         out: &mut [f32],
     ) -> usize {
+        let columns = &*self.phases.columns;
         let mut sums = [simd.splat_f32s(F::START); V];
-        for &(start, weight) in taps {
-            let inputs = S::as_simd_f32s(&self.room[start + x..][..V * S::F32_LANES]).0;
-            for v in 0..V {
-                sums[v] = F::fold(simd, sums[v], inputs[v], weight);
+        for cell in row.cells.0..row.cells.1 {
+            let line = row.top + cell as i64 * i64::from(self.window.rows.dilation);
+            let line = &self.room[line as usize * self.phases.len()..][..self.phases.len()];
+            let weights = F::weights(row.channel.weights, cell, columns.len());
+            for (index, column) in columns.iter().enumerate() {
+                let inputs = S::as_simd_f32s(&line[column + x..][..V * S::F32_LANES]).0;
+                for v in 0..V {
+                    sums[v] = F::fold(simd, sums[v], inputs[v], weights, index);
+                }
             }
         }
         let (low, high) = self.job.activation.limits();
@@ -269,15 +254,15 @@ impl<F: Fold> Slide<'_, F> {
         for (v, sum) in sums.into_iter().enumerate() {
             let from = (x + v * S::F32_LANES).min(out.len());
             let to = (from + S::F32_LANES).min(out.len());
-            let result = match divisor {
-                None => simd.add_f32s(sum, simd.splat_f32s(channel.bias)),
-                Some((row, columns)) => {
-                    let columns = simd.partial_load_f32s(&columns[from..to]);
-                    simd.div_f32s(sum, simd.mul_f32s(simd.splat_f32s(row), columns))
+            let result = match row.divisors {
+                None => simd.add_f32s(sum, simd.splat_f32s(row.channel.bias)),
+                Some((divisor, columns)) => {
+                    let columns = vector::load(simd, &columns[from..to]);
+                    simd.div_f32s(sum, simd.mul_f32s(simd.splat_f32s(divisor), columns))
                 }
             };
             let result = simd.min_f32s(high, simd.max_f32s(low, result));
-            simd.partial_store_f32s(&mut out[from..to], result);
+            vector::store(simd, &mut out[from..to], result);
         }
         V * S::F32_LANES
     }
@@ -290,7 +275,7 @@ mod tests {
     #[test]
     fn a_row_of_stride_two_has_two_phases() {
         let cols = Sweep { kernel: 3, stride: 2, pad_before: 1, pad_after: 1, ..Sweep::point() };
-        let phases = Phases::new(cols, 6, 3);
+        let phases = Phases::new(cols, 3);
         let mut out = vec![9.0; phases.len()];
         phases.lay(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.0, &mut out);
         assert_eq!(out[..5], [0.0, 2.0, 4.0, 6.0, 0.0]);

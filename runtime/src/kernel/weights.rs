@@ -59,17 +59,18 @@ struct Piece {
 impl Weights {
     /// Reads and packs `features` of a layer; takes over pieces of `previous`.
     pub(super) fn pack(
-        graph: &Graph,
-        layer: &Layer,
+        reader: &mut Reader<'_>,
         conv: &Conv,
         features: ChannelRange,
         form: Form,
-        source: &dyn WeightSource,
         previous: Option<&Weights>,
     ) -> Result<Weights, KernelError> {
-        let per_group = conv.features / conv.groups;
+        // Rows lie one after the other, whatever group they are of.
+        let per_group = match form {
+            Form::Rows => conv.features,
+            Form::Panels => conv.features / conv.groups,
+        };
         let previous = previous.filter(|previous| previous.form == form);
-        let mut reader = Reader { graph, layer, source, bytes: Vec::new() };
         let mut pieces = BTreeMap::new();
         let mut next = features.start;
         while next < features.end {
@@ -83,7 +84,7 @@ impl Weights {
             pieces.insert(start, piece);
             next = part.end;
         }
-        let row = graph.parameter(conv.weight).row as usize;
+        let row = reader.row(conv);
         let block = row * BLOCK as usize;
         Ok(Weights { features, form, per_group, row, block, pieces })
     }
@@ -155,14 +156,48 @@ fn piece_around(feature: u32, per_group: u32) -> (u32, u32) {
 }
 
 /// Reads rows of parameters, one piece at a time.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     graph: &'a Graph,
     layer: &'a Layer,
     source: &'a dyn WeightSource,
     bytes: Vec<u8>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        graph: &'a Graph,
+        layer: &'a Layer,
+        source: &'a dyn WeightSource,
+    ) -> Reader<'a> {
+        Reader { graph, layer, source, bytes: Vec::new() }
+    }
+
+    /// Elements of a feature's row of weights.
+    pub(super) fn row(&self, conv: &Conv) -> usize {
+        self.graph.parameter(conv.weight).row as usize
+    }
+
+    /// The rows of `features`, scaled, and their biases.
+    pub(super) fn rows(
+        &mut self,
+        conv: &Conv,
+        features: ChannelRange,
+    ) -> Result<(Vec<f32>, Vec<f32>), KernelError> {
+        let mut weights = self.read(conv.weight, features)?;
+        if let Some(parameter) = conv.scale {
+            let row = self.row(conv);
+            let scales = self.read(parameter, features)?;
+            for (row, scale) in weights.chunks_exact_mut(row).zip(scales) {
+                row.iter_mut().for_each(|weight| *weight *= scale);
+            }
+        }
+        let bias = match conv.bias {
+            Some(parameter) => self.read(parameter, features)?,
+            None => vec![0.0; features.len() as usize],
+        };
+        Ok((weights, bias))
+    }
+
     fn piece(
         &mut self,
         conv: &Conv,
@@ -171,22 +206,12 @@ impl Reader<'_> {
         form: Form,
     ) -> Result<Piece, KernelError> {
         let skip = (features.start - start) as usize;
-        let row = self.graph.parameter(conv.weight).row as usize;
-        let mut weights = self.read(conv.weight, features)?;
-        if let Some(parameter) = conv.scale {
-            let scales = self.read(parameter, features)?;
-            for (row, scale) in weights.chunks_exact_mut(row).zip(scales) {
-                row.iter_mut().for_each(|weight| *weight *= scale);
-            }
-        }
+        let (weights, biases) = self.rows(conv, features)?;
         let mut bias = [0.0; PIECE as usize];
-        if let Some(parameter) = conv.bias {
-            let biases = self.read(parameter, features)?;
-            bias[skip..skip + biases.len()].copy_from_slice(&biases);
-        }
+        bias[skip..skip + biases.len()].copy_from_slice(&biases);
         let weights = match form {
             Form::Rows => weights,
-            Form::Panels => panels(&weights, row, skip),
+            Form::Panels => panels(&weights, self.row(conv), skip),
         };
         Ok(Piece { start, features, weights, bias })
     }

@@ -14,18 +14,22 @@
 //! ```
 //!
 //! Joins and gradual changes never disturb a generation in preparation; they wait for it. Frames
-//! never wait for a join.
+//! never wait for a join: a loss that leaves no plan to run ends a preparation that was under way
+//! for another reason.
 
+mod event;
 mod frames;
 mod rest;
+mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Moment, Reason};
 use crate::ids::NodeId;
-use crate::plan::{Generation, Plan};
+use crate::plan::Generation;
 use crate::units::Ms;
 
+pub use event::{Command, Event, Proposal};
 use frames::{Frame, Frames};
 use rest::Rests;
 
@@ -43,177 +47,6 @@ pub const STALL_FACTOR: f64 = 20.0;
 
 /// How often the leader's own device may refuse a plan before there is none.
 const OWN_REFUSALS: u32 = 3;
-
-/// A plan that somebody made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Proposal {
-    /// The plan.
-    pub plan: Plan,
-    /// Its devices, in its order; the leader first.
-    pub members: Vec<NodeId>,
-    /// Why it was made.
-    pub reason: Reason,
-    /// Good only until a better one has its weights; then another is asked for.
-    pub provisional: bool,
-    /// Predicted time of a frame.
-    pub predicted: Ms,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// A device is connected, and its profile is known: it may be planned with.
-    Joined(NodeId),
-    /// A device said goodbye.
-    Left(NodeId),
-    /// A device died, or is silent for too long.
-    Lost(NodeId),
-    /// A member is getting its weights.
-    Progress {
-        /// Which device.
-        node: NodeId,
-        /// For which plan.
-        generation: Generation,
-    },
-    /// A member is ready.
-    Ready {
-        /// Which device.
-        node: NodeId,
-        /// For which plan.
-        generation: Generation,
-    },
-    /// A member will not run a plan.
-    Refused {
-        /// Which device.
-        node: NodeId,
-        /// Which plan.
-        generation: Generation,
-        /// Why, for people.
-        why: String,
-    },
-    /// The answer to [`Command::Ask`].
-    Proposed {
-        /// Which question.
-        ask: u32,
-        /// The plan, or why there is none.
-        proposal: Result<Proposal, String>,
-    },
-    /// Measurements say that another plan is better; taken up if nothing else is going on.
-    Improved(Proposal),
-    /// A frame is to be answered.
-    Submitted {
-        /// Its number.
-        frame: u64,
-    },
-    /// The outputs of a frame are complete.
-    Answered {
-        /// Its number.
-        frame: u64,
-        /// Under which plan.
-        generation: Generation,
-    },
-    /// A member could not do its part of a frame.
-    Failed {
-        /// Which device.
-        node: NodeId,
-        /// Under which plan.
-        generation: Generation,
-        /// Which frame.
-        frame: u64,
-        /// What went wrong.
-        error: String,
-    },
-    /// A member lost its connection to another.
-    LinkDown {
-        /// Which device says so.
-        node: NodeId,
-        /// Under which plan.
-        generation: Generation,
-        /// The other one.
-        peer: NodeId,
-    },
-    /// Time passes; to be told every [`TICK`](super::liveness::TICK) or so.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// Make a plan. An earlier question that is not yet answered is void.
-    Ask {
-        /// Names the question.
-        ask: u32,
-        /// Why.
-        reason: Reason,
-        /// Who may be in it, in cluster order, the leader first.
-        members: Vec<NodeId>,
-    },
-    /// Tell all members to get ready for a plan.
-    Prepare {
-        /// Its number.
-        generation: Generation,
-        /// The plan.
-        proposal: Proposal,
-    },
-    /// A plan is active: frames start under it from now on.
-    Activate {
-        /// Its number.
-        generation: Generation,
-    },
-    /// Start a frame.
-    Start {
-        /// Its number.
-        frame: u64,
-        /// Under which plan.
-        generation: Generation,
-    },
-    /// Tell these devices to forget what they did for a frame.
-    Abort {
-        /// Its number.
-        frame: u64,
-        /// Under which plan.
-        generation: Generation,
-        /// Who.
-        members: Vec<NodeId>,
-    },
-    /// Tell these devices to forget a plan.
-    Retire {
-        /// Its number.
-        generation: Generation,
-        /// Who.
-        members: Vec<NodeId>,
-    },
-    /// Hand out an answer.
-    Answer {
-        /// Of which frame.
-        frame: u64,
-        /// Under which plan.
-        generation: Generation,
-        /// How often the frame was begun anew.
-        retries: u32,
-    },
-    /// A frame has failed for good.
-    GiveUp {
-        /// Which.
-        frame: u64,
-        /// How often it was begun.
-        attempts: u32,
-        /// Why.
-        error: String,
-    },
-    /// A device will not be planned with for a while.
-    Rest {
-        /// Which.
-        node: NodeId,
-        /// Why, for people.
-        why: String,
-    },
-    /// There is no plan, and nothing to wait for.
-    Stuck {
-        /// Why.
-        why: String,
-    },
-}
 
 /// A plan with its number, and the members that it still waits for.
 #[derive(Debug, Clone)]
@@ -486,50 +319,6 @@ impl Leader {
         self.preparing = Some(Live { generation, proposal, waiting });
     }
 
-    fn submitted(&mut self, frame: u64, out: &mut Vec<Command>) {
-        match &self.stuck {
-            Some(why) => out.push(Command::GiveUp { frame, attempts: 0, error: why.clone() }),
-            None => self.frames.submit(frame),
-        }
-    }
-
-    fn answered(&mut self, frame: u64, generation: Generation, out: &mut Vec<Command>) {
-        let Some(done) = self.frames.finish(frame, generation) else { return };
-        out.push(Command::Answer { frame, generation, retries: done.retries });
-        if let Some(at) = self.retiring.iter().position(|live| live.generation == generation) {
-            let live = self.retiring.remove(at);
-            self.retire_when_done(live, out);
-        }
-    }
-
-    fn failed(
-        &mut self,
-        now: Moment,
-        node: NodeId,
-        generation: Generation,
-        frame: u64,
-        error: &str,
-        out: &mut Vec<Command>,
-    ) {
-        if !self.frames.runs(frame, generation) {
-            return;
-        }
-        let Some(proposal) = self.live(generation).map(|live| live.proposal.clone()) else {
-            return;
-        };
-        self.break_off(generation, Some((frame, error)), out);
-        if node != self.me {
-            self.rest(now, node, format!("frame {frame}: {error}"), out);
-            self.ask(Reason::Lost, out);
-        } else if self.active.is_none() && self.preparing.is_none() && self.asked.is_none() {
-            if self.is_possible(&proposal) {
-                self.prepare(now, proposal, out);
-            } else {
-                self.ask(proposal.reason, out);
-            }
-        }
-    }
-
     fn tick(&mut self, now: Moment, out: &mut Vec<Command>) {
         let silent = self.preparing.as_ref().and_then(|live| {
             let late = live.waiting.iter().find(|(_, seen)| now.since(**seen) >= PATIENCE);
@@ -556,49 +345,10 @@ impl Leader {
         }
     }
 
-    fn stalled(&self, now: Moment) -> Option<(u64, Generation)> {
-        self.frames.running().find_map(|(frame, generation, started)| {
-            let predicted = self.live(generation)?.proposal.predicted;
-            let limit = STALL.max(predicted * STALL_FACTOR);
-            (now.since(started) >= limit).then_some((frame, generation))
-        })
-    }
-
     /// A device is left out for a while, and the question under way asked anew without it.
     fn rest(&mut self, now: Moment, node: NodeId, why: String, out: &mut Vec<Command>) {
         self.rests.rest(node, now);
         out.push(Command::Rest { node, why });
-    }
-
-    /// A generation cannot go on: its frames are run again under another. `failed` is the frame
-    /// that went wrong by itself, which is tried a limited number of times.
-    fn break_off(
-        &mut self,
-        generation: Generation,
-        failed: Option<(u64, &str)>,
-        out: &mut Vec<Command>,
-    ) {
-        let is = |live: &Live| live.generation == generation;
-        let live = if let Some(live) = self.preparing.take_if(|live| is(live)) {
-            self.deferred = self.deferred.into_iter().chain([live.proposal.reason]).min();
-            live
-        } else if let Some(live) = self.active.take_if(|live| is(live)) {
-            live
-        } else if let Some(at) = self.retiring.iter().position(is) {
-            self.retiring.remove(at)
-        } else {
-            return;
-        };
-        let members = self.present(&live);
-        for frame in self.frames.recall(generation) {
-            let members = members.clone();
-            out.push(Command::Abort { frame: frame.number, generation, members });
-            let error = failed.filter(|(number, _)| *number == frame.number).map(|(_, e)| e);
-            if let Some((attempts, error)) = self.frames.again(frame, error) {
-                out.push(Command::GiveUp { frame: frame.number, attempts, error });
-            }
-        }
-        self.retire(live, out);
     }
 
     fn present(&self, live: &Live) -> Vec<NodeId> {
@@ -611,16 +361,13 @@ impl Leader {
         out.push(Command::Retire { generation: live.generation, members });
     }
 
-    fn retire_when_done(&mut self, live: Live, out: &mut Vec<Command>) {
-        if self.frames.running().any(|(_, generation, _)| generation == live.generation) {
-            self.retiring.push(live);
-        } else {
-            self.retire(live, out);
-        }
-    }
-
-    /// Asks for a plan: now, or when the preparation under way has ended.
+    /// Asks for a plan: now, or when the preparation under way has ended. After a loss that leaves
+    /// no plan to run, nobody waits for a preparation that was in no hurry.
     fn ask(&mut self, reason: Reason, out: &mut Vec<Command>) {
+        let urgent = matches!(reason, Reason::Lost | Reason::Left | Reason::Link);
+        if let Some(live) = self.preparing.as_ref().filter(|_| urgent && self.active.is_none()) {
+            self.break_off(live.generation, None, out);
+        }
         let reason = [self.deferred.take(), self.asked.take()]
             .into_iter()
             .flatten()
@@ -646,12 +393,5 @@ impl Leader {
         }
         self.stuck = Some(why.clone());
         out.push(Command::Stuck { why });
-    }
-
-    fn start_frames(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let Some(generation) = self.active.as_ref().map(|live| live.generation) else { return };
-        while let Some(frame) = self.frames.start(now, generation) {
-            out.push(Command::Start { frame, generation });
-        }
     }
 }

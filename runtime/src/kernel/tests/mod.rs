@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use half::f16;
+use pulp::Arch;
 
 use super::{Alone, KernelKind, Kernels, Map, Scratch, Threads};
 use crate::graph::{Activation, Builder, DType, Graph, LayerId, Op, ParameterId, Shape};
@@ -120,7 +121,10 @@ impl Bench {
 
     /// Computes `region` from inputs that hold just what it reads, onto a map that holds just it.
     fn region(&self, kind: KernelKind, region: Region, threads: &dyn Threads) -> Vec<f32> {
-        let kernels = self.kernels(kind, region.channels);
+        self.region_by(&self.kernels(kind, region.channels), region, threads)
+    }
+
+    fn region_by(&self, kernels: &Kernels, region: Region, threads: &dyn Threads) -> Vec<f32> {
         let layer = self.graph.layer(LayerId(0));
         let shapes = self.graph.input_shapes(LayerId(0));
         // What reads nothing but padding may be given any map.
@@ -141,6 +145,14 @@ impl Bench {
         output.as_slice().to_vec()
     }
 
+    /// The whole output and some region of it by the instruction set `arch`.
+    fn by(&self, arch: Arch, region: Region) -> (Vec<f32>, Vec<f32>) {
+        let whole = self.shape().region();
+        let kernels = Kernels { arch, ..self.kernels(KernelKind::Exact, whole.channels) };
+        let by = |region| self.region_by(&kernels, region, &Alone);
+        (by(whole), by(region))
+    }
+
     fn whole(&self, kind: KernelKind) -> Vec<f32> {
         self.region(kind, self.shape().region(), &Alone)
     }
@@ -159,6 +171,15 @@ fn region(shape: Shape, channels: (u8, u8), rows: (u8, u8)) -> Region {
     };
     let (channels, rows) = (range(channels, shape.channels), range(rows, shape.rows));
     Region::new(ChannelRange::new(channels.0, channels.1), RowRange::new(rows.0, rows.1))
+}
+
+/// All instruction sets of this machine, the plainest first.
+fn archs() -> Vec<Arch> {
+    let mut archs = vec![Arch::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    archs.extend(pulp::x86::V3::try_new().map(Arch::V3));
+    archs.push(Arch::new());
+    archs
 }
 
 /// Bits, so that a comparison is of what is stored and its message is short.

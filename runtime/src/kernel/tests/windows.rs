@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Bench, Many, bits, naive, region, single};
+use super::{Bench, Many, archs, bits, naive, region, single};
 use crate::graph::{
     Activation, Builder, Conv, DType, Op, Parameter, Pool, Reduction, Shape, Sweep, Window,
 };
@@ -140,6 +140,36 @@ proptest! {
     #[test]
     fn own_kernels_agree_with_plain_loops(bench in layer()) {
         agrees(&bench, KernelKind::Fast, 1e-5)?;
+    }
+
+    #[test]
+    fn every_instruction_set_agrees_and_is_exact(
+        bench in layer(),
+        channels in any::<(u8, u8)>(),
+        rows in any::<(u8, u8)>(),
+    ) {
+        let expected = naive::whole(&bench);
+        let region = region(bench.shape(), channels, rows);
+        for arch in archs() {
+            let (whole, found) = bench.by(arch, region);
+            let pairs = expected.iter().zip(&whole);
+            prop_assert!(pairs.clone().all(|(e, f)| e.agrees(*f, 1e-5)), "{:?}", arch);
+            prop_assert_eq!(bits(&bench.part(&whole, region)), bits(&found), "{:?}", arch);
+        }
+    }
+
+    #[test]
+    fn burns_operators_agree_with_plain_loops(
+        bench in layer(),
+        channels in any::<(u8, u8)>(),
+        rows in any::<(u8, u8)>(),
+    ) {
+        agrees(&bench, KernelKind::Burn, 1e-4)?;
+        let region = region(bench.shape(), channels, rows);
+        let own = bench.part(&bench.whole(KernelKind::Exact), region);
+        for (own, burn) in own.into_iter().zip(bench.region(KernelKind::Burn, region, &Alone)) {
+            prop_assert!(own == burn || (own - burn).abs() < 1e-3, "{own} and {burn} in {region}");
+        }
     }
 
     #[test]

@@ -3,34 +3,35 @@
 //! Every handler reads the same: decode, [`Leader::handle`], perform the commands. Inputs are kept
 //! here until their answers are out.
 
+mod frames;
+mod plans;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
-use edgeld_runtime::coord::leader::{Command, Event as Happening, Leader, Proposal};
+use edgeld_runtime::coord::leader::{Command, Event as Happening, Leader};
 use edgeld_runtime::coord::liveness::TICK;
 use edgeld_runtime::exec::Input;
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::units::Bytes;
-use edgeld_runtime::wire::{
-    LeaderMessage, Member, NodeId, Prepare, Purpose, Refusal, SessionId, WorkerMessage, encode,
-};
+use edgeld_runtime::wire::{LeaderMessage, NodeId, Refusal, SessionId, WorkerMessage, encode};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use crate::device::Device;
-use crate::discovery::actor::{Announce, DiscoveryActor, News, Peer};
+use crate::discovery::actor::DiscoveryActor;
+use crate::discovery::news::{Announce, News, Peer};
 use crate::error::{InferError, LoadError};
-use crate::face::{Answer, DeviceInfo, DeviceState, Event, Output, PlanInfo};
+use crate::face::{Answer, DeviceInfo, DeviceState, Event, PlanInfo};
 use crate::model::Source;
-use crate::planner::{Activated, Ask, FrameDone, Holds, Made, PlannerActor, Seen, Wishes};
+use crate::planner::{Ask, Made, PlannerActor, Seen, Wishes};
 use crate::profiler::Observed;
 use crate::solver::Candidate;
-use crate::supply::serve_chunks;
-use crate::worker::{Answered, Begin, Lead, Led, WorkerActor};
+use crate::worker::{Lead, Led, WorkerActor};
 
 /// Plans that are remembered, with what follows from them.
 const REMEMBERED: usize = 16;
@@ -112,17 +113,9 @@ pub struct Subscribe(pub UnboundedSender<Event>);
 #[rtype(result = "()")]
 pub struct Close;
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Listed(Result<Manifest, String>);
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct SupplyEnded(NodeId);
-
 impl PipelineActor {
     /// For a session that is about to begin; news of devices come from
-    /// [`Attach`](crate::discovery::actor::Attach).
+    /// [`Attach`](crate::discovery::news::Attach).
     pub fn new(session: Session) -> PipelineActor {
         let Session { id, device, worker, source, wishes, alone, cluster, plan, loaded } = session;
         PipelineActor {
@@ -226,131 +219,6 @@ impl PipelineActor {
         }
     }
 
-    fn prepare(
-        &mut self,
-        generation: Generation,
-        proposal: &Proposal,
-        context: &mut Context<Self>,
-    ) {
-        let is_it = |candidate: &&Candidate| {
-            candidate.proposal.plan == proposal.plan
-                && candidate.proposal.members == proposal.members
-        };
-        let Some(candidate) = self.candidates.iter().rev().find(is_it) else { return };
-        let mut candidate = candidate.clone();
-        candidate.proposal = proposal.clone();
-        candidate.info.generation = generation;
-        candidate.info.reason = proposal.reason;
-        self.plans.insert(generation, candidate);
-        let members: Vec<Member> = (0..)
-            .map(DeviceIx)
-            .zip(&proposal.members)
-            .map(|(device, node)| self.member(device, *node))
-            .collect();
-        for member in &members {
-            self.open(member.node, context);
-            let prepare = Prepare {
-                generation,
-                plan: proposal.plan.clone(),
-                device: member.device,
-                members: members.clone(),
-            };
-            self.tell(&[member.node], &LeaderMessage::Prepare { session: self.id, prepare });
-        }
-    }
-
-    fn member(&self, device: DeviceIx, node: NodeId) -> Member {
-        let peer = self.peers.get(&node);
-        let addresses = match device {
-            DeviceIx::LEADER => Vec::new(),
-            _ => peer.map(|peer| peer.addresses.clone()).unwrap_or_default(),
-        };
-        Member { device, node, name: self.name(node), addresses }
-    }
-
-    /// Opens the session on a device, and its connection for weights.
-    fn open(&mut self, node: NodeId, context: &mut Context<Self>) {
-        let is_me = node == self.me();
-        if self.opened.insert(node) {
-            let manifest = self.manifest.as_ref().filter(|_| !is_me);
-            let open = LeaderMessage::Open {
-                session: self.id,
-                leader: self.device.hello.name.clone(),
-                manifest: manifest.map(|manifest| manifest.encode()).unwrap_or_default(),
-                encodings: self.source.encodings.clone(),
-                kernels: self.wishes.kernels,
-            };
-            self.tell(&[node], &open);
-        }
-        let (Some(peer), Some(manifest)) = (self.peers.get(&node), self.manifest.clone()) else {
-            return;
-        };
-        if is_me || !self.supplied.insert(node) {
-            return;
-        }
-        let (network, addresses) = (peer.network.clone(), peer.addresses.clone());
-        let (weights, session) = (self.source.weights.clone(), self.id);
-        let address = context.address();
-        peer.network.spawn(async move {
-            match network.dial_any(&addresses, node, Purpose::Weights(session)).await {
-                Ok(connection) => {
-                    drop(network);
-                    serve_chunks(connection, manifest, weights).await;
-                }
-                Err(error) => tracing::warn!("weights for {node}: {error}"),
-            }
-            address.do_send(SupplyEnded(node));
-        });
-    }
-
-    fn activate(&mut self, generation: Generation) {
-        let Some(candidate) = self.plans.get(&generation).cloned() else { return };
-        let info = Arc::new(candidate.info.clone());
-        self.plan.send_replace(Some(info.clone()));
-        self.announce(&Event::Plan(info));
-        if let Some(planner) = &self.planner {
-            planner.do_send(Activated(candidate));
-        }
-        self.show();
-        if let Some(loaded) = self.loaded.take() {
-            let _ = loaded.send(Ok(()));
-        }
-    }
-
-    fn start_frame(&mut self, frame: u64, generation: Generation) {
-        let Some(pending) = self.frames.get(&frame) else { return };
-        let (session, inputs) = (self.id, pending.inputs.clone());
-        self.worker.do_send(Begin { session, generation, frame, inputs });
-    }
-
-    fn answer(&mut self, frame: u64, generation: Generation, retries: u32) {
-        let now = self.device.clock.now();
-        let outputs = self.outputs.remove(&frame).unwrap_or_default();
-        let Some(pending) = self.frames.remove(&frame) else { return };
-        let since =
-            if pending.submitted < self.answered { self.answered } else { pending.submitted };
-        self.answered = now;
-        let ports = self.source.graph.outputs().iter();
-        let named = ports.zip(outputs).map(|(port, data)| Output {
-            name: port.name.clone(),
-            dims: port.dims.clone(),
-            data,
-        });
-        let answer = Answer {
-            frame,
-            generation,
-            retries,
-            total: now.since(since),
-            bytes_moved: self.plans.get(&generation).map_or(Bytes::ZERO, |plan| plan.bytes_moved),
-            outputs: named.collect(),
-        };
-        // Whoever asked may have gone.
-        let _ = pending.answer.send(Ok(answer));
-        if let Some(planner) = &self.planner {
-            planner.do_send(FrameDone);
-        }
-    }
-
     fn announce(&mut self, event: &Event) {
         self.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
@@ -396,43 +264,6 @@ impl PipelineActor {
         self.peers.insert(peer.hello.node, peer);
     }
 
-    /// Begins, or takes up a device that came later, once there is a manifest for those who need
-    /// one.
-    fn admit(&mut self, context: &mut Context<Self>) {
-        let me = self.me();
-        if self.manifest.is_none() && self.peers.keys().any(|node| *node != me) {
-            return self.list(context);
-        }
-        if !self.peers.contains_key(&me) {
-            return;
-        }
-        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
-        if self.leader.is_none() {
-            let (leader, commands) = Leader::new(me, nodes);
-            self.leader = Some(leader);
-            return self.perform(commands, context);
-        }
-        for node in nodes.into_iter().filter(|node| *node != me) {
-            self.happen(Happening::Joined(node), context);
-        }
-    }
-
-    /// Lists and hashes the model's weights, on a thread of its own; once.
-    fn list(&mut self, context: &mut Context<Self>) {
-        if std::mem::replace(&mut self.manifest_wanted, true) {
-            return;
-        }
-        let (source, address) = (self.source.clone(), context.address());
-        let run = move || {
-            let built = Manifest::build(&source.graph, &*source.weights, &mut |_, _| ());
-            address.do_send(Listed(built.map_err(|error| error.to_string())));
-        };
-        let spawned = std::thread::Builder::new().name("edgeld-manifest".to_owned()).spawn(run);
-        if let Err(error) = spawned {
-            context.notify(Listed(Err(error.to_string())));
-        }
-    }
-
     fn said(&mut self, node: NodeId, message: WorkerMessage, context: &mut Context<Self>) {
         match message {
             WorkerMessage::Ready { session, generation } if session == self.id => {
@@ -474,15 +305,6 @@ impl PipelineActor {
                 self.happen(Happening::LinkDown { node, generation, peer }, context);
             }
             _ => {}
-        }
-    }
-
-    fn holds(&self, node: NodeId, generation: Generation) {
-        let Some(plan) = self.plans.get(&generation) else { return };
-        let at = plan.proposal.members.iter().position(|member| *member == node);
-        let program = at.and_then(|at| plan.programs.get(at)).cloned();
-        if let (Some(program), Some(planner)) = (program, &self.planner) {
-            planner.do_send(Holds { node, program });
         }
     }
 
@@ -568,78 +390,6 @@ impl Handler<News> for PipelineActor {
                 self.show();
             }
         }
-    }
-}
-
-impl Handler<Listed> for PipelineActor {
-    type Result = ();
-
-    fn handle(&mut self, Listed(listed): Listed, context: &mut Self::Context) {
-        match listed {
-            Ok(manifest) => {
-                self.manifest = Some(Arc::new(manifest));
-                self.admit(context);
-            }
-            Err(error) => {
-                if let Some(loaded) = self.loaded.take() {
-                    let _ = loaded.send(Err(LoadError::Weights(error)));
-                }
-                context.notify(Close);
-            }
-        }
-    }
-}
-
-impl Handler<Made> for PipelineActor {
-    type Result = ();
-
-    fn handle(&mut self, Made { ask, result }: Made, context: &mut Self::Context) {
-        let proposal = result.map(|candidate| {
-            let proposal = candidate.proposal.clone();
-            self.candidates.push(*candidate);
-            if self.candidates.len() > REMEMBERED {
-                self.candidates.remove(0);
-            }
-            proposal
-        });
-        match (ask, proposal) {
-            (Some(ask), proposal) => self.happen(Happening::Proposed { ask, proposal }, context),
-            (None, Ok(proposal)) => self.happen(Happening::Improved(proposal), context),
-            (None, Err(_)) => {}
-        }
-    }
-}
-
-impl Handler<Answered> for PipelineActor {
-    type Result = ();
-
-    fn handle(&mut self, answered: Answered, context: &mut Self::Context) {
-        let Answered { generation, frame, outputs } = answered;
-        self.outputs.insert(frame, outputs);
-        self.happen(Happening::Answered { frame, generation }, context);
-        self.outputs.remove(&frame);
-    }
-}
-
-impl Handler<SupplyEnded> for PipelineActor {
-    type Result = ();
-
-    fn handle(&mut self, SupplyEnded(node): SupplyEnded, _: &mut Self::Context) {
-        self.supplied.remove(&node);
-    }
-}
-
-impl Handler<Infer> for PipelineActor {
-    type Result = ResponseFuture<Result<Answer, InferError>>;
-
-    fn handle(&mut self, Infer(inputs): Infer, context: &mut Self::Context) -> Self::Result {
-        let (answer, answered) = oneshot::channel();
-        let frame = self.next_frame;
-        self.next_frame += 1;
-        let submitted = self.device.clock.now();
-        self.frames.insert(frame, Pending { inputs, submitted, answer });
-        self.happen(Happening::Submitted { frame }, context);
-        Box::pin(async move { answered.await.unwrap_or(Err(InferError::Closed)) })
     }
 }
 

@@ -4,7 +4,11 @@
 //! plans are prepared on threads of their own, frames run on each session's executor. What it does
 //! is decide, with [`coord::worker`](edgeld_runtime::coord::worker), and pass on.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod handlers;
+mod measuring;
+mod messages;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,27 +17,25 @@ use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
 use edgeld_runtime::coord::liveness::{Life, TICK, Watch};
 use edgeld_runtime::coord::worker::Worker;
-use edgeld_runtime::exec::{Input, Prepared};
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::manifest::Manifest;
-use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::units::{Bytes, Ms};
-use edgeld_runtime::weights::WeightSource;
 use edgeld_runtime::wire::{
-    LeaderMessage, Member, NodeId, Prepare, Purpose, Refusal, SessionId, SuiteResult,
-    WorkerMessage, encode,
+    LeaderMessage, Member, Prepare, Purpose, Refusal, SessionId, SuiteResult, WorkerMessage,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
+pub use messages::{Answered, Begin, Connected, ControlEnded, Lead, Leave, Led, StripsEnded, Told};
+use messages::{Dialled, Packed, Progressed, Reported};
+
 use crate::device::Device;
-use crate::executor::{self, Job, Report};
+use crate::executor::{self, Job};
 use crate::prepare::demand;
 use crate::pump;
 use crate::serve::WorkerEvent;
 use crate::session::Session;
-use crate::suite;
 use crate::supply::{Fetched, Supply};
 use crate::transport::{Connection, Network, Sender};
 
@@ -107,131 +109,6 @@ impl Actor for WorkerActor {
         context.run_interval(Duration::from_secs_f64(TICK.0 / 1e3), Self::tick);
     }
 }
-
-/// A peer has connected and greeted.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Connected(pub Connection);
-
-/// The device goes away in order.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Leave;
-
-/// A leader says something.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Told {
-    /// Number of its control connection.
-    pub control: u64,
-    /// What it says.
-    pub message: LeaderMessage,
-}
-
-/// A leader's control connection has ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ControlEnded {
-    /// Its number.
-    pub control: u64,
-    /// Why.
-    pub why: String,
-}
-
-/// A connection for strips has ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct StripsEnded {
-    /// Of which session.
-    pub session: SessionId,
-    /// Its number.
-    pub number: u64,
-    /// To which device.
-    pub node: NodeId,
-    /// Why.
-    pub why: String,
-}
-
-/// This device leads a session itself: its model is here, and so are inputs and answers.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub struct Lead {
-    /// The session.
-    pub session: SessionId,
-    /// The model.
-    pub graph: Arc<Graph>,
-    /// Its weights.
-    pub weights: Arc<dyn WeightSource>,
-    /// Who is told of answers.
-    pub answers: Recipient<Answered>,
-}
-
-/// This device no longer leads a session.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Led(pub SessionId);
-
-/// The inputs of a frame of a session that this device leads.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Begin {
-    /// The session.
-    pub session: SessionId,
-    /// Under which plan.
-    pub generation: Generation,
-    /// Which frame.
-    pub frame: u64,
-    /// All inputs of the model.
-    pub inputs: Vec<Input>,
-}
-
-/// The outputs of a frame of a session that this device leads.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Answered {
-    /// Under which plan.
-    pub generation: Generation,
-    /// Which frame.
-    pub frame: u64,
-    /// In the model's order.
-    pub outputs: Vec<Vec<f32>>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Dialled {
-    session: SessionId,
-    node: NodeId,
-    connection: Result<Connection, String>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Progressed {
-    session: SessionId,
-    generation: Generation,
-    have: Bytes,
-    need: Bytes,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Packed {
-    session: SessionId,
-    generation: Generation,
-    result: Result<Arc<Prepared>, Refusal>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Reported {
-    session: SessionId,
-    report: Report,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Timed(Result<SuiteResult, (KernelKind, String)>);
 
 impl Handler<Connected> for WorkerActor {
     type Result = ();
@@ -430,34 +307,6 @@ impl WorkerActor {
         self.event(WorkerEvent::SessionClosed { leader, reason });
     }
 
-    /// Answers with what is known; else the suite is run, once for all who ask.
-    fn measure(&mut self, kernels: KernelKind, leader: Sender, context: &mut Context<Self>) {
-        let key = self.suite_key(kernels);
-        let known = self.measured.iter().find(|result| result.kernels == kernels).cloned();
-        if let Some(result) = known.or_else(|| self.device.cache.value(&key)) {
-            let _ = leader.send(encode(&WorkerMessage::Measured(result)), Vec::new());
-            return;
-        }
-        let running = self.awaiting.iter().any(|(running, _)| *running == kernels);
-        self.awaiting.push((kernels, leader));
-        if running {
-            return;
-        }
-        let (address, pool) = (context.address(), self.device.pool.clone());
-        let run = move || {
-            let timed = suite::measure(kernels, &*pool);
-            address.do_send(Timed(timed.map_err(|error| (kernels, error.to_string()))));
-        };
-        if let Err(error) = thread::Builder::new().name("edgeld-suite".to_owned()).spawn(run) {
-            context.notify(Timed(Err((kernels, error.to_string()))));
-        }
-    }
-
-    fn suite_key(&self, kernels: KernelKind) -> String {
-        let hello = &self.device.hello;
-        format!("suite {} {} {} {kernels:?}", hello.build, hello.isa, hello.threads)
-    }
-
     fn tick(&mut self, _: &mut Context<Self>) {
         let now = self.device.clock.now();
         self.watch.tick(now);
@@ -472,176 +321,6 @@ impl WorkerActor {
             self.noted = now;
             for session in self.sessions.values() {
                 session.progress().iter().for_each(|message| session.tell(message));
-            }
-        }
-    }
-}
-
-impl Handler<ControlEnded> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, ControlEnded { control, why }: ControlEnded, _: &mut Self::Context) {
-        self.controls.remove(&control);
-        let over: BTreeSet<SessionId> = self
-            .sessions
-            .values()
-            .filter(|session| session.control == control)
-            .map(|session| session.id)
-            .collect();
-        over.into_iter().for_each(|session| self.close(session, &why));
-    }
-}
-
-impl Handler<Leave> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Leave, _: &mut Self::Context) {
-        for control in self.controls.values() {
-            let _ = control.send(encode(&WorkerMessage::Leaving), Vec::new());
-        }
-        let all: Vec<SessionId> = self.sessions.keys().copied().collect();
-        all.into_iter().for_each(|session| self.close(session, "this worker was stopped"));
-    }
-}
-
-impl Handler<StripsEnded> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, ended: StripsEnded, _: &mut Self::Context) {
-        let StripsEnded { session: id, number, node, why } = ended;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if !session.disconnected(number, node) {
-            return;
-        }
-        for generation in session.waiting_for(node) {
-            let error = why.clone();
-            session.tell(&WorkerMessage::LinkDown { session: id, generation, peer: node, error });
-        }
-    }
-}
-
-impl Handler<Dialled> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, dialled: Dialled, context: &mut Self::Context) {
-        let Dialled { session: id, node, connection } = dialled;
-        match connection {
-            Ok(connection) => self.attach(id, connection, context),
-            Err(error) => {
-                let Some(session) = self.sessions.get_mut(&id) else { return };
-                session.dialling.remove(&node);
-                for generation in session.waiting_for(node) {
-                    let why = Refusal::Unreachable { peer: node, error: error.clone() };
-                    session.tell(&WorkerMessage::Refused { session: id, generation, why });
-                }
-            }
-        }
-    }
-}
-
-impl Handler<Lead> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, lead: Lead, _: &mut Self::Context) {
-        self.own.insert(lead.session, lead);
-    }
-}
-
-impl Handler<Led> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, Led(session): Led, _: &mut Self::Context) {
-        self.own.remove(&session);
-        self.close(session, "the leader is done");
-    }
-}
-
-impl Handler<Begin> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
-        let Begin { session, generation, frame, inputs } = begin;
-        if let Some(session) = self.sessions.get(&session) {
-            session.executor.order(Job::Begin { generation, frame, inputs });
-        }
-    }
-}
-
-impl Handler<Progressed> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, progressed: Progressed, _: &mut Self::Context) {
-        let Progressed { session: id, generation, have, need } = progressed;
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.progressed(generation, have, need);
-        }
-    }
-}
-
-impl Handler<Packed> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, packed: Packed, _: &mut Self::Context) {
-        let Packed { session: id, generation, result } = packed;
-        if !self.worker.knows(id, generation) {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        match result {
-            Ok(prepared) => {
-                session.packed(generation, prepared);
-                self.hand_over(id);
-            }
-            Err(why) => session.tell(&WorkerMessage::Refused { session: id, generation, why }),
-        }
-    }
-}
-
-impl Handler<Reported> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, Reported { session: id, report }: Reported, _: &mut Self::Context) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        match report {
-            Report::Answered { generation, frame, outputs } => {
-                if let Some(own) = self.own.get(&id) {
-                    own.answers.do_send(Answered { generation, frame, outputs });
-                }
-            }
-            Report::Finished { generation, frame, times } => {
-                session.tell(&WorkerMessage::Finished { session: id, generation, frame, times });
-            }
-            Report::Failed { generation, frame, error } => {
-                session.tell(&WorkerMessage::Failed { session: id, generation, frame, error });
-            }
-        }
-    }
-}
-
-impl Handler<Timed> for WorkerActor {
-    type Result = ();
-
-    fn handle(&mut self, Timed(timed): Timed, _: &mut Self::Context) {
-        let kernels = match &timed {
-            Ok(result) => result.kernels,
-            Err((kernels, _)) => *kernels,
-        };
-        let awaiting = std::mem::take(&mut self.awaiting).into_iter();
-        let (asked, others): (Vec<_>, Vec<_>) = awaiting.partition(|(of, _)| *of == kernels);
-        self.awaiting = others;
-        match timed {
-            Ok(result) => {
-                if let Err(error) = self.device.cache.keep(&self.suite_key(kernels), &result) {
-                    tracing::warn!("the measured speed cannot be kept: {error}");
-                }
-                let message = encode(&WorkerMessage::Measured(result.clone()));
-                for (_, leader) in asked {
-                    let _ = leader.send(message.clone(), Vec::new());
-                }
-                self.measured.push(result);
-            }
-            Err((_, error)) => {
-                asked.iter().for_each(|(_, leader)| leader.cut(&error));
             }
         }
     }

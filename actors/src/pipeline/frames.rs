@@ -1,0 +1,74 @@
+//! How a session's frames go: inputs to this device's executor, outputs to whoever asked.
+
+use actix::prelude::*;
+use edgeld_runtime::coord::leader::Event as Happening;
+use edgeld_runtime::plan::Generation;
+use edgeld_runtime::units::Bytes;
+use tokio::sync::oneshot;
+
+use super::{Infer, Pending, PipelineActor};
+use crate::error::InferError;
+use crate::face::{Answer, Output};
+use crate::planner::FrameDone;
+use crate::worker::{Answered, Begin};
+
+impl PipelineActor {
+    pub(super) fn start_frame(&mut self, frame: u64, generation: Generation) {
+        let Some(pending) = self.frames.get(&frame) else { return };
+        let (session, inputs) = (self.id, pending.inputs.clone());
+        self.worker.do_send(Begin { session, generation, frame, inputs });
+    }
+
+    pub(super) fn answer(&mut self, frame: u64, generation: Generation, retries: u32) {
+        let now = self.device.clock.now();
+        let outputs = self.outputs.remove(&frame).unwrap_or_default();
+        let Some(pending) = self.frames.remove(&frame) else { return };
+        let since =
+            if pending.submitted < self.answered { self.answered } else { pending.submitted };
+        self.answered = now;
+        let ports = self.source.graph.outputs().iter();
+        let named = ports.zip(outputs).map(|(port, data)| Output {
+            name: port.name.clone(),
+            dims: port.dims.clone(),
+            data,
+        });
+        let answer = Answer {
+            frame,
+            generation,
+            retries,
+            total: now.since(since),
+            bytes_moved: self.plans.get(&generation).map_or(Bytes::ZERO, |plan| plan.bytes_moved),
+            outputs: named.collect(),
+        };
+        // Whoever asked may have gone.
+        let _ = pending.answer.send(Ok(answer));
+        if let Some(planner) = &self.planner {
+            planner.do_send(FrameDone);
+        }
+    }
+}
+
+impl Handler<Answered> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, answered: Answered, context: &mut Self::Context) {
+        let Answered { generation, frame, outputs } = answered;
+        self.outputs.insert(frame, outputs);
+        self.happen(Happening::Answered { frame, generation }, context);
+        self.outputs.remove(&frame);
+    }
+}
+
+impl Handler<Infer> for PipelineActor {
+    type Result = ResponseFuture<Result<Answer, InferError>>;
+
+    fn handle(&mut self, Infer(inputs): Infer, context: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        let frame = self.next_frame;
+        self.next_frame += 1;
+        let submitted = self.device.clock.now();
+        self.frames.insert(frame, Pending { inputs, submitted, answer });
+        self.happen(Happening::Submitted { frame }, context);
+        Box::pin(async move { answered.await.unwrap_or(Err(InferError::Closed)) })
+    }
+}

@@ -1,0 +1,76 @@
+//! Measuring this device when a leader asks: once, for all who ask.
+
+use std::thread;
+
+use actix::prelude::*;
+use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::wire::{WorkerMessage, encode};
+
+use super::WorkerActor;
+use super::messages::Timed;
+use crate::suite;
+use crate::transport::Sender;
+
+impl WorkerActor {
+    /// Answers with what is known; else the suite is run, once for all who ask.
+    pub(super) fn measure(
+        &mut self,
+        kernels: KernelKind,
+        leader: Sender,
+        context: &mut Context<Self>,
+    ) {
+        let key = self.suite_key(kernels);
+        let known = self.measured.iter().find(|result| result.kernels == kernels).cloned();
+        if let Some(result) = known.or_else(|| self.device.cache.value(&key)) {
+            let _ = leader.send(encode(&WorkerMessage::Measured(result)), Vec::new());
+            return;
+        }
+        let running = self.awaiting.iter().any(|(running, _)| *running == kernels);
+        self.awaiting.push((kernels, leader));
+        if running {
+            return;
+        }
+        let (address, pool) = (context.address(), self.device.pool.clone());
+        let run = move || {
+            let timed = suite::measure(kernels, &*pool);
+            address.do_send(Timed(timed.map_err(|error| (kernels, error.to_string()))));
+        };
+        if let Err(error) = thread::Builder::new().name("edgeld-suite".to_owned()).spawn(run) {
+            context.notify(Timed(Err((kernels, error.to_string()))));
+        }
+    }
+
+    fn suite_key(&self, kernels: KernelKind) -> String {
+        let hello = &self.device.hello;
+        format!("suite {} {} {} {kernels:?}", hello.build, hello.isa, hello.threads)
+    }
+}
+
+impl Handler<Timed> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, Timed(timed): Timed, _: &mut Self::Context) {
+        let kernels = match &timed {
+            Ok(result) => result.kernels,
+            Err((kernels, _)) => *kernels,
+        };
+        let awaiting = std::mem::take(&mut self.awaiting).into_iter();
+        let (asked, others): (Vec<_>, Vec<_>) = awaiting.partition(|(of, _)| *of == kernels);
+        self.awaiting = others;
+        match timed {
+            Ok(result) => {
+                if let Err(error) = self.device.cache.keep(&self.suite_key(kernels), &result) {
+                    tracing::warn!("the measured speed cannot be kept: {error}");
+                }
+                let message = encode(&WorkerMessage::Measured(result.clone()));
+                for (_, leader) in asked {
+                    let _ = leader.send(message.clone(), Vec::new());
+                }
+                self.measured.push(result);
+            }
+            Err((_, error)) => {
+                asked.iter().for_each(|(_, leader)| leader.cut(&error));
+            }
+        }
+    }
+}

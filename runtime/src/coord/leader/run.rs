@@ -1,0 +1,106 @@
+//! How frames run: started in order, answered once, run again when their generation breaks.
+
+use super::{Command, Leader, Live, STALL, STALL_FACTOR};
+use crate::coord::{Moment, Reason};
+use crate::ids::NodeId;
+use crate::plan::Generation;
+
+impl Leader {
+    pub(super) fn submitted(&mut self, frame: u64, out: &mut Vec<Command>) {
+        match &self.stuck {
+            Some(why) => out.push(Command::GiveUp { frame, attempts: 0, error: why.clone() }),
+            None => self.frames.submit(frame),
+        }
+    }
+
+    pub(super) fn answered(&mut self, frame: u64, generation: Generation, out: &mut Vec<Command>) {
+        let Some(done) = self.frames.finish(frame, generation) else { return };
+        out.push(Command::Answer { frame, generation, retries: done.retries });
+        if let Some(at) = self.retiring.iter().position(|live| live.generation == generation) {
+            let live = self.retiring.remove(at);
+            self.retire_when_done(live, out);
+        }
+    }
+
+    pub(super) fn failed(
+        &mut self,
+        now: Moment,
+        node: NodeId,
+        generation: Generation,
+        frame: u64,
+        error: &str,
+        out: &mut Vec<Command>,
+    ) {
+        if !self.frames.runs(frame, generation) {
+            return;
+        }
+        let Some(proposal) = self.live(generation).map(|live| live.proposal.clone()) else {
+            return;
+        };
+        self.break_off(generation, Some((frame, error)), out);
+        if node != self.me {
+            self.rest(now, node, format!("frame {frame}: {error}"), out);
+            self.ask(Reason::Lost, out);
+        } else if self.active.is_none() && self.preparing.is_none() && self.asked.is_none() {
+            if self.is_possible(&proposal) {
+                self.prepare(now, proposal, out);
+            } else {
+                self.ask(proposal.reason, out);
+            }
+        }
+    }
+
+    pub(super) fn stalled(&self, now: Moment) -> Option<(u64, Generation)> {
+        self.frames.running().find_map(|(frame, generation, started)| {
+            let predicted = self.live(generation)?.proposal.predicted;
+            let limit = STALL.max(predicted * STALL_FACTOR);
+            (now.since(started) >= limit).then_some((frame, generation))
+        })
+    }
+
+    /// A generation cannot go on: its frames are run again under another. `failed` is the frame
+    /// that went wrong by itself, which is tried a limited number of times.
+    pub(super) fn break_off(
+        &mut self,
+        generation: Generation,
+        failed: Option<(u64, &str)>,
+        out: &mut Vec<Command>,
+    ) {
+        let is = |live: &Live| live.generation == generation;
+        let live = if let Some(live) = self.preparing.take_if(|live| is(live)) {
+            self.deferred = self.deferred.into_iter().chain([live.proposal.reason]).min();
+            live
+        } else if let Some(live) = self.active.take_if(|live| is(live)) {
+            live
+        } else if let Some(at) = self.retiring.iter().position(is) {
+            self.retiring.remove(at)
+        } else {
+            return;
+        };
+        let members = self.present(&live);
+        for frame in self.frames.recall(generation) {
+            let members = members.clone();
+            out.push(Command::Abort { frame: frame.number, generation, members });
+            let error = failed.filter(|(number, _)| *number == frame.number).map(|(_, e)| e);
+            if let Some((attempts, error)) = self.frames.again(frame, error) {
+                out.push(Command::GiveUp { frame: frame.number, attempts, error });
+            }
+        }
+        self.retire(live, out);
+    }
+
+    pub(super) fn retire_when_done(&mut self, live: Live, out: &mut Vec<Command>) {
+        if self.frames.running().any(|(_, generation, _)| generation == live.generation) {
+            self.retiring.push(live);
+        } else {
+            self.retire(live, out);
+        }
+    }
+
+    pub(super) fn start_frames(&mut self, now: Moment, out: &mut Vec<Command>) {
+        let Some(generation) = self.active.as_ref().map(|live| live.generation) else { return };
+        while let Some(frame) = self.frames.start(now, generation) {
+            out.push(Command::Start { frame, generation });
+        }
+    }
+}

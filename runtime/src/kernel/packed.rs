@@ -1,0 +1,65 @@
+//! Weights in the form of the kernels that compute: own ones or burn's.
+
+use std::sync::Arc;
+
+use super::conv::Algorithm;
+use super::weights::{Reader, Weights};
+use super::{KernelError, KernelKind, reference};
+use crate::graph::{Conv, Shape};
+use crate::region::ChannelRange;
+
+/// Weights of some features of a layer.
+#[derive(Debug, Clone)]
+pub(super) enum Packed {
+    /// For own kernels.
+    Own(Weights),
+    /// For burn's operators.
+    Burn(Arc<reference::Weights>),
+}
+
+impl Packed {
+    /// Reads `features` of a layer of an input of this shape, as far as `previous` does not have
+    /// them.
+    pub(super) fn read(
+        kind: KernelKind,
+        mut reader: Reader<'_>,
+        conv: &Conv,
+        shape: Shape,
+        features: ChannelRange,
+        previous: Option<&Packed>,
+    ) -> Result<Packed, KernelError> {
+        Ok(match (kind, previous) {
+            (KernelKind::Burn, Some(Packed::Burn(held))) if held.features == features => {
+                Packed::Burn(Arc::clone(held))
+            }
+            (KernelKind::Burn, _) => {
+                let weights = reference::Weights::read(&mut reader, conv, shape, features)?;
+                Packed::Burn(Arc::new(weights))
+            }
+            (KernelKind::Exact | KernelKind::Fast, previous) => {
+                let held = match previous {
+                    Some(Packed::Own(weights)) => Some(weights),
+                    _ => None,
+                };
+                let form = Algorithm::of(conv, shape).form();
+                Packed::Own(Weights::pack(&mut reader, conv, features, form, held)?)
+            }
+        })
+    }
+
+    /// The features that can be computed.
+    pub(super) fn features(&self) -> ChannelRange {
+        match self {
+            Packed::Own(weights) => weights.features,
+            Packed::Burn(weights) => weights.features,
+        }
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Packed::Own(weights) => weights.bytes(),
+            Packed::Burn(weights) => weights.bytes(),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The first few elements of a vector, loaded and stored.
+
+use pulp::{MemMask, Simd};
+
+/// Lanes of the widest vectors.
+pub(super) const LANES: usize = 16;
+
+const COUNT: [u32; LANES] = {
+    let mut count = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        count[lane] = lane as u32;
+        lane += 1;
+    }
+    count
+};
+
+/// The lanes before `len`. pulp's own partial loads and stores jump into a table, which costs
+/// more than a whole row of a small map.
+#[inline(always)]
+fn first<S: Simd>(simd: S, len: usize) -> MemMask<S::m32s> {
+    let lanes = S::as_simd_u32s(&COUNT).0[0];
+    MemMask::new(simd.less_than_u32s(lanes, simd.splat_u32s(len as u32)))
+}
+
+/// The elements of a slice that is no longer than a vector, zeros behind them.
+#[inline(always)]
+pub(super) fn load<S: Simd>(simd: S, slice: &[f32]) -> S::f32s {
+    // SAFETY: only lanes within the slice are read.
+    unsafe { simd.mask_load_ptr_f32s(first(simd, slice.len()), slice.as_ptr()) }
+}
+
+/// Fills a slice that is no longer than a vector with the vector's first elements.
+#[inline(always)]
+pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
+    // SAFETY: only lanes within the slice are written.
+    unsafe { simd.mask_store_ptr_f32s(first(simd, slice.len()), slice.as_mut_ptr(), vector) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pulp::{Arch, WithSimd};
+
+    struct Copy<'a>(&'a [f32], &'a mut [f32]);
+
+    impl WithSimd for Copy<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let len = self.0.len().min(S::F32_LANES);
+            let vector = load(simd, &self.0[..len]);
+            store(simd, &mut self.1[..len], vector);
+        }
+    }
+
+    #[test]
+    fn nothing_outside_the_slice_is_written() {
+        let from: Vec<f32> = (1..=LANES).map(|x| x as f32).collect();
+        for len in 0..=LANES {
+            let mut to = [0.0; LANES];
+            Arch::new().dispatch(Copy(&from[..len], &mut to));
+            let copied = to.iter().take_while(|x| **x > 0.0).count();
+            assert!(copied <= len && to[copied..].iter().all(|x| *x == 0.0));
+            assert_eq!(to[..copied], from[..copied]);
+        }
+    }
+}
