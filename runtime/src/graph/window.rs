@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::region::Span;
 
+/// More padding than this is no model's: a bound on what a file can claim.
+const MAX_PADDING: u32 = 1 << 16;
+
 /// One axis of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sweep {
@@ -55,12 +58,15 @@ impl Sweep {
     }
 
     /// Number of outputs over `len` inputs; `None` where the window does not fit or a field is
-    /// zero that must not be.
+    /// zero that must not be, or there is padding beyond all reason.
     ///
     /// With `ceil` a last window that would start in the padding after the input is dropped, as
     /// ONNX and PyTorch do.
     pub fn outputs(&self, len: u32) -> Option<u32> {
         if self.kernel == 0 || self.stride == 0 || self.dilation == 0 {
+            return None;
+        }
+        if self.pad_before.max(self.pad_after) > MAX_PADDING {
             return None;
         }
         let padded = u64::from(len) + u64::from(self.pad_before) + u64::from(self.pad_after);
@@ -145,5 +151,6 @@ mod tests {
         assert_eq!(Sweep::whole(5).outputs(4), None);
         assert_eq!(Sweep { stride: 0, ..Sweep::point() }.outputs(4), None);
         assert_eq!(Sweep { kernel: 0, ..Sweep::point() }.outputs(4), None);
+        assert_eq!(Sweep { pad_after: u32::MAX, ..Sweep::point() }.outputs(4), None);
     }
 }

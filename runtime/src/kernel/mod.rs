@@ -56,6 +56,7 @@ mod slide;
 mod threads;
 mod vector;
 mod weights;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ pub enum KernelKind {
     Burn,
     /// Every output's summation order depends on the layer alone: the same bits for every plan.
     Exact,
-    /// The fastest; within 1e-4 of the largest logit.
+    /// The fastest; within 1e-4 of the largest logit. At present these are the exact ones.
     Fast,
 }
 

@@ -114,6 +114,8 @@ pub(super) fn slide<F: Fold>(
 struct Phases {
     stride: usize,
     padding: i64,
+    /// The phases that the kernel reads: from which place on.
+    starts: Vec<usize>,
     /// Elements of a phase.
     pitch: usize,
     /// Where each column of the kernel reads its input for output 0.
@@ -125,22 +127,28 @@ impl Phases {
         let stride = cols.stride as usize;
         let reach = (cols.extent() as usize - 1) / stride;
         let pitch = ((outputs as usize).next_multiple_of(LANES) + reach).next_multiple_of(LANES);
-        let columns = (0..cols.kernel as usize)
-            .map(|column| column * cols.dilation as usize)
-            .map(|offset| offset % stride * pitch + offset / stride)
+        let offsets = (0..cols.kernel as usize).map(|column| column * cols.dilation as usize);
+        let mut starts: Vec<usize> = offsets.clone().map(|offset| offset % stride).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let columns = offsets
+            .map(|offset| {
+                let phase = starts.partition_point(|start| *start < offset % stride);
+                phase * pitch + offset / stride
+            })
             .collect();
-        Phases { stride, padding: i64::from(cols.pad_before), pitch, columns }
+        Phases { stride, padding: i64::from(cols.pad_before), starts, pitch, columns }
     }
 
     /// Elements of a row that is laid out.
     fn len(&self) -> usize {
-        self.stride * self.pitch
+        self.starts.len() * self.pitch
     }
 
     #[inline(always)]
     fn lay(&self, row: &[f32], padding: f32, out: &mut [f32]) {
-        for (phase, out) in out.chunks_exact_mut(self.pitch).enumerate() {
-            copy_padded(row, phase as i64 - self.padding, self.stride, padding, out);
+        for (start, out) in self.starts.iter().zip(out.chunks_exact_mut(self.pitch)) {
+            copy_padded(row, *start as i64 - self.padding, self.stride, padding, out);
         }
     }
 }
@@ -281,5 +289,12 @@ mod tests {
         assert_eq!(out[..5], [0.0, 2.0, 4.0, 6.0, 0.0]);
         assert_eq!(out[phases.pitch..phases.pitch + 4], [1.0, 3.0, 5.0, 0.0]);
         assert_eq!(phases.columns, [0, phases.pitch, 1]);
+    }
+
+    #[test]
+    fn only_phases_that_are_read_are_laid_out() {
+        let cols = Sweep { kernel: 2, stride: 4_000_000_000, ..Sweep::point() };
+        let phases = Phases::new(cols, 1);
+        assert_eq!((phases.len(), phases.columns), (2 * LANES, vec![0, LANES]));
     }
 }
