@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares edgeld's logits with onnxruntime's, for every model at several device counts.
 
-    conformance.py [--quick]     deploy/conformance/run makes the environment it needs, and calls it
+    conformance.py [--quick]      deploy/conformance/run makes the environment it needs, and calls it
 
 Columns 1, 2, 3, 5: so many devices in one thread, strips through the wire format (the example
 onnx_together). Column "processes": two workers and a leader over TCP. Every figure is the largest
@@ -23,7 +23,6 @@ import models  # noqa: E402
 from processes import Failed, Workers  # noqa: E402
 
 OUT = ROOT / "target/conformance"
-BIN = ROOT / "target/release"
 DEVICES = (1, 2, 3, 5)
 TOLERANCE = 1e-3
 EFFICIENTNET_SOURCES = {name: models.PACKAGES[name] for name in models.PACKAGES
@@ -75,8 +74,8 @@ def onnxruntime_answer(model: Path, source: str, folder: Path) -> np.ndarray:
     return session.run(None, {entry.name: tensor})[0]
 
 
-def in_memory(model: Path, folder: Path) -> dict[str, np.ndarray]:
-    command = [BIN / "onnx_together", model, folder / "input.npy", folder, *map(str, DEVICES)]
+def in_memory(binaries: Path, model: Path, folder: Path) -> dict[str, np.ndarray]:
+    command = [binaries / "onnx_together", model, folder / "input.npy", folder, *map(str, DEVICES)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return {str(count): np.load(folder / f"devices{count}_output0.npy").ravel()
             for count in DEVICES}
@@ -91,16 +90,19 @@ def over_tcp(model: Path, folder: Path, workers: Workers) -> np.ndarray:
 def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
-    quick = parser.parse_args().quick
+    parser.add_argument("--binaries", type=Path, default=ROOT / "target/release", metavar="DIR")
+    arguments = parser.parse_args()
+    binaries = arguments.binaries
     columns = [*map(str, DEVICES), "processes"]
     print(f"{'|difference| / largest |logit|':34}", *(f"{column:>10}" for column in columns))
     missed = 0
-    with Workers(str(BIN / "edgeld"), 2) as workers:
-        for name in QUICK if quick else MODELS:
+    with Workers(str(binaries / "edgeld"), 2) as workers:
+        for name in QUICK if arguments.quick else MODELS:
             make, source = MODELS[name]
             model, folder = make(), OUT / "answers" / name.split(",")[0].replace(" --", "_")
             wanted = onnxruntime_answer(model, source, folder)
-            answers = {**in_memory(model, folder), "processes": over_tcp(model, folder, workers)}
+            answers = {**in_memory(binaries, model, folder),
+                       "processes": over_tcp(model, folder, workers)}
             cells = []
             for column in columns:
                 answer, logits = answers[column], wanted.ravel()
