@@ -1,4 +1,9 @@
 //! Splits one CNN inference over the devices of a LAN.
+//!
+//! A leader finds devices with a [`Cluster`] and answers with a [`Model`]; a device offers itself
+//! with [`serve()`](serve::serve). What they tell is in [`face`], what goes in is read by [`input`].
+//! The other modules are the machinery behind: actors and their threads, [`transport`],
+//! [`discovery`], what is kept on disk. ARCHITECTURE.md has the tour.
 #![warn(missing_docs)]
 
 pub mod cache;

@@ -1,4 +1,34 @@
 //! Splits one CNN inference over several devices, by rows of the feature maps.
+//!
+//! A [`plan`] says, for every stage of a [`graph`], who computes which rows or features; all else
+//! is derived from it. In reading order:
+//!
+//! 1. [`units`], [`ids`], [`region`]: quantities, names, ranges of rows and channels.
+//! 2. [`graph`], [`halo`]: models as a DAG of layers, and the rows that rows depend on.
+//! 3. [`plan`], [`program`]: who computes what, and what each device therefore receives, computes
+//!    and sends.
+//! 4. [`cost`], [`solve`], [`coord`]: what a plan takes, which is best, and when to change it.
+//! 5. [`wire`], [`weights`], [`manifest`]: what travels.
+//! 6. [`kernel`], [`exec`]: layers on regions of maps, and the executor of any program.
+//! 7. [`operators`], [`onnx`], [`models`]: where graphs come from.
+//!
+//! There is no async, no socket, no clock and no thread in here: callers bring them.
+//!
+//! ```
+//! use edgeld_runtime::exec::{Input, together::Together};
+//! use edgeld_runtime::kernel::KernelKind;
+//! use edgeld_runtime::models::{self, Options};
+//! use edgeld_runtime::plan::Plan;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = models::open("vgg11?size=32&classes=10", &Options::default())?;
+//! let plan = Plan::alone(model.graph.layers().len() as u32);
+//! let (graph, weights) = (&model.graph, &*model.weights);
+//! let mut device = Together::new(graph, &[], &plan, weights, KernelKind::Fast)?;
+//! let input = Input::Values(vec![0.5; 3 * 32 * 32].into());
+//! assert_eq!(device.infer(&[input])?.outputs[0].len(), 10);
+//! # Ok(())
+//! # }
+//! ```
 #![warn(missing_docs)]
 
 pub mod coord;
