@@ -93,7 +93,7 @@ pub enum Event {
         /// The other one.
         peer: NodeId,
     },
-    /// Time passes; to be told every [`TICK`](super::liveness::TICK) or so.
+    /// Time passes; to be told every [`TICK`](crate::coord::liveness::TICK) or so.
     Tick,
 }
 
