@@ -85,6 +85,7 @@ impl Difference {
 
 /// Whether every output is within the tolerance that kernels promise, 1e-4 of its largest value,
 /// and has the same top class.
+#[cfg(any(test, feature = "demo"))]
 pub fn agree(answer: &Answer, reference: &Answer) -> bool {
     let first = |output| top(output, &[]).first().map(|score| score.index);
     answer.outputs.len() == reference.outputs.len()

@@ -140,6 +140,7 @@ pub struct Summary {
 }
 
 /// The end of the demo.
+#[cfg_attr(not(feature = "demo"), expect(dead_code))]
 #[derive(Debug, Serialize)]
 pub struct Demo<'a> {
     pub workers: usize,

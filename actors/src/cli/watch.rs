@@ -28,6 +28,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The devices as they were last told.
+    #[cfg(feature = "demo")]
     pub fn devices(&self) -> &[DeviceInfo] {
         &self.devices
     }
