@@ -20,6 +20,12 @@ pub trait WeightSource: Send + Sync {
         features: ChannelRange,
         out: &mut Vec<u8>,
     ) -> Result<(), WeightError>;
+
+    /// What these weights are, if that can be told without reading them: the same text stands
+    /// for the same bytes. What was derived from them may be kept under it.
+    fn origin(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Why weights could not be read.

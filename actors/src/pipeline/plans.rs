@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::leader::{Event as Happening, Leader, Proposal};
-use edgeld_runtime::manifest::Manifest;
+use edgeld_runtime::manifest::{Hash, Manifest};
 use edgeld_runtime::plan::{DeviceIx, Generation};
-use edgeld_runtime::wire::{LeaderMessage, Member, NodeId, Prepare, Purpose};
+use edgeld_runtime::weights::WeightError;
+use edgeld_runtime::wire::{LeaderMessage, Member, NodeId, Prepare, Purpose, encode};
 
 use super::{Close, PipelineActor, REMEMBERED};
+use crate::device::Device;
 use crate::error::LoadError;
 use crate::face::Event;
+use crate::model::Source;
 use crate::planner::{Activated, Holds, Made};
 use crate::solver::Candidate;
 use crate::supply::serve_chunks;
@@ -150,16 +153,35 @@ impl PipelineActor {
         if std::mem::replace(&mut self.manifest_wanted, true) {
             return;
         }
-        let (source, address) = (self.source.clone(), context.address());
+        let (source, device) = (self.source.clone(), self.device.clone());
+        let address = context.address();
         let run = move || {
-            let built = Manifest::build(&source.graph, &*source.weights, &mut |_, _| ());
-            address.do_send(Listed(built.map_err(|error| error.to_string())));
+            address.do_send(Listed(manifest(&source, &device).map_err(|error| error.to_string())));
         };
         let spawned = std::thread::Builder::new().name("edgeld-manifest".to_owned()).spawn(run);
         if let Err(error) = spawned {
             context.notify(Listed(Err(error.to_string())));
         }
     }
+}
+
+/// The model's manifest: the one that was kept for the same layers and weights, or a new one.
+fn manifest(source: &Source, device: &Device) -> Result<Manifest, WeightError> {
+    let key = source.weights.origin().map(|origin| {
+        let layers = Hash::of(&encode(&*source.graph));
+        format!("manifest {} {layers} {origin}", crate::VERSION)
+    });
+    let kept = key.as_ref().and_then(|key| Manifest::decode(&device.cache.bytes(key)?).ok());
+    if let Some(manifest) = kept {
+        return Ok(manifest);
+    }
+    let manifest = Manifest::build(&source.graph, &*source.weights, &mut |_, _| ())?;
+    if let Some(key) = key
+        && let Err(error) = device.cache.keep_bytes(&key, &manifest.encode())
+    {
+        tracing::warn!("the list of weights cannot be kept: {error}");
+    }
+    Ok(manifest)
 }
 
 impl Handler<Listed> for PipelineActor {

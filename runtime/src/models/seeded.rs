@@ -59,6 +59,10 @@ impl WeightSource for SeededWeights {
         }
         Ok(())
     }
+
+    fn origin(&self) -> Option<String> {
+        Some(format!("seed {}", self.seed))
+    }
 }
 
 /// The values of one parameter.

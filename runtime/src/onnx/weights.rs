@@ -1,5 +1,9 @@
 //! Gives out rows of weights straight from the model file.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
 use super::constant::Data;
 use crate::graph::{Parameter, ParameterId};
 use crate::region::ChannelRange;
@@ -38,5 +42,22 @@ impl WeightSource for FileWeights {
             };
             WeightError::Io { path, source }
         })
+    }
+
+    /// Path, size and time of the last change of every file that they are in.
+    fn origin(&self) -> Option<String> {
+        let stored = self.parameters.iter().filter_map(|(_, data)| match data {
+            Data::Stored { storage, .. } => Some(storage.path()),
+            Data::Held(_) | Data::Fill(_) => None,
+        });
+        let files: BTreeSet<PathBuf> =
+            stored.map(Path::canonicalize).collect::<Result<_, _>>().ok()?;
+        let describe = |path: &PathBuf| -> std::io::Result<String> {
+            let metadata = path.metadata()?;
+            let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            Ok(format!("{} {} {}", path.display(), metadata.len(), changed.as_nanos()))
+        };
+        let files: Vec<String> = files.iter().map(describe).collect::<Result<_, _>>().ok()?;
+        (!files.is_empty()).then(|| files.join("; "))
     }
 }
