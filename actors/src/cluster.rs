@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! # async fn example(input: edgeld::face::Input) -> Result<(), Box<dyn std::error::Error>> {
-//! let cluster = edgeld::Cluster::builder().name("home").discover().await?;
+//! let cluster = edgeld::Cluster::builder().insecure(true).discover().await?;
 //! let model = cluster.load("model.onnx").await?;
 //! let answer = model.infer(&[input]).await?;
 //! println!("{} in {}", answer.outputs[0].data.len(), answer.total);

@@ -70,6 +70,27 @@ pub struct DeviceInfo {
     pub memory: Bytes,
 }
 
+impl DeviceInfo {
+    /// Whether `other` is the same but for figures that moved by less than a tenth: nothing that
+    /// is worth telling again.
+    pub fn is_much_like(&self, other: &DeviceInfo) -> bool {
+        let near = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => (a - b).abs() <= 0.1 * a.abs().max(b.abs()),
+            (a, b) => a == b,
+        };
+        let with_its_figures = DeviceInfo {
+            gflops: other.gflops,
+            goodput: other.goodput,
+            rtt: other.rtt,
+            ..self.clone()
+        };
+        with_its_figures == *other
+            && near(self.gflops, other.gflops)
+            && near(self.goodput.map(|rate| rate.0), other.goodput.map(|rate| rate.0))
+            && near(self.rtt.map(|time| time.0), other.rtt.map(|time| time.0))
+    }
+}
+
 /// A stage of a plan, with what follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageInfo {

@@ -30,7 +30,7 @@ pub struct WorkerOptions {
     pub listen: Option<SocketAddr>,
     /// Threads to compute on; all cores if there is no number.
     pub threads: Option<usize>,
-    /// Memory it may use; see DECISIONS on the default.
+    /// Memory it may use; 80 % of what is available otherwise.
     pub memory: Option<Bytes>,
     /// Name of the cluster it belongs to.
     pub cluster: String,

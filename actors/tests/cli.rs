@@ -147,24 +147,6 @@ fn wrong_usage_is_exit_2() {
 }
 
 #[test]
-fn flags_that_are_not_there_yet_are_wrong_usage() {
-    let place = Place::new();
-    let later: [&[&str]; 8] = [
-        &["--fusion", "auto"],
-        &["--wire", "f16"],
-        &["--in-flight", "2"],
-        &["--objective", "latency"],
-        &["--key", "x"],
-        &["--trace", "x"],
-        &["--isa", "plain"],
-        &["--partition", "best"],
-    ];
-    for flags in later {
-        place.fails(2, &[&["run", SMALL, "random:1"], flags].concat(), &[flags[0]]);
-    }
-}
-
-#[test]
 fn help_teaches_by_example() {
     let place = Place::new();
     for command in ["run", "worker", "devices", "plan", "bench", "demo"] {

@@ -206,7 +206,9 @@ impl DiscoveryActor {
         let mut devices: Vec<DeviceInfo> =
             self.known.values().filter_map(|known| self.describe(known)).collect();
         devices.sort_by_key(|device| (device.id != me, device.id));
-        if *self.shown.borrow() == devices {
+        let same = |(shown, device): (&DeviceInfo, &DeviceInfo)| shown.is_much_like(device);
+        let shown = self.shown.borrow().clone();
+        if shown.len() == devices.len() && shown.iter().zip(&devices).all(same) {
             return;
         }
         self.shown.send_replace(devices.clone());

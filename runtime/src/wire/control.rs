@@ -152,15 +152,6 @@ pub struct SuiteResult {
     pub samples: Vec<LayerSample>,
 }
 
-/// What was seen of a link in a transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct LinkSample {
-    /// Payload.
-    pub bytes: Bytes,
-    /// From the first byte handed over to the last acknowledged.
-    pub time: Ms,
-}
-
 /// What a worker tells its leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WorkerMessage {

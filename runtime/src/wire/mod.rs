@@ -10,8 +10,8 @@ mod strip;
 
 pub use crate::ids::{NodeId, SessionId};
 pub use control::{
-    LayerSample, LeaderMessage, LinkSample, Member, Prepare, Refusal, StageTime, SuiteResult,
-    WeightsMessage, WorkerMessage,
+    LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime, SuiteResult, WeightsMessage,
+    WorkerMessage,
 };
 pub use hello::{Hello, HelloError, Isa, PROTOCOL, Purpose};
 pub use strip::{StripError, StripHeader};
