@@ -16,7 +16,7 @@ use edgeld_runtime::graph::{
     Activation, Builder, Conv, DType, Graph, GraphError, LayerId, Op, Parameter, ParameterId, Pool,
     Reduction, Shape, Sweep, Window,
 };
-use edgeld_runtime::kernel::{KernelError, KernelKind, Kernels, Map, Scratch, Threads};
+use edgeld_runtime::kernel::{KernelError, KernelKind, Kernels, Scratch, Threads};
 use edgeld_runtime::region::{ChannelRange, Region, RowRange};
 use edgeld_runtime::units::Ms;
 use edgeld_runtime::weights::{WeightError, WeightSource};
@@ -89,11 +89,13 @@ pub fn measure(kernels: KernelKind, threads: &dyn Threads) -> Result<SuiteResult
             BTreeMap::from([(layer, ChannelRange::all(shape.channels))]);
         let weights = Ripple(Arc::clone(&graph));
         let prepared = Kernels::prepare(&graph, &all, &weights, kernels, None)?;
-        let lanes = prepared.lanes();
-        let input = case.input_map(lanes);
+        let mut input = prepared.map(graph.layer(layer).inputs[0], case.input.region());
+        for (index, cell) in input.as_mut_slice().iter_mut().enumerate() {
+            *cell = ripple(index);
+        }
         for rows in case.heights {
             let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(*rows));
-            let mut output = Map::zeros(region, shape.width, lanes);
+            let mut output = prepared.map(graph.output_of(layer), region);
             let mut run = || -> Result<Duration, KernelError> {
                 let start = Instant::now();
                 prepared.run(layer, &[&input], &mut output, region, &mut scratch, threads)?;
@@ -174,14 +176,6 @@ impl Case {
         let dims = [1, shape.channels, shape.rows, shape.width].map(u64::from).to_vec();
         builder.output("y", output, dims)?;
         builder.finish()
-    }
-
-    fn input_map(&self, lanes: u32) -> Map {
-        let mut map = Map::zeros(self.input.region(), self.input.width, lanes);
-        for (index, cell) in map.as_mut_slice().iter_mut().enumerate() {
-            *cell = ripple(index);
-        }
-        map
     }
 }
 

@@ -11,7 +11,7 @@ use edgeld_runtime::graph::{
     Activation, Builder, Conv, DType, GraphError, LayerId, Op, Parameter, ParameterId, Pool,
     Reduction, Shape, Sweep, TensorId, Window,
 };
-use edgeld_runtime::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch};
+use edgeld_runtime::kernel::{Alone, KernelError, KernelKind, Kernels, Scratch};
 use edgeld_runtime::region::ChannelRange;
 use edgeld_runtime::weights::{WeightError, WeightSource};
 
@@ -116,9 +116,9 @@ fn time(
     layer: LayerId,
 ) -> Result<Duration, KernelError> {
     let (from, to) = (graph.input_shapes(layer)[0], graph.output_shape(layer));
-    let mut input = Map::zeros(from.region(), from.width, kernels.lanes());
+    let mut input = kernels.map(graph.layer(layer).inputs[0], from.region());
     input.as_mut_slice().iter_mut().enumerate().for_each(|(i, x)| *x = (i % 7) as f32 - 3.0);
-    let mut output = Map::zeros(to.region(), to.width, kernels.lanes());
+    let mut output = kernels.map(graph.output_of(layer), to.region());
     let mut scratch = Scratch::new();
     let mut best = Duration::MAX;
     for _ in 0..RUNS {

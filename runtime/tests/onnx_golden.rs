@@ -47,7 +47,7 @@ fn run(model: &Model, input: &[f32], kind: KernelKind) -> Vec<Vec<f32>> {
     let kernels = Kernels::prepare(&model.graph, &features, &*model.weights, kind, None).unwrap();
     let port = &graph.inputs()[0];
     let shape = graph.shape(port.tensor);
-    let mut map = Map::zeros(shape.region(), shape.width, kernels.lanes());
+    let mut map = kernels.map(port.tensor, shape.region());
     assert_eq!(input.len() as u64, shape.elements(), "{}", port.name);
     for (index, value) in input.iter().enumerate() {
         let place = place(&map, shape, index);
@@ -57,7 +57,7 @@ fn run(model: &Model, input: &[f32], kind: KernelKind) -> Vec<Vec<f32>> {
     let mut scratch = Scratch::new();
     for id in graph.layer_ids() {
         let shape = graph.output_shape(id);
-        let mut output = Map::zeros(shape.region(), shape.width, kernels.lanes());
+        let mut output = kernels.map(graph.output_of(id), shape.region());
         let inputs: Vec<&Map> =
             graph.layer(id).inputs.iter().map(|tensor| &maps[tensor.index()]).collect();
         kernels.run(id, &inputs, &mut output, shape.region(), &mut scratch, &Alone).unwrap();

@@ -236,8 +236,7 @@ impl Frame {
         let prepared = &self.prepared;
         self.buffers[buffer.index()].get_or_insert_with(|| {
             let spec = prepared.program.buffers[buffer.index()];
-            let width = prepared.graph.shape(spec.tensor).width;
-            Map::zeros(spec.region, width, prepared.kernels.lanes())
+            prepared.kernels.map(spec.tensor, spec.region)
         })
     }
 

@@ -52,6 +52,19 @@ pub enum KernelError {
         /// Features whose weights are there.
         held: ChannelRange,
     },
+    /// A region that ends within a block of channels.
+    #[error(
+        "layer {layer}: {region} is to be computed, but channels lie in blocks of {lanes}; cut \
+         features at multiples of {lanes}"
+    )]
+    CutBlock {
+        /// Which layer.
+        layer: String,
+        /// What is to be computed.
+        region: Region,
+        /// Channels of a block.
+        lanes: u32,
+    },
     /// More or fewer inputs than the layer has.
     #[error("layer {layer} reads {wanted} maps, {found} were given")]
     InputCount {

@@ -1,7 +1,9 @@
 //! A region of a tensor in memory.
 //!
 //! A map keeps float32 in the order blocks of channels x rows x width x lanes; with one lane
-//! that is plain NCHW. Its memory is what burn's ndarray backend uses for tensors, so that a map
+//! that is plain NCHW. Blocks are those of the whole tensor: channel c is lane c % lanes of block
+//! c / lanes, whatever region a map holds, and a block that the region holds in part is filled up
+//! with lanes of any content. Its memory is what burn's ndarray backend uses for tensors, so that a map
 //! becomes a burn tensor, and a tensor a map, without copying: cloning either counts a reference,
 //! and whoever holds the only one writes in place.
 //!
@@ -39,8 +41,7 @@ pub(super) struct Place {
 }
 
 impl Map {
-    /// Zeros. `lanes` channels lie side by side; where they do not divide the region's channels
-    /// the last block is filled up.
+    /// Zeros, with `lanes` channels side by side.
     pub fn zeros(region: Region, width: u32, lanes: u32) -> Map {
         let place = Place { region, width, lanes: lanes.max(1) };
         Map { place, storage: backend::zeros(place.axes()) }
@@ -108,7 +109,8 @@ impl Drop for Loan<'_> {
 impl Place {
     /// Blocks of channels, rows, width, lanes.
     pub(super) fn axes(&self) -> [usize; 4] {
-        let blocks = self.region.channels.len().div_ceil(self.lanes);
+        let channels = self.region.channels;
+        let blocks = channels.end.div_ceil(self.lanes) - channels.start / self.lanes;
         [blocks, self.region.rows.len(), self.width, self.lanes].map(|axis| axis as usize)
     }
 
@@ -121,9 +123,7 @@ impl Place {
     /// As [`Map::line`].
     #[inline]
     pub(super) fn line(&self, channel: u32, row: u32) -> Range<usize> {
-        let channel = channel - self.region.channels.start;
-        // A division is slow, and most maps have one lane.
-        let block = if self.lanes == 1 { channel } else { channel / self.lanes };
+        let block = channel / self.lanes - self.region.channels.start / self.lanes;
         let row = row - self.region.rows.start;
         let pitch = self.width as usize * self.lanes as usize;
         let start = block as usize * self.plane() + row as usize * pitch;
@@ -167,9 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn lanes_fill_up_the_last_block() {
+    fn lanes_fill_up_blocks_of_the_whole_tensor() {
         let map = Map::zeros(region(), 5, 2);
         assert_eq!(map.as_slice().len(), 2 * 3 * 5 * 2);
         assert_eq!(map.line(6, 3), 40..50);
+        let odd = Map::zeros(Region::new(ChannelRange::new(3, 5), RowRange::new(0, 1)), 5, 2);
+        assert_eq!((odd.as_slice().len(), odd.line(3, 0), odd.line(4, 0)), (20, 0..10, 10..20));
     }
 }

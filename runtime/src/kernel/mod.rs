@@ -28,11 +28,11 @@
 //!     Kernels::prepare(&graph, &BTreeMap::new(), &NoWeights, KernelKind::Exact, None)?;
 //!
 //! let rows = Region::new(ChannelRange::all(1), RowRange::new(3, 5));
-//! let mut input = Map::zeros(rows, 4, kernels.lanes());
+//! let mut input = kernels.map(x, rows);
 //! input.as_mut_slice().fill(1.5);
-//! let mut output = Map::zeros(rows, 4, kernels.lanes());
+//! let mut output = kernels.map(sum, rows);
 //! kernels.run(LayerId(0), &[&input, &input], &mut output, rows, &mut Scratch::new(), &Alone)?;
-//! assert_eq!(output.as_slice(), [3.0; 8]);
+//! assert_eq!(output.as_slice()[output.line(0, 3)][0], 3.0);
 //! # Ok(())
 //! # }
 //! ```
@@ -44,6 +44,7 @@ mod depthwise;
 mod elementwise;
 mod error;
 mod job;
+mod layout;
 mod map;
 mod packed;
 mod padded;
@@ -69,7 +70,7 @@ pub use map::Map;
 pub use scratch::Scratch;
 pub use threads::{Alone, Threads};
 
-use crate::graph::{Graph, Layer, LayerId, Op};
+use crate::graph::{Graph, Layer, LayerId, Op, TensorId};
 use crate::region::{ChannelRange, Region};
 use crate::units::Bytes;
 use crate::weights::WeightSource;
@@ -96,6 +97,8 @@ pub struct Kernels {
     graph: Arc<Graph>,
     kind: KernelKind,
     arch: Arch,
+    /// Of every tensor's maps.
+    lanes: Arc<[u32]>,
     weights: BTreeMap<LayerId, Packed>,
 }
 
@@ -128,15 +131,17 @@ impl Kernels {
                 weights.insert(id, Packed::read(kind, reader, conv, shape, features, known)?);
             }
         }
-        Ok(Kernels { graph: Arc::clone(graph), kind, arch: Arch::new(), weights })
+        let lanes = layout::lanes(graph, kind).into();
+        Ok(Kernels { graph: Arc::clone(graph), kind, arch: Arch::new(), lanes, weights })
     }
 
     /// Computes `region` of a layer's output, activation included, from maps that cover what the
-    /// region reads (`Op::reads`); what else `output` holds stays as it is.
+    /// region reads (`Op::reads`); what else `output` holds stays as it is. The region's channels
+    /// are whole blocks of the output's layout, as far as the tensor has channels.
     ///
     /// # Errors
-    /// When a map is missing, too small or of another width or layout, or the weights of these
-    /// features were not prepared.
+    /// When a map is missing, too small or of another width or layout, the region cuts a block of
+    /// channels, or the weights of these features were not prepared.
     pub fn run(
         &self,
         layer: LayerId,
@@ -196,9 +201,9 @@ impl Kernels {
         Ok(())
     }
 
-    /// Lanes of the maps that it reads and writes.
-    pub fn lanes(&self) -> u32 {
-        1
+    /// A map of zeros for a region of a tensor, in the layout that the kernels read and write.
+    pub fn map(&self, tensor: TensorId, region: Region) -> Map {
+        Map::zeros(region, self.graph.shape(tensor).width, self.lanes[tensor.index()])
     }
 
     /// Bytes of all packed weights.
@@ -255,11 +260,17 @@ impl Kernels {
         if !whole.covers(region) {
             return Err(KernelError::NoSuchLayer { layer: id.0, features: region.channels });
         }
-        self.check_map(layer, "the output", output, region, shape.width)?;
+        let lanes = self.lanes[self.graph.output_of(id).index()];
+        let (start, end) = (region.channels.start, region.channels.end);
+        if !start.is_multiple_of(lanes) || !end.is_multiple_of(lanes) && end != shape.channels {
+            return Err(KernelError::CutBlock { layer: layer.name.clone(), region, lanes });
+        }
+        self.check_map(layer, "the output", output, region, (shape.width, lanes))?;
         for (index, input) in inputs.iter().enumerate() {
             let needs = layer.op.reads(index, shapes, region);
             let what = || format!("input {index}");
-            self.check_map(layer, &what(), input, needs, shapes[index].width)?;
+            let lanes = self.lanes[layer.inputs[index].index()];
+            self.check_map(layer, &what(), input, needs, (shapes[index].width, lanes))?;
         }
         Ok(())
     }
@@ -270,14 +281,14 @@ impl Kernels {
         what: &str,
         map: &Map,
         wanted: Region,
-        width: u32,
+        layout: (u32, u32),
     ) -> Result<(), KernelError> {
         let layer = || layer.name.clone();
         if !map.region().covers(wanted) {
             let (what, found) = (what.to_owned(), map.region());
             return Err(KernelError::Uncovered { layer: layer(), what, wanted, found });
         }
-        let (wanted, found) = ((width, self.lanes()), (map.width(), map.lanes()));
+        let (wanted, found) = (layout, (map.width(), map.lanes()));
         if found != wanted {
             let what = what.to_owned();
             return Err(KernelError::Layout { layer: layer(), what, wanted, found });

@@ -1,0 +1,38 @@
+//! In which layout each tensor's maps are kept.
+//!
+//! Own kernels compute [`LANES`] channels side by side: one vector is neighbouring channels of
+//! one pixel, so that no stride, border or thin strip leaves lanes unused, and nothing is
+//! transposed between layers. A picture's three channels would waste most of that; an input of
+//! few channels stays planar where only convolutions read it, which take either.
+//!
+//! ```text
+//! input  3 x 224 x 224, planar   -> conv 7x7 ->   64 x 112 x 112: 4 blocks x 112 x 112 x 16
+//! ```
+
+use super::KernelKind;
+use super::conv::Algorithm;
+use crate::graph::{Graph, Op, TensorId};
+
+/// Channels that lie side by side.
+pub(super) const LANES: u32 = 16;
+
+/// The lanes of every tensor's maps.
+pub(super) fn lanes(graph: &Graph, kind: KernelKind) -> Vec<u32> {
+    let mut lanes = vec![if kind == KernelKind::Burn { 1 } else { LANES }; graph.tensor_count()];
+    for port in graph.inputs() {
+        if graph.shape(port.tensor).channels < LANES && only_products_read(graph, port.tensor) {
+            lanes[port.tensor.index()] = 1;
+        }
+    }
+    lanes
+}
+
+fn only_products_read(graph: &Graph, tensor: TensorId) -> bool {
+    !graph.is_output(tensor)
+        && graph.layers().iter().filter(|layer| layer.inputs.contains(&tensor)).all(|layer| {
+            match &layer.op {
+                Op::Conv(conv) => Algorithm::of(conv, graph.shape(tensor)) == Algorithm::Product,
+                _ => false,
+            }
+        })
+}
