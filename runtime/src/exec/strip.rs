@@ -1,54 +1,79 @@
 //! Regions of maps to bytes and back: one copy on each side.
 //!
+//! On the way a strip is blocks of channels x rows x width x lanes, as in a map, but without the
+//! lanes of its first and last block that it has no channels for:
+//!
+//! ```text
+//! channels 8..40 of a map of 16 lanes: 8 lanes of block 0, all of block 1, 8 lanes of block 2
+//! ```
+//!
 //! Every function here takes maps that cover the region it is told; a [`Frame`](super::Frame)
 //! makes them so.
+
+use std::ops::Range;
 
 use super::Input;
 use crate::graph::Shape;
 use crate::kernel::Map;
 use crate::program::Encoding;
-use crate::region::Region;
+use crate::region::{ChannelRange, Region};
 
-/// The bytes of `region` of `map`: blocks of channels x rows x width x lanes, little-endian.
-/// The region's channels must be whole blocks.
+/// The bytes of `region` of `map`, little-endian.
 pub fn pack(map: &Map, region: Region) -> Vec<u8> {
     let mut bytes = vec![0; region.lines() as usize * map.width() as usize * 4];
-    let mut rest = bytes.as_mut_slice();
-    for channel in region.channels.indices().step_by(map.lanes() as usize) {
-        let block = block(map, region, channel as u32);
-        let (here, after) = rest.split_at_mut(block.len() * 4);
-        for (cell, value) in here.chunks_exact_mut(4).zip(&map.as_slice()[block]) {
-            cell.copy_from_slice(&value.to_le_bytes());
+    let (mut rest, _) = bytes.as_chunks_mut::<4>();
+    let lanes = map.lanes() as usize;
+    for channels in blocks(region.channels, map.lanes()) {
+        let values = &map.as_slice()[span(map, channels, region)];
+        let count = channels.len() as usize * values.len() / lanes;
+        let (here, after) = rest.split_at_mut(count);
+        let store = |(cell, value): (&mut [u8; 4], &f32)| *cell = value.to_le_bytes();
+        if channels.len() as usize == lanes {
+            here.iter_mut().zip(values).for_each(store);
+        } else {
+            let first = channels.start as usize % lanes;
+            let pixels = values.chunks_exact(lanes);
+            let cells = here.chunks_exact_mut(channels.len() as usize);
+            cells.zip(pixels).for_each(|(cells, pixel)| {
+                cells.iter_mut().zip(&pixel[first..]).for_each(store);
+            });
         }
         rest = after;
     }
     bytes
 }
 
-/// Puts the bytes of `region`, with `lanes` channels side by side, where they belong in `map`.
-/// Lanes are converted where the sender's differ from the map's.
+/// Puts the bytes of `region`, packed from a map of `lanes`, where they belong in `map`. Lanes are
+/// converted where the sender's differ from the map's.
 pub fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
-    let mut values = bytes.chunks_exact(4).map(|cell| {
-        // chunks_exact gives four bytes at a time.
-        f32::from_le_bytes([cell[0], cell[1], cell[2], cell[3]])
-    });
-    if lanes == map.lanes() {
-        for channel in region.channels.indices().step_by(lanes as usize) {
-            let block = block(map, region, channel as u32);
-            for (cell, value) in map.as_mut_slice()[block].iter_mut().zip(&mut values) {
-                *cell = value;
+    let (mut rest, _) = bytes.as_chunks::<4>();
+    let (width, rows) = (map.width() as usize, region.rows.len() as usize);
+    for channels in blocks(region.channels, lanes) {
+        let count = channels.len() as usize;
+        let (here, after) = rest.split_at((count * rows * width).min(rest.len()));
+        rest = after;
+        let load = |(value, cell): (&mut f32, &[u8; 4])| *value = f32::from_le_bytes(*cell);
+        if lanes == map.lanes() {
+            let span = span(map, channels, region);
+            let values = &mut map.as_mut_slice()[span];
+            let (lanes, first) = (lanes as usize, (channels.start % lanes) as usize);
+            if count == lanes {
+                values.iter_mut().zip(here).for_each(load);
+            } else {
+                let pixels = values.chunks_exact_mut(lanes);
+                pixels.zip(here.chunks_exact(count)).for_each(|(pixel, cells)| {
+                    pixel[first..].iter_mut().zip(cells).for_each(load);
+                });
+            }
+        } else {
+            for (lane, channel) in channels.indices().enumerate() {
+                let mut cells = here.iter().skip(lane).step_by(count);
+                for row in region.rows.start..region.rows.end {
+                    let line = line_mut(map, channel as u32, row).zip(&mut cells);
+                    line.for_each(load);
+                }
             }
         }
-        return;
-    }
-    let (width, rows) = (map.width() as usize, region.rows.len() as usize);
-    for (index, value) in values.enumerate() {
-        let (lane, pixel) = (index % lanes as usize, index / lanes as usize);
-        let (column, line) = (pixel % width, pixel / width);
-        let (row, group) = (line % rows, line / rows);
-        let channel = region.channels.start + group as u32 * lanes + lane as u32;
-        let at = element(map, channel, region.rows.start + row as u32, column);
-        map.as_mut_slice()[at] = value;
     }
 }
 
@@ -72,11 +97,9 @@ pub fn unpack_pixels(bytes: &[u8], region: Region, mean: [f32; 3], std: [f32; 3]
     for channel in region.channels.start..region.channels.end {
         let (mean, std) = (mean[channel.min(2) as usize], std[channel.min(2) as usize]);
         for row in region.rows.start..region.rows.end {
-            let (start, lanes) = (element(map, channel, row, 0), map.lanes() as usize);
-            let cells = map.as_mut_slice()[start..].iter_mut().step_by(lanes);
-            for (cell, pixel) in cells.zip(lines.next().unwrap_or_default()) {
-                *cell = (f32::from(*pixel) - mean) / std;
-            }
+            let pixels = lines.next().unwrap_or_default();
+            let cells = line_mut(map, channel, row).zip(pixels);
+            cells.for_each(|(cell, pixel)| *cell = (f32::from(*pixel) - mean) / std);
         }
     }
 }
@@ -84,12 +107,12 @@ pub fn unpack_pixels(bytes: &[u8], region: Region, mean: [f32; 3], std: [f32; 3]
 /// All elements of a map that holds a whole tensor, in the model's order: channels, rows, width.
 pub fn to_planar(map: &Map) -> Vec<f32> {
     let region = map.region();
+    let lanes = map.lanes() as usize;
     let mut values = Vec::with_capacity(region.lines() as usize * map.width() as usize);
     for channel in region.channels.start..region.channels.end {
         for row in region.rows.start..region.rows.end {
-            let start = element(map, channel, row, 0);
-            let line = map.as_slice()[start..].iter().step_by(map.lanes() as usize);
-            values.extend(line.take(map.width() as usize));
+            let line = &map.as_slice()[map.line(channel, row)];
+            values.extend(line[channel as usize % lanes..].iter().step_by(lanes));
         }
     }
     values
@@ -111,47 +134,48 @@ pub fn load_input(input: &Input, encoding: Encoding, shape: Shape, map: &mut Map
             for channel in region.channels.start..region.channels.end {
                 for row in region.rows.start..region.rows.end {
                     let from = (channel as usize * rows + row as usize) * width;
-                    let (start, lanes) = (element(map, channel, row, 0), map.lanes() as usize);
-                    let cells = map.as_mut_slice()[start..].iter_mut().step_by(lanes);
-                    for (cell, value) in cells.zip(&values[from..from + width]) {
-                        *cell = *value;
-                    }
+                    let cells = line_mut(map, channel, row).zip(&values[from..from + width]);
+                    cells.for_each(|(cell, value)| *cell = *value);
                 }
             }
         }
     }
 }
 
-/// Where the rows of `region` in the block of channels that starts with `channel` lie in `map`.
-fn block(map: &Map, region: Region, channel: u32) -> std::ops::Range<usize> {
-    let start = element(map, channel, region.rows.start, 0);
-    start..start + (region.rows.len() * map.width() * map.lanes()) as usize
+/// The channels of each block of `lanes` that has any of `channels`.
+fn blocks(channels: ChannelRange, lanes: u32) -> impl Iterator<Item = ChannelRange> {
+    let count = channels.end.div_ceil(lanes);
+    let blocks = (channels.start / lanes..count)
+        .map(move |block| ChannelRange::new(block * lanes, (block + 1).saturating_mul(lanes)));
+    blocks.map(move |block| block.intersect(channels)).filter(|part| !part.is_empty())
 }
 
-/// Where one element lies in `map`.
-fn element(map: &Map, channel: u32, row: u32, column: usize) -> usize {
-    let (held, lanes) = (map.region(), map.lanes() as usize);
-    let channel = (channel - held.channels.start) as usize;
-    let row = (row - held.rows.start) as usize;
-    let line = channel / lanes * held.rows.len() as usize + row;
-    (line * map.width() as usize + column) * lanes + channel % lanes
+/// Where the rows of `region` lie in the block of `map` that holds `channels`.
+fn span(map: &Map, channels: ChannelRange, region: Region) -> Range<usize> {
+    let first = map.line(channels.start, region.rows.start);
+    first.start..first.start + first.len() * region.rows.len() as usize
+}
+
+/// The elements of one row of a channel.
+fn line_mut(map: &mut Map, channel: u32, row: u32) -> impl Iterator<Item = &mut f32> {
+    let (line, lanes) = (map.line(channel, row), map.lanes() as usize);
+    map.as_mut_slice()[line][channel as usize % lanes..].iter_mut().step_by(lanes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::{ChannelRange, RowRange};
+    use crate::region::RowRange;
 
-    const WHOLE: Region = Region::new(ChannelRange::new(0, 4), RowRange::new(3, 9));
-    const PART: Region = Region::new(ChannelRange::new(2, 4), RowRange::new(4, 6));
+    const WHOLE: Region = Region::new(ChannelRange::new(0, 7), RowRange::new(3, 9));
 
-    fn counted(lanes: u32) -> Map {
-        let mut map = Map::zeros(WHOLE, 5, lanes);
-        for channel in 0..4 {
-            for row in 3..9 {
-                for column in 0..5 {
-                    let at = element(&map, channel, row, column);
-                    map.as_mut_slice()[at] = (channel * 100 + row * 10) as f32 + column as f32;
+    fn counted(region: Region, lanes: u32) -> Map {
+        let mut map = Map::zeros(region, 5, lanes);
+        map.as_mut_slice().fill(f32::NAN);
+        for channel in region.channels.start..region.channels.end {
+            for row in region.rows.start..region.rows.end {
+                for (x, cell) in line_mut(&mut map, channel, row).enumerate() {
+                    *cell = (channel * 100 + row * 10) as f32 + x as f32;
                 }
             }
         }
@@ -160,17 +184,22 @@ mod tests {
 
     #[test]
     fn a_strip_lands_where_it_was_cut_whatever_the_lanes() {
-        for (from, to) in [(1, 1), (2, 2), (1, 2), (2, 1)] {
-            let mut landed = Map::zeros(WHOLE, 5, to);
-            unpack(&pack(&counted(from), PART), PART, from, &mut landed);
-            let mut expected = to_planar(&counted(1));
-            for (index, value) in expected.iter_mut().enumerate() {
-                let (channel, row) = (index as u32 / 30, 3 + index as u32 / 5 % 6);
-                if !PART.channels.contains(channel) || !PART.rows.contains(row) {
-                    *value = 0.0;
-                }
+        let parts = [WHOLE.channels, ChannelRange::new(2, 6), ChannelRange::new(3, 5)];
+        for (from, to) in [(1, 1), (2, 2), (4, 4), (1, 4), (4, 1), (16, 16), (2, 3)] {
+            for channels in parts {
+                let part = Region::new(channels, RowRange::new(4, 6));
+                let strip = pack(&counted(WHOLE, from), part);
+                assert_eq!(strip.len() as u64, part.lines() * 5 * 4);
+                // A map of just the part, and one of everything.
+                let mut landed = Map::zeros(part, 5, to);
+                unpack(&strip, part, from, &mut landed);
+                assert_eq!(to_planar(&landed), to_planar(&counted(part, 1)), "{from} to {to}");
+                let mut landed = Map::zeros(WHOLE, 5, to);
+                unpack(&strip, part, from, &mut landed);
+                let inside: Vec<f32> =
+                    to_planar(&landed).into_iter().filter(|value| *value != 0.0).collect();
+                assert_eq!(inside, to_planar(&counted(part, 1)), "{from} to {to} lanes");
             }
-            assert_eq!(to_planar(&landed), expected, "{from} to {to} lanes");
         }
     }
 
@@ -179,10 +208,12 @@ mod tests {
         let shape = Shape::new(3, 2, 2);
         let pixels: Vec<u8> = (0..12).collect();
         let region = Region::new(ChannelRange::all(3), RowRange::new(1, 2));
-        let mut map = Map::zeros(region, 2, 1);
         let strip = pack_pixels(&pixels, shape, region);
         assert_eq!(strip, [2, 3, 6, 7, 10, 11]);
-        unpack_pixels(&strip, region, [1.0, 2.0, 3.0], [1.0, 2.0, 4.0], &mut map);
-        assert_eq!(map.as_slice(), [1.0, 2.0, 2.0, 2.5, 1.75, 2.0]);
+        for lanes in [1, 2, 16] {
+            let mut map = Map::zeros(region, 2, lanes);
+            unpack_pixels(&strip, region, [1.0, 2.0, 3.0], [1.0, 2.0, 4.0], &mut map);
+            assert_eq!(to_planar(&map), [1.0, 2.0, 2.0, 2.5, 1.75, 2.0]);
+        }
     }
 }

@@ -51,7 +51,7 @@ impl Algorithm {
     /// The form of its weights.
     pub(super) fn form(self) -> Form {
         match self {
-            Algorithm::Dense | Algorithm::Depthwise => Form::Rows,
+            Algorithm::Dense | Algorithm::Depthwise => Form::Cells,
             Algorithm::Product => Form::Panels,
         }
     }

@@ -1,103 +1,115 @@
-//! Dense layers: dot products of weight rows and the input.
+//! Dense layers: every feature is a sum over the whole input.
 //!
 //! With one input at a time a dense layer reads each weight once, so it is as fast as memory
-//! gives them: rows are read as they are stored, four side by side to keep several streams going.
+//! gives them. They lie as elements x 16 features: each element of the input times one cache line
+//! of weights, added up in four chains that do not wait for each other, is a block of the output:
+//!
+//! ```text
+//! output 0..16  =  ((x0 w0 + x4 w4 + ..) + (x1 w1 + ..)) + ((x2 w2 + ..) + (x3 w3 + ..)) + bias
+//! ```
 
 use pulp::{Simd, WithSimd};
 
 use super::job::Job;
+use super::layout::LANES;
 use super::threads::Parts;
 use super::vector;
-use super::weights::Weights;
-use crate::region::ChannelRange;
+use super::weights::{Cells, Weights};
 
-/// Rows that are multiplied at once.
-const ROWS: usize = 4;
+/// Features of a block.
+const BLOCK: usize = LANES as usize;
 
-/// Sums of one row that do not wait for each other.
-const CHAINS: usize = 2;
+/// Sums of one block that do not wait for each other; their number is part of the result.
+const CHAINS: usize = 4;
 
 /// Computes features of a dense layer from the whole input.
 pub(super) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &mut [f32]) {
-    let features = job.region.channels;
+    let blocks: Vec<Cells<'_>> = weights.cells(job.region.channels).collect();
     let output = Parts::new(output);
-    job.share((features.len() as usize).div_ceil(ROWS), |groups| {
-        let at = |group: usize| (features.start + (group * ROWS) as u32).min(features.end);
-        let features = ChannelRange::new(at(groups.start), at(groups.end));
-        job.arch.dispatch(Dots { job, weights, features, input, output: &output });
+    let first = job.output.line(job.region.channels.start, 0).start;
+    job.scratch.lend(job.shape.elements() as usize, |elements| {
+        real(job, input, elements);
+        let elements = &*elements;
+        job.share(blocks.len(), |units| {
+            for unit in units {
+                let start = first + unit * BLOCK;
+                // SAFETY: no other task has this block.
+                let out = unsafe { output.part(start..start + BLOCK) };
+                job.arch.dispatch(Product { job, block: blocks[unit], elements, out });
+            }
+        });
     });
 }
 
-struct Dots<'a> {
-    job: &'a Job<'a>,
-    weights: &'a Weights,
-    features: ChannelRange,
-    input: &'a [f32],
-    output: &'a Parts<'a>,
+/// The input without the lanes that are no channels.
+fn real(job: &Job<'_>, input: &[f32], elements: &mut [f32]) {
+    let lanes = (job.shape.channels % LANES) as usize;
+    let tail = lanes * (job.shape.rows * job.shape.width) as usize;
+    let whole = elements.len() - tail;
+    elements[..whole].copy_from_slice(&input[..whole]);
+    if lanes > 0 {
+        let pixels = elements[whole..].chunks_exact_mut(lanes);
+        for (to, from) in pixels.zip(input[whole..].chunks_exact(BLOCK)) {
+            to.copy_from_slice(&from[..lanes]);
+        }
+    }
 }
 
-impl WithSimd for Dots<'_> {
+/// A block of features.
+struct Product<'a> {
+    job: &'a Job<'a>,
+    block: Cells<'a>,
+    elements: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Product<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let mut rows = self.weights.rows(self.features);
-        loop {
-            let group: [_; ROWS] = std::array::from_fn(|_| rows.next());
-            match group {
-                [Some(a), Some(b), Some(c), Some(d)] => {
-                    let sums = dots(simd, [a.1, b.1, c.1, d.1], self.input);
-                    [a, b, c, d].into_iter().zip(sums).for_each(|(row, sum)| self.store(row, sum));
-                }
-                rest => {
-                    for row in rest.into_iter().flatten() {
-                        let [sum] = dots(simd, [row.1], self.input);
-                        self.store(row, sum);
-                    }
-                    return;
-                }
-            }
+        match BLOCK / S::F32_LANES {
+            1 => self.sums::<S, 1>(simd),
+            2 => self.sums::<S, 2>(simd),
+            4 => self.sums::<S, 4>(simd),
+            _ => self.sums::<S, BLOCK>(simd),
         }
     }
 }
 
-impl Dots<'_> {
+impl Product<'_> {
+    /// With `V` vectors to a block.
     #[inline(always)]
-    fn store(&self, (feature, _, bias): (u32, &[f32], f32), sum: f32) {
-        let (low, high) = self.job.activation.limits();
-        let place = self.job.output.line(feature, 0);
-        // SAFETY: no other task has this feature.
-        let out = unsafe { self.output.part(place) };
-        out[0] = (sum + bias).max(low).min(high);
-    }
-}
-
-/// The dot products of some rows with `input`; each row's is the same however many there are.
-#[inline(always)]
-fn dots<S: Simd, const R: usize>(simd: S, rows: [&[f32]; R], input: &[f32]) -> [f32; R] {
-    let (input, input_rest) = S::as_simd_f32s(input);
-    let parts = rows.map(|row| S::as_simd_f32s(row));
-    let mut sums = [[simd.splat_f32s(0.0); CHAINS]; R];
-    let (chunks, last) = pulp::as_arrays::<CHAINS, _>(input);
-    for (index, chunk) in chunks.iter().enumerate() {
-        for r in 0..R {
-            let weights = &parts[r].0[index * CHAINS..][..CHAINS];
-            for i in 0..CHAINS {
-                sums[r][i] = simd.mul_add_e_f32s(weights[i], chunk[i], sums[r][i]);
+    fn sums<S: Simd, const V: usize>(self, simd: S) {
+        let mut sums = [[simd.splat_f32s(0.0); V]; CHAINS];
+        let (weights, _) = self.block.weights.as_chunks::<BLOCK>();
+        let (inputs, rest) = self.elements.as_chunks::<CHAINS>();
+        let (groups, last) = weights.as_chunks::<CHAINS>();
+        for (input, weights) in inputs.iter().zip(groups) {
+            for chain in 0..CHAINS {
+                let input = simd.splat_f32s(input[chain]);
+                for v in 0..V {
+                    let weight = vector::at::<S>(&weights[chain][v * S::F32_LANES..]);
+                    sums[chain][v] = simd.mul_add_e_f32s(weight, input, sums[chain][v]);
+                }
             }
         }
-    }
-    for r in 0..R {
-        let (weights, weights_rest) = parts[r];
-        for (weights, input) in weights[chunks.len() * CHAINS..].iter().zip(last) {
-            sums[r][0] = simd.mul_add_e_f32s(*weights, *input, sums[r][0]);
+        for (chain, (input, weights)) in rest.iter().zip(last).enumerate() {
+            let input = simd.splat_f32s(*input);
+            for v in 0..V {
+                let weight = vector::at::<S>(&weights[v * S::F32_LANES..]);
+                sums[chain][v] = simd.mul_add_e_f32s(weight, input, sums[chain][v]);
+            }
         }
-        let rest = (vector::load(simd, weights_rest), vector::load(simd, input_rest));
-        sums[r][1] = simd.mul_add_e_f32s(rest.0, rest.1, sums[r][1]);
+        let limits = self.job.activation.limits();
+        let (low, high) = (simd.splat_f32s(limits.0), simd.splat_f32s(limits.1));
+        let [a, b, c, d] = sums;
+        for v in 0..V {
+            let (ab, cd) = (simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v]));
+            let bias = vector::at::<S>(&self.block.bias[v * S::F32_LANES..]);
+            let sum = simd.add_f32s(simd.add_f32s(ab, cd), bias);
+            let result = simd.min_f32s(high, simd.max_f32s(low, sum));
+            vector::put::<S>(&mut self.out[v * S::F32_LANES..], result);
+        }
     }
-    let mut products = [0.0; R];
-    for r in 0..R {
-        products[r] = simd.reduce_sum_f32s(simd.add_f32s(sums[r][0], sums[r][1]));
-    }
-    products
 }

@@ -3,30 +3,33 @@
 use pulp::Simd;
 
 use super::job::Job;
-use super::slide::{Channel, Fold, slide};
-use super::weights::Weights;
+use super::map::Place;
+use super::slide::{At, Fold, slide};
+use super::vector;
+use super::weights::{Cells, Weights};
 use crate::graph::Conv;
+use crate::region::Region;
 
-#[derive(Clone, Copy)]
-struct WeightedSum;
+struct WeightedSum<'a> {
+    blocks: Vec<Cells<'a>>,
+}
 
-impl Fold for WeightedSum {
-    const START: f32 = 0.0;
+impl Fold for WeightedSum<'_> {
+    const PADDING: f32 = 0.0;
 
     #[inline(always)]
-    fn fold<S: Simd>(
-        simd: S,
-        sum: S::f32s,
-        input: S::f32s,
-        weights: &[f32],
-        column: usize,
-    ) -> S::f32s {
-        simd.mul_add_e_f32s(input, simd.splat_f32s(weights[column]), sum)
+    fn weights(&self, block: usize) -> &[f32] {
+        self.blocks[block].weights
     }
 
     #[inline(always)]
-    fn weights(weights: &[f32], row: usize, width: usize) -> &[f32] {
-        &weights[row * width..][..width]
+    fn start<S: Simd>(&self, _: S, at: At) -> S::f32s {
+        vector::at::<S>(&self.blocks[at.block].bias[at.lane..])
+    }
+
+    #[inline(always)]
+    fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, weight: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(input, weight, sum)
     }
 }
 
@@ -38,15 +41,29 @@ pub(super) fn compute(
     input: &[f32],
     output: &mut [f32],
 ) {
-    let per_channel = conv.features / conv.groups;
-    let channels: Vec<Channel<'_>> = weights
-        .rows(job.region.channels)
-        .map(|(output, weights, bias)| Channel {
-            input: output / per_channel,
-            output,
-            weights,
-            bias,
-        })
-        .collect();
-    slide::<WeightedSum>(job, conv.window, &channels, None, input, output);
+    let fold = WeightedSum { blocks: weights.cells(job.region.channels).collect() };
+    let multiplier = conv.features / conv.groups;
+    if multiplier == 1 {
+        return slide(job, conv.window, &fold, input, output);
+    }
+    let rows = conv.window.rows.reads(job.region.rows, job.shape.rows);
+    let region = Region::new(job.region.channels, rows);
+    let place = Place { region, ..job.input };
+    job.scratch.lend(place.axes().iter().product(), |spread| {
+        repeat(job.input, input, multiplier, place, spread);
+        slide(&Job { input: place, ..*job }, conv.window, &fold, spread, output);
+    });
+}
+
+/// Lays out every channel `multiplier` times, so that output channel c reads channel c.
+fn repeat(from: Place, input: &[f32], multiplier: u32, to: Place, spread: &mut [f32]) {
+    let lanes = to.lanes as usize;
+    for channel in to.region.channels.start..to.region.channels.end {
+        let source = channel / multiplier;
+        for row in to.region.rows.start..to.region.rows.end {
+            let line = input[from.line(source, row)].iter().skip(source as usize % lanes);
+            let target = spread[to.line(channel, row)].iter_mut().skip(channel as usize % lanes);
+            target.step_by(lanes).zip(line.step_by(lanes)).for_each(|(to, from)| *to = *from);
+        }
+    }
 }

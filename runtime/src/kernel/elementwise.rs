@@ -1,10 +1,18 @@
 //! Operators that touch every element once: Add, Concat, Identity, Softmax, activations.
 //!
-//! They are bound by memory, so each is one pass over lines of the maps, activation included.
+//! They are bound by memory, so each is one pass over runs of lines of the maps, activation
+//! included. Lanes that are no channels are computed like all others.
 
-use super::map::Map;
+use std::ops::Range;
+
+use super::job::Job;
+use super::map::{Map, Place};
+use super::threads::Parts;
 use crate::graph::Activation;
-use crate::region::{ChannelRange, Region};
+use crate::region::{ChannelRange, RowRange};
+
+/// Elements of an output that are worth waking other threads for.
+const MANY: usize = 1 << 16;
 
 impl Activation {
     /// Smallest and largest result: every activation is a limit on both sides.
@@ -17,6 +25,7 @@ impl Activation {
     }
 
     /// Applies it to every element.
+    #[inline(always)]
     pub(super) fn apply(self, elements: &mut [f32]) {
         if self != Activation::Linear {
             let (low, high) = self.limits();
@@ -25,69 +34,146 @@ impl Activation {
     }
 }
 
-/// The elements of `region` that lie side by side in a map: whole rows, and for a map of just
-/// these rows all of them.
-fn lines(map: &Map, channel: u32, region: Region) -> std::ops::Range<usize> {
-    let first = map.line(channel, region.rows.start);
-    first.start..first.start + first.len() * region.rows.len() as usize
+/// Rows of one block of channels, which lie one after the other in every map.
+#[derive(Clone, Copy)]
+struct Run {
+    channel: u32,
+    rows: RowRange,
+}
+
+impl Run {
+    fn of(self, place: Place) -> Range<usize> {
+        let first = place.line(self.channel, self.rows.start);
+        first.start..first.start + first.len() * self.rows.len() as usize
+    }
+}
+
+/// Calls `work` with every run of the job's region and where it goes, on several threads if there
+/// is much to do.
+fn runs(job: &Job<'_>, output: &mut [f32], work: impl Fn(Run, &mut [f32]) + Sync) {
+    let (lanes, channels, all) = (job.output.lanes, job.region.channels, job.region.rows);
+    let rows = all.len() as usize;
+    let lines = channels.len().div_ceil(lanes) as usize * rows;
+    let output = Parts::new(output);
+    let lines_of = |units: Range<usize>| {
+        let mut unit = units.start;
+        while unit < units.end {
+            let (block, row) = (unit / rows, unit % rows);
+            let end = rows.min(row + units.end - unit);
+            let run = Run {
+                channel: channels.start + block as u32 * lanes,
+                rows: RowRange::new(all.start + row as u32, all.start + end as u32),
+            };
+            // SAFETY: tasks have lines of their own.
+            let out = unsafe { output.part(run.of(job.output)) };
+            job.arch.dispatch(|| work(run, out));
+            unit += end - row;
+        }
+    };
+    match lines * job.output.width as usize * lanes as usize {
+        ..MANY => lines_of(0..lines),
+        _ => job.share(lines, lines_of),
+    }
 }
 
 /// The sum of all inputs.
-pub(super) fn add(inputs: &[&Map], output: &mut Map, region: Region, activation: Activation) {
-    let Some((first, rest)) = inputs.split_first() else { return };
-    for channel in region.channels.start..region.channels.end {
-        let to = lines(output, channel, region);
-        let sum = &mut output.as_mut_slice()[to];
-        sum.copy_from_slice(&first.as_slice()[lines(first, channel, region)]);
-        for input in rest {
-            let summand = &input.as_slice()[lines(input, channel, region)];
-            sum.iter_mut().zip(summand).for_each(|(sum, x)| *sum += x);
+pub(super) fn add(job: &Job<'_>, inputs: &[&Map], output: &mut Map) {
+    let inputs: Vec<_> = inputs.iter().map(|map| (map.place(), map.as_slice())).collect();
+    let Some(((place, first), rest)) = inputs.split_first() else { return };
+    runs(job, output.as_mut_slice(), |run, sums| {
+        let first = &first[run.of(*place)];
+        match rest {
+            [(place, second)] => {
+                let summands = first.iter().zip(&second[run.of(*place)]);
+                sums.iter_mut().zip(summands).for_each(|(sum, (a, b))| *sum = a + b);
+            }
+            _ => {
+                sums.copy_from_slice(first);
+                for (place, input) in rest {
+                    let summands = &input[run.of(*place)];
+                    sums.iter_mut().zip(summands).for_each(|(sum, x)| *sum += x);
+                }
+            }
         }
-        activation.apply(sum);
-    }
+        job.activation.apply(sums);
+    });
 }
 
 /// The input as it is.
-pub(super) fn identity(input: &Map, output: &mut Map, region: Region, activation: Activation) {
-    for channel in region.channels.start..region.channels.end {
-        let to = lines(output, channel, region);
-        let target = &mut output.as_mut_slice()[to];
-        target.copy_from_slice(&input.as_slice()[lines(input, channel, region)]);
-        activation.apply(target);
-    }
+pub(super) fn identity(job: &Job<'_>, input: &Map, output: &mut Map) {
+    let (place, input) = (input.place(), input.as_slice());
+    runs(job, output.as_mut_slice(), |run, out| {
+        out.copy_from_slice(&input[run.of(place)]);
+        job.activation.apply(out);
+    });
 }
 
-/// Channels of all inputs one after the other; `channels` are the inputs' own.
+/// Channels of all inputs one after the other; `channels` are the inputs' own. Whole blocks are
+/// copied as they are; where an input begins within a block of the output, its lanes move.
 pub(super) fn concat(
+    job: &Job<'_>,
     inputs: &[&Map],
     channels: impl Iterator<Item = u32>,
     output: &mut Map,
-    region: Region,
-    activation: Activation,
 ) {
-    let mut offset = 0;
-    for (input, count) in inputs.iter().zip(channels) {
-        let part = region.channels.intersect(ChannelRange::new(offset, offset + count));
-        for channel in part.start..part.end {
-            let to = lines(output, channel, region);
-            let target = &mut output.as_mut_slice()[to];
-            target.copy_from_slice(&input.as_slice()[lines(input, channel - offset, region)]);
-            activation.apply(target);
+    let mut end = 0;
+    let inputs: Vec<_> = (inputs.iter().zip(channels))
+        .map(|(map, count)| {
+            let first = end;
+            end += count;
+            (ChannelRange::new(first, end), map.place(), map.as_slice())
+        })
+        .collect();
+    let lanes = job.output.lanes;
+    runs(job, output.as_mut_slice(), |run, out| {
+        let block = ChannelRange::new(run.channel, run.channel + lanes);
+        for &(channels, place, input) in &inputs {
+            let mut part = block.intersect(channels);
+            while !part.is_empty() {
+                let (from, to) = (part.start - channels.start, part.start % lanes);
+                let count = part.len().min(lanes - from % lanes);
+                let input = &input[Run { channel: from, ..run }.of(place)];
+                match (from % lanes, to, count) {
+                    // Lanes behind the input's last channel are some other input's, which comes
+                    // next, or nobody's.
+                    (0, 0, _) => out.copy_from_slice(input),
+                    (from, ..) => {
+                        let moved = (from as usize, to as usize, count as usize);
+                        copy_lanes(input, out, lanes as usize, moved);
+                    }
+                }
+                part.start += count;
+            }
         }
-        offset += count;
+        job.activation.apply(out);
+    });
+}
+
+/// Copies `count` lanes of every pixel, from lane `from` on to lane `to` on.
+#[inline(always)]
+fn copy_lanes(
+    input: &[f32],
+    out: &mut [f32],
+    lanes: usize,
+    (from, to, count): (usize, usize, usize),
+) {
+    for (pixel, out) in input.chunks_exact(lanes).zip(out.chunks_exact_mut(lanes)) {
+        let pairs = pixel[from..from + count].iter().zip(&mut out[to..to + count]);
+        pairs.for_each(|(from, to)| *to = *from);
     }
 }
 
-/// Softmax over all elements of a vector, of which `region` is computed.
-pub(super) fn softmax(input: &Map, output: &mut Map, region: Region, activation: Activation) {
-    let elements = input.as_slice();
+/// Softmax over all elements of a vector, of which the job's region is computed.
+pub(super) fn softmax(job: &Job<'_>, input: &Map, output: &mut Map) {
+    // Blocks of one pixel: channels lie one after the other.
+    let elements = &input.as_slice()[..job.shape.channels as usize];
     let largest = elements.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = elements.iter().map(|x| (x - largest).exp()).sum();
-    for channel in region.channels.start..region.channels.end {
-        let from = input.line(channel, 0);
-        let to = output.line(channel, 0);
-        let target = &mut output.as_mut_slice()[to];
-        target[0] = (elements[from.start] - largest).exp() / sum;
-        activation.apply(target);
+    let region = job.region.channels;
+    let start = job.output.line(region.start, 0).start;
+    let target = &mut output.as_mut_slice()[start..][..region.len() as usize];
+    for (target, x) in target.iter_mut().zip(&elements[region.indices()]) {
+        *target = (x - largest).exp() / sum;
     }
+    job.activation.apply(target);
 }

@@ -8,6 +8,7 @@ use crate::graph::{Activation, Shape};
 use crate::region::Region;
 
 /// One call: which region of a layer's output to compute, from where, to where.
+#[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     /// The shape of the whole input: beyond it there is padding.
     pub(super) shape: Shape,

@@ -159,13 +159,12 @@ impl Kernels {
             return Ok(());
         }
         let shapes = self.graph.input_shapes(layer);
-        let activation = node.activation;
         let job = Job {
             shape: shapes[0],
             input: inputs[0].place(),
             output: output.place(),
             region,
-            activation,
+            activation: node.activation,
             arch: self.arch,
             scratch,
             threads,
@@ -186,17 +185,15 @@ impl Kernels {
                 let input = inputs[0].tensor();
                 output.lend(|output| backend::pool_region(input, output, &job, pool));
             }
-            Op::SumWidth => reduce::sum_width(inputs[0], output, region, activation),
-            Op::SumRows { scale } => {
-                reduce::sum_rows(inputs[0], shapes[0].rows, *scale, output, region, activation);
-            }
-            Op::Add => elementwise::add(inputs, output, region, activation),
+            Op::SumWidth => reduce::sum_width(&job, inputs[0], output),
+            Op::SumRows { scale } => reduce::sum_rows(&job, *scale, inputs[0], output),
+            Op::Add => elementwise::add(&job, inputs, output),
             Op::Concat => {
                 let channels = shapes.iter().map(|shape| shape.channels);
-                elementwise::concat(inputs, channels, output, region, activation);
+                elementwise::concat(&job, inputs, channels, output);
             }
-            Op::Identity => elementwise::identity(inputs[0], output, region, activation),
-            Op::Softmax => elementwise::softmax(inputs[0], output, region, activation),
+            Op::Identity => elementwise::identity(&job, inputs[0], output),
+            Op::Softmax => elementwise::softmax(&job, inputs[0], output),
         }
         Ok(())
     }

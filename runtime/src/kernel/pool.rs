@@ -1,53 +1,70 @@
 //! Pools: the largest or the mean of what a window looks at, channel by channel.
 
+use std::ops::Range;
+
 use pulp::Simd;
 
 use super::job::Job;
-use super::slide::{Channel, Divisors, Fold, slide};
+use super::slide::{At, Fold, slide};
 use crate::graph::{Pool, Reduction, Sweep};
 
-#[derive(Clone, Copy)]
 struct Largest;
 
-#[derive(Clone, Copy)]
-struct Sum;
+/// Its divisors are products of one per row and one per column.
+struct Mean {
+    /// For the rows of the job's region.
+    rows: Vec<f32>,
+    /// For all columns.
+    columns: Vec<f32>,
+}
 
 impl Fold for Largest {
-    const START: f32 = f32::NEG_INFINITY;
+    const PADDING: f32 = f32::NEG_INFINITY;
 
     #[inline(always)]
-    fn fold<S: Simd>(simd: S, largest: S::f32s, input: S::f32s, _: &[f32], _: usize) -> S::f32s {
+    fn start<S: Simd>(&self, simd: S, _: At) -> S::f32s {
+        simd.splat_f32s(f32::NEG_INFINITY)
+    }
+
+    #[inline(always)]
+    fn fold<S: Simd>(simd: S, largest: S::f32s, input: S::f32s, _: S::f32s) -> S::f32s {
         simd.max_f32s(largest, input)
     }
 }
 
-impl Fold for Sum {
-    const START: f32 = 0.0;
+impl Fold for Mean {
+    const PADDING: f32 = 0.0;
 
     #[inline(always)]
-    fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, _: &[f32], _: usize) -> S::f32s {
+    fn start<S: Simd>(&self, simd: S, _: At) -> S::f32s {
+        simd.splat_f32s(0.0)
+    }
+
+    #[inline(always)]
+    fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, _: S::f32s) -> S::f32s {
         simd.add_f32s(sum, input)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&self, simd: S, sum: S::f32s, at: At, column: usize) -> S::f32s {
+        simd.div_f32s(sum, simd.splat_f32s(self.rows[at.row] * self.columns[column]))
     }
 }
 
 /// Computes a region of a pool.
 pub(super) fn compute(job: &Job<'_>, pool: &Pool, input: &[f32], output: &mut [f32]) {
-    let channels: Vec<Channel<'_>> = (job.region.channels.start..job.region.channels.end)
-        .map(|channel| Channel { input: channel, output: channel, weights: &[], bias: 0.0 })
-        .collect();
     match pool.reduction {
-        Reduction::Max => slide::<Largest>(job, pool.window, &channels, None, input, output),
+        Reduction::Max => slide(job, pool.window, &Largest, input, output),
         Reduction::Average { count_padding } => {
-            let (down, across) = (pool.window.rows, pool.window.cols);
-            let counted = |sweep, len, outputs: std::ops::Range<u32>| -> Vec<f32> {
+            let divisors = |sweep, len, outputs: Range<u32>| -> Vec<f32> {
                 outputs.map(|output| counted(sweep, len, output, count_padding) as f32).collect()
             };
             let rows = job.region.rows;
-            let divisors = Divisors {
-                rows: counted(down, job.shape.rows, rows.start..rows.end),
-                columns: counted(across, job.shape.width, 0..job.output.width),
+            let mean = Mean {
+                rows: divisors(pool.window.rows, job.shape.rows, rows.start..rows.end),
+                columns: divisors(pool.window.cols, job.shape.width, 0..job.output.width),
             };
-            slide::<Sum>(job, pool.window, &channels, Some(&divisors), input, output);
+            slide(job, pool.window, &mean, input, output);
         }
     }
 }

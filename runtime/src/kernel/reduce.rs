@@ -3,55 +3,61 @@
 //! Rows are added in their order, one after the other, so that it does not matter which devices
 //! computed the sums of the rows.
 
+use super::job::Job;
+use super::layout::LANES;
 use super::map::Map;
-use crate::graph::Activation;
-use crate::region::Region;
 
 /// Partial sums of a row, so that additions need not wait for each other; always as many, so
 /// that a row's sum is the same wherever it is computed.
-const PARTIAL: usize = 16;
+const PARTIAL: usize = 4;
 
-/// The sum of every row of `region`.
-pub(super) fn sum_width(input: &Map, output: &mut Map, region: Region, activation: Activation) {
-    for channel in region.channels.start..region.channels.end {
-        for row in region.rows.start..region.rows.end {
-            let sum = sum(&input.as_slice()[input.line(channel, row)]);
-            let to = output.line(channel, row);
-            let target = &mut output.as_mut_slice()[to];
-            target[0] = sum;
-            activation.apply(target);
+/// The sum of every row of the job's region.
+pub(super) fn sum_width(job: &Job<'_>, input: &Map, output: &mut Map) {
+    let sums = output.as_mut_slice();
+    let (channels, rows) = (job.region.channels, job.region.rows);
+    job.arch.dispatch(|| {
+        for channel in (channels.start..channels.end).step_by(job.output.lanes as usize) {
+            for row in rows.start..rows.end {
+                let line = &input.as_slice()[job.input.line(channel, row)];
+                let target = &mut sums[job.output.line(channel, row)];
+                match job.output.lanes {
+                    LANES => target.copy_from_slice(&sum::<{ LANES as usize }>(line)),
+                    _ => target.copy_from_slice(&sum::<1>(line)),
+                }
+                job.activation.apply(target);
+            }
         }
-    }
+    });
 }
 
-/// The sum of all `rows` rows, column by column, times `scale`.
-pub(super) fn sum_rows(
-    input: &Map,
-    rows: u32,
-    scale: f32,
-    output: &mut Map,
-    region: Region,
-    activation: Activation,
-) {
-    for channel in region.channels.start..region.channels.end {
-        let to = output.line(channel, 0);
-        let target = &mut output.as_mut_slice()[to];
-        target.fill(0.0);
-        for row in 0..rows {
-            let summand = &input.as_slice()[input.line(channel, row)];
-            target.iter_mut().zip(summand).for_each(|(sum, x)| *sum += x);
+/// The sum of all rows, column by column, times `scale`.
+pub(super) fn sum_rows(job: &Job<'_>, scale: f32, input: &Map, output: &mut Map) {
+    let sums = output.as_mut_slice();
+    let channels = job.region.channels;
+    job.arch.dispatch(|| {
+        for channel in (channels.start..channels.end).step_by(job.output.lanes as usize) {
+            let target = &mut sums[job.output.line(channel, 0)];
+            target.fill(0.0);
+            for row in 0..job.shape.rows {
+                let summands = &input.as_slice()[job.input.line(channel, row)];
+                target.iter_mut().zip(summands).for_each(|(sum, x)| *sum += x);
+            }
+            target.iter_mut().for_each(|sum| *sum *= scale);
+            job.activation.apply(target);
         }
-        target.iter_mut().for_each(|sum| *sum *= scale);
-        activation.apply(target);
-    }
+    });
 }
 
-fn sum(elements: &[f32]) -> f32 {
-    let (chunks, rest) = elements.as_chunks::<PARTIAL>();
-    let mut partial = [0.0; PARTIAL];
-    for chunk in chunks {
-        partial.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
+/// The sum of all pixels of a line, lane by lane.
+#[inline(always)]
+fn sum<const L: usize>(line: &[f32]) -> [f32; L] {
+    let mut partial = [[0.0; L]; PARTIAL];
+    let (pixels, _) = line.as_chunks::<L>();
+    for group in pixels.chunks(PARTIAL) {
+        for (partial, pixel) in partial.iter_mut().zip(group) {
+            partial.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x);
+        }
     }
-    partial.iter_mut().zip(rest).for_each(|(sum, x)| *sum += x);
-    partial.iter().sum()
+    let [a, b, c, d] = partial;
+    std::array::from_fn(|lane| (a[lane] + b[lane]) + (c[lane] + d[lane]))
 }

@@ -1,279 +1,307 @@
-//! Windows that slide over one channel at a time: depthwise convolutions and pools.
+//! Windows that slide over channels one by one: depthwise convolutions and pools.
 //!
-//! A vector is neighbouring outputs of one row. For a stride of s these read every s-th input,
-//! so each input row is first laid out in s **phases**, padded on both sides:
+//! A vector is neighbouring channels of one pixel, so nothing has to be shifted or laid out: cell
+//! (row, column) of the window of output x is a plain load, whatever stride and dilation are. A
+//! **tile** of seven neighbouring outputs is computed at once:
 //!
 //! ```text
-//! padded row           0 a b c d e f 0         kernel 3, stride 2, padding 1
-//! phase 0              0 b d f                 column 0 of the kernel reads phase 0 from 0 on,
-//! phase 1              a c e 0                 column 1 phase 1 from 0 on, 2 phase 0 from 1 on
+//! 3x3, stride 1        inputs of a row    a b c d e f g h i       loaded once
+//! for each kernel row  its weights        u v w                   loaded once
+//!                      outputs            au+bv+cw  bu+cv+dw  ..  seven sums in registers
 //! ```
 //!
-//! After that every column of the kernel is a plain load, whatever stride, dilation and padding
-//! are. Rows are laid out a few at a time and stay in the first-level cache.
+//! Kernel rows beyond the map are left out, columns beyond it hold what changes no result. A sum
+//! is one lane of one register, added up in the order of the window's cells: its bits depend
+//! neither on the tile nor on the lane in which it lies.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
+use pulp::{Scalar, Simd, WithSimd};
 
 use super::job::Job;
-use super::padded::copy_padded;
+use super::layout::LANES;
 use super::threads::Parts;
-use super::vector::{self, LANES};
+use super::vector;
 use crate::graph::{Sweep, Window};
-use crate::region::RowRange;
 
-/// Elements of the rows that are laid out at once: half of a first-level cache.
-const ROOM: usize = 4096;
+/// Outputs of a tile. The maps of networks for pictures of 224 x 224 are 112, 56, 28, 14 and 7
+/// wide: whole tiles. Of other widths the last tile overlaps the one before.
+const TILE: usize = 7;
 
-/// Vectors of outputs that are computed side by side.
-const WIDE: usize = 4;
+/// Outputs of a tile where fewer are left, or the map is narrow.
+const SMALL: usize = 4;
+
+/// Most inputs that a tile reads of one row, of the windows known at compile time.
+const INPUTS: usize = (TILE - 1) * 2 + 5;
 
 /// How the inputs of a window become one output.
-pub(super) trait Fold: Copy + Send + Sync + 'static {
-    /// What it starts from; also what padding holds.
-    const START: f32;
+pub(super) trait Fold: Sync {
+    /// What padding to the left and right holds.
+    const PADDING: f32;
 
-    /// Adds an input to what there is; `weights` are those of the kernel's row, `column` is the
-    /// input's place in it.
-    fn fold<S: Simd>(
-        simd: S,
-        sum: S::f32s,
-        input: S::f32s,
-        weights: &[f32],
-        column: usize,
-    ) -> S::f32s;
-
-    /// Row `row` of a kernel of `width` columns; nothing where the fold has no weights.
+    /// Weights of a block of channels, cells x lanes; nothing where the fold has no weights.
     #[inline(always)]
-    fn weights(_weights: &[f32], _row: usize, _width: usize) -> &[f32] {
+    fn weights(&self, _block: usize) -> &[f32] {
         &[]
+    }
+
+    /// What the outputs `at` start from.
+    fn start<S: Simd>(&self, simd: S, at: At) -> S::f32s;
+
+    /// Adds an input to what there is.
+    fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, weight: S::f32s) -> S::f32s;
+
+    /// What becomes of the output in `column` before the activation.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, _simd: S, sum: S::f32s, _at: At, _column: usize) -> S::f32s {
+        sum
     }
 }
 
-/// What a window makes of one channel.
-pub(super) struct Channel<'a> {
-    /// Input channel.
-    pub(super) input: u32,
-    /// Output channel.
-    pub(super) output: u32,
-    /// A weight per cell of the window, where the fold has weights.
-    pub(super) weights: &'a [f32],
-    /// Added to every output.
-    pub(super) bias: f32,
+/// A line of outputs: one vector wide.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    /// Blocks of channels before it, counted from the region's first.
+    pub(super) block: usize,
+    /// Lanes of the block before it.
+    pub(super) lane: usize,
+    /// Rows before it, counted from the region's first.
+    pub(super) row: usize,
 }
 
-/// Divisors of the outputs: the product of one per row and one per column.
-pub(super) struct Divisors {
-    /// For the rows of the job's region.
-    pub(super) rows: Vec<f32>,
-    /// For all columns.
-    pub(super) columns: Vec<f32>,
-}
-
-/// Slides a window over channels.
+/// Slides a window over a region. Output and input have the same lanes, and channel c of the
+/// output reads channel c of the input.
 pub(super) fn slide<F: Fold>(
     job: &Job<'_>,
     window: Window,
-    channels: &[Channel<'_>],
-    divisors: Option<&Divisors>,
+    fold: &F,
     input: &[f32],
     output: &mut [f32],
 ) {
     let output = Parts::new(output);
-    let phases = Phases::new(window.cols, job.output.width);
-    let extent = window.rows.extent() as usize;
-    let stride = window.rows.stride as usize;
-    let count = job.region.rows.len() as usize;
-    let rows = (ROOM / phases.len()).saturating_sub(extent) / stride + 1;
-    let strips = count.div_ceil(rows);
-    let read = ((rows - 1) * stride + extent).min(job.shape.rows as usize);
-    job.share(channels.len() * strips, |units| {
-        job.scratch.lend(read * phases.len(), |room| {
-            let slide = Slide {
-                job,
-                window,
-                phases: &phases,
-                channels,
-                divisors,
-                rows,
-                strips,
-                units,
-                input,
-                output: &output,
-                room,
-                fold: PhantomData::<F>,
-            };
-            job.arch.dispatch(slide);
-        });
-    });
-}
-
-/// How input rows are laid out.
-struct Phases {
-    stride: usize,
-    padding: i64,
-    /// The phases that the kernel reads: from which place on.
-    starts: Vec<usize>,
-    /// Elements of a phase.
-    pitch: usize,
-    /// Where each column of the kernel reads its input for output 0.
-    columns: Vec<usize>,
-}
-
-impl Phases {
-    fn new(cols: Sweep, outputs: u32) -> Phases {
-        let stride = cols.stride as usize;
-        let reach = (cols.extent() as usize - 1) / stride;
-        let pitch = ((outputs as usize).next_multiple_of(LANES) + reach).next_multiple_of(LANES);
-        let offsets = (0..cols.kernel as usize).map(|column| column * cols.dilation as usize);
-        let mut starts: Vec<usize> = offsets.clone().map(|offset| offset % stride).collect();
-        starts.sort_unstable();
-        starts.dedup();
-        let columns = offsets
-            .map(|offset| {
-                let phase = starts.partition_point(|start| *start < offset % stride);
-                phase * pitch + offset / stride
-            })
-            .collect();
-        Phases { stride, padding: i64::from(cols.pad_before), starts, pitch, columns }
-    }
-
-    /// Elements of a row that is laid out.
-    fn len(&self) -> usize {
-        self.starts.len() * self.pitch
-    }
-
-    #[inline(always)]
-    fn lay(&self, row: &[f32], padding: f32, out: &mut [f32]) {
-        for (start, out) in self.starts.iter().zip(out.chunks_exact_mut(self.pitch)) {
-            copy_padded(row, *start as i64 - self.padding, self.stride, padding, out);
+    let lanes = job.output.lanes;
+    let blocks = job.region.channels.len().div_ceil(lanes) as usize;
+    job.share(blocks * job.region.rows.len() as usize, |units| {
+        let slide = Slide { job, window, fold, units, input, output: &output };
+        match lanes {
+            LANES => job.arch.dispatch(slide),
+            // Only maps of the reference kernels.
+            _ => slide.with_simd(Scalar),
         }
-    }
+    });
 }
 
 struct Slide<'a, F> {
     job: &'a Job<'a>,
     window: Window,
-    phases: &'a Phases,
-    channels: &'a [Channel<'a>],
-    divisors: Option<&'a Divisors>,
-    /// Output rows of a strip, and strips of a channel.
-    rows: usize,
-    strips: usize,
-    /// Which strips, counted over all channels.
+    fold: &'a F,
+    /// Which lines of outputs, counted over all blocks of the region.
     units: Range<usize>,
     input: &'a [f32],
     output: &'a Parts<'a>,
-    /// Where input rows are laid out.
-    room: &'a mut [f32],
-    fold: PhantomData<F>,
 }
 
 impl<F: Fold> WithSimd for Slide<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        for unit in self.units.clone() {
-            let (channel, strip) = (&self.channels[unit / self.strips], unit % self.strips);
-            let all = self.job.region.rows;
-            let start = all.start + (strip * self.rows) as u32;
-            let rows = RowRange::new(start, (start + self.rows as u32).min(all.end));
-            self.strip(simd, channel, rows);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Window { rows, cols } = self.window;
+        let plain = cols.dilation == 1 && self.job.output.lanes == LANES;
+        match (rows.kernel, cols.kernel, cols.stride) {
+            (2, 2, 2) if plain => self.lines::<S, 2, 2>(simd),
+            (3, 3, 1) if plain => self.lines::<S, 3, 1>(simd),
+            (3, 3, 2) if plain => self.lines::<S, 3, 2>(simd),
+            (5, 5, 1) if plain => self.lines::<S, 5, 1>(simd),
+            (5, 5, 2) if plain => self.lines::<S, 5, 2>(simd),
+            _ => self.lines::<S, 0, 0>(simd),
         }
     }
 }
 
-/// One row of outputs, and what it reads.
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    channel: &'a Channel<'a>,
-    /// Input row under the kernel's first row, counted from the first that is laid out.
-    top: i64,
-    /// The kernel's rows that lie on the map. Padding holds nothing that counts: it is left out.
-    cells: (usize, usize),
-    /// Divisor of the row, and of each column.
-    divisors: Option<(f32, &'a [f32])>,
+/// What a line of outputs is made of.
+struct Line<'a> {
+    at: At,
+    /// Input from the first row that the windows see on.
+    input: &'a [f32],
+    /// Elements of an input row, and from one row of the window to the next.
+    len: usize,
+    pitch: usize,
+    /// The kernel's rows that lie on the map.
+    cells: Range<usize>,
+    /// Of the block: cells x lanes.
+    weights: &'a [f32],
 }
 
 impl<F: Fold> Slide<'_, F> {
+    /// All lines; `K` columns with a stride of `D`, or any if they are zero.
     #[inline(always)]
-    fn strip<S: Simd>(&mut self, simd: S, channel: &Channel<'_>, rows: RowRange) {
-        let down = self.window.rows;
-        let height = i64::from(self.job.shape.rows);
-        let laid = down.reads(rows, self.job.shape.rows);
-        let lines = self.room.chunks_exact_mut(self.phases.len());
-        for (row, line) in (laid.start..laid.end).zip(lines) {
-            let place = self.job.input.line(channel.input, row);
-            self.phases.lay(&self.input[place], F::START, line);
-        }
-        let dilation = i64::from(down.dilation);
-        for row in rows.start..rows.end {
-            let top = i64::from(row) * i64::from(down.stride) - i64::from(down.pad_before);
-            let cells_before = |end: i64| {
-                let cells = (end - top).max(0) as u64;
-                cells.div_ceil(dilation as u64).min(u64::from(down.kernel)) as usize
+    fn lines<S: Simd, const K: usize, const D: usize>(&self, simd: S) {
+        let (job, down) = (self.job, self.window.rows);
+        let lanes = job.output.lanes as usize;
+        let len = job.shape.width as usize * lanes;
+        let rows = job.region.rows.len() as usize;
+        for unit in self.units.clone() {
+            let (block, row) = (unit / rows, unit % rows);
+            let channel = job.region.channels.start + (block * lanes) as u32;
+            let y = job.region.rows.start + row as u32;
+            let top = i64::from(y) * i64::from(down.stride) - i64::from(down.pad_before);
+            let cells = on_map(down, top, job.shape.rows);
+            let input = match cells.is_empty() {
+                true => &[],
+                false => {
+                    let first = top + cells.start as i64 * i64::from(down.dilation);
+                    &self.input[job.input.line(channel, first as u32).start..]
+                }
             };
-            let divisors = self.divisors.map(|divisors| {
-                let index = (row - self.job.region.rows.start) as usize;
-                (divisors.rows[index], &*divisors.columns)
-            });
-            let cells = (cells_before(0), cells_before(height));
-            let row_of = Row { channel, top: top - i64::from(laid.start), cells, divisors };
-            let place = self.job.output.line(channel.output, row);
-            // SAFETY: no other task has this row of this channel.
-            let out = unsafe { self.output.part(place) };
-            let mut x = 0;
-            while x < out.len() {
-                x += match out.len() - x > (WIDE - 1) * S::F32_LANES {
-                    true => self.vectors::<S, WIDE>(simd, row_of, x, out),
-                    false => self.vectors::<S, 1>(simd, row_of, x, out),
-                };
+            // SAFETY: no other task has this row of this block.
+            let out = unsafe { self.output.part(job.output.line(channel, y)) };
+            for lane in (0..lanes).step_by(S::F32_LANES) {
+                let at = At { block, lane, row };
+                let pitch = down.dilation as usize * len;
+                let cells = cells.clone();
+                let weights = self.fold.weights(block);
+                let line = Line { at, input, len, pitch, cells, weights };
+                self.line::<S, K, D>(simd, &line, out);
             }
         }
     }
 
-    /// `V` vectors of outputs from `x` on; returns how many outputs that is.
     #[inline(always)]
-    fn vectors<S: Simd, const V: usize>(
+    fn line<S: Simd, const K: usize, const D: usize>(
         &self,
         simd: S,
-        row: Row<'_>,
+        line: &Line<'_>,
+        out: &mut [f32],
+    ) {
+        let width = self.job.output.width as usize;
+        let mut x = 0;
+        while x < width {
+            let left = width - x;
+            x = if width >= TILE && left > SMALL {
+                self.tile::<S, TILE, K, D>(simd, line, x.min(width - TILE), out)
+            } else if width >= SMALL && left > 1 {
+                self.tile::<S, SMALL, K, D>(simd, line, x.min(width - SMALL), out)
+            } else {
+                self.tile::<S, 1, K, D>(simd, line, x, out)
+            };
+        }
+    }
+
+    /// The outputs from `x` on; returns where they end.
+    #[inline(always)]
+    fn tile<S: Simd, const P: usize, const K: usize, const D: usize>(
+        &self,
+        simd: S,
+        line: &Line<'_>,
         x: usize,
         out: &mut [f32],
     ) -> usize {
-        let columns = &*self.phases.columns;
-        let mut sums = [simd.splat_f32s(F::START); V];
-        for cell in row.cells.0..row.cells.1 {
-            let line = row.top + cell as i64 * i64::from(self.window.rows.dilation);
-            let line = &self.room[line as usize * self.phases.len()..][..self.phases.len()];
-            let weights = F::weights(row.channel.weights, cell, columns.len());
-            for (index, column) in columns.iter().enumerate() {
-                let inputs = S::as_simd_f32s(&line[column + x..][..V * S::F32_LANES]).0;
-                for v in 0..V {
-                    sums[v] = F::fold(simd, sums[v], inputs[v], weights, index);
+        let across = self.window.cols;
+        let left = x as i64 * i64::from(across.stride) - i64::from(across.pad_before);
+        let right = left + ((P.max(1) - 1) * D + K) as i64;
+        let sums = match K {
+            0 => self.any::<S, P>(simd, line, left),
+            _ if left >= 0 && right <= i64::from(self.job.shape.width) => {
+                self.known::<S, P, K, D, false>(simd, line, left)
+            }
+            _ => self.known::<S, P, K, D, true>(simd, line, left),
+        };
+        let limits = self.job.activation.limits();
+        let (low, high) = (simd.splat_f32s(limits.0), simd.splat_f32s(limits.1));
+        let lanes = self.job.output.lanes as usize;
+        let out = &mut out[x * lanes + line.at.lane..];
+        let out = &mut out[..(P - 1) * lanes + S::F32_LANES];
+        for (p, sum) in sums.into_iter().enumerate() {
+            let sum = self.fold.finish(simd, sum, line.at, x + p);
+            let result = simd.min_f32s(high, simd.max_f32s(low, sum));
+            vector::put::<S>(&mut out[p * lanes..], result);
+        }
+        x + P
+    }
+
+    /// `P` sums of a window known at compile time; with `BORDER` some of its columns may lie
+    /// beyond the map.
+    #[inline(always)]
+    fn known<S: Simd, const P: usize, const K: usize, const D: usize, const BORDER: bool>(
+        &self,
+        simd: S,
+        line: &Line<'_>,
+        left: i64,
+    ) -> [S::f32s; P] {
+        const L: usize = LANES as usize;
+        let padding = simd.splat_f32s(F::PADDING);
+        let mut sums = [self.fold.start(simd, line.at); P];
+        let width = line.len / L;
+        for (index, cell) in line.cells.clone().enumerate() {
+            let row = &line.input[index * line.pitch..][..line.len];
+            let mut inputs = [padding; INPUTS];
+            if BORDER {
+                for (i, input) in inputs.iter_mut().enumerate().take((P - 1) * D + K) {
+                    let column = left + i as i64;
+                    if (0..width as i64).contains(&column) {
+                        *input = vector::at::<S>(&row[column as usize * L + line.at.lane..]);
+                    }
+                }
+            } else {
+                let row = &row[left as usize * L + line.at.lane..];
+                let row = &row[..((P - 1) * D + K - 1) * L + S::F32_LANES];
+                for (i, input) in inputs.iter_mut().enumerate().take((P - 1) * D + K) {
+                    *input = vector::at::<S>(&row[i * L..]);
+                }
+            }
+            let mut weights = [padding; K];
+            if !line.weights.is_empty() {
+                let row = &line.weights[cell * K * L + line.at.lane..];
+                let row = &row[..(K - 1) * L + S::F32_LANES];
+                for (k, weight) in weights.iter_mut().enumerate() {
+                    *weight = vector::at::<S>(&row[k * L..]);
+                }
+            }
+            for p in 0..P {
+                for k in 0..K {
+                    sums[p] = F::fold(simd, sums[p], inputs[p * D + k], weights[k]);
                 }
             }
         }
-        let (low, high) = self.job.activation.limits();
-        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
-        for (v, sum) in sums.into_iter().enumerate() {
-            let from = (x + v * S::F32_LANES).min(out.len());
-            let to = (from + S::F32_LANES).min(out.len());
-            let result = match row.divisors {
-                None => simd.add_f32s(sum, simd.splat_f32s(row.channel.bias)),
-                Some((divisor, columns)) => {
-                    let columns = vector::load(simd, &columns[from..to]);
-                    simd.div_f32s(sum, simd.mul_f32s(simd.splat_f32s(divisor), columns))
-                }
-            };
-            let result = simd.min_f32s(high, simd.max_f32s(low, result));
-            vector::store(simd, &mut out[from..to], result);
-        }
-        V * S::F32_LANES
+        sums
     }
+
+    /// `P` sums of any window.
+    #[inline(always)]
+    fn any<S: Simd, const P: usize>(&self, simd: S, line: &Line<'_>, left: i64) -> [S::f32s; P] {
+        let across = self.window.cols;
+        let lanes = self.job.output.lanes as usize;
+        let kernel = across.kernel as usize;
+        let mut sums = [self.fold.start(simd, line.at); P];
+        for (index, cell) in line.cells.clone().enumerate() {
+            let row = &line.input[index * line.pitch..][..line.len];
+            for k in 0..kernel {
+                let weight = match line.weights {
+                    [] => simd.splat_f32s(F::PADDING),
+                    all => vector::at::<S>(&all[(cell * kernel + k) * lanes + line.at.lane..]),
+                };
+                let first = left + k as i64 * i64::from(across.dilation);
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    let column = first + p as i64 * i64::from(across.stride);
+                    if (0..i64::from(self.job.shape.width)).contains(&column) {
+                        let input = &row[column as usize * lanes + line.at.lane..];
+                        *sum = F::fold(simd, *sum, vector::at::<S>(input), weight);
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// The cells of a window from `first` on that lie on an axis of `len`.
+fn on_map(sweep: Sweep, first: i64, len: u32) -> Range<usize> {
+    let before = |end: i64| {
+        let cells = (end - first).max(0) as u64;
+        cells.div_ceil(u64::from(sweep.dilation)).min(u64::from(sweep.kernel)) as usize
+    };
+    before(0)..before(i64::from(len))
 }
 
 #[cfg(test)]
@@ -281,20 +309,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_stride_two_has_two_phases() {
-        let cols = Sweep { kernel: 3, stride: 2, pad_before: 1, pad_after: 1, ..Sweep::point() };
-        let phases = Phases::new(cols, 3);
-        let mut out = vec![9.0; phases.len()];
-        phases.lay(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.0, &mut out);
-        assert_eq!(out[..5], [0.0, 2.0, 4.0, 6.0, 0.0]);
-        assert_eq!(out[phases.pitch..phases.pitch + 4], [1.0, 3.0, 5.0, 0.0]);
-        assert_eq!(phases.columns, [0, phases.pitch, 1]);
-    }
-
-    #[test]
-    fn only_phases_that_are_read_are_laid_out() {
-        let cols = Sweep { kernel: 2, stride: 4_000_000_000, ..Sweep::point() };
-        let phases = Phases::new(cols, 1);
-        assert_eq!((phases.len(), phases.columns), (2 * LANES, vec![0, LANES]));
+    fn cells_beyond_the_map_are_left_out() {
+        let sweep = Sweep { kernel: 3, dilation: 2, ..Sweep::point() };
+        assert_eq!(on_map(sweep, 0, 9), 0..3);
+        assert_eq!(on_map(sweep, -1, 9), 1..3);
+        assert_eq!(on_map(sweep, -2, 2), 1..2);
+        assert_eq!(on_map(sweep, 6, 9), 0..2);
+        assert!(on_map(sweep, -5, 9).is_empty());
+        assert!(on_map(sweep, 9, 9).is_empty());
     }
 }

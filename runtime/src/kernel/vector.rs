@@ -1,4 +1,4 @@
-//! The first few elements of a vector, loaded and stored.
+//! Vectors at places of a slice, whole or only their first few elements.
 
 use pulp::{MemMask, Simd};
 
@@ -35,6 +35,18 @@ pub(super) fn load<S: Simd>(simd: S, slice: &[f32]) -> S::f32s {
 pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
     // SAFETY: only lanes within the slice are written.
     unsafe { simd.mask_store_ptr_f32s(first(simd, slice.len()), slice.as_mut_ptr(), vector) }
+}
+
+/// The vector that a slice begins with.
+#[inline(always)]
+pub(super) fn at<S: Simd>(slice: &[f32]) -> S::f32s {
+    S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
+}
+
+/// Writes a vector at the beginning of a slice.
+#[inline(always)]
+pub(super) fn put<S: Simd>(slice: &mut [f32], vector: S::f32s) {
+    S::as_mut_simd_f32s(&mut slice[..S::F32_LANES]).0[0] = vector;
 }
 
 #[cfg(test)]

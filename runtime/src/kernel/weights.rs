@@ -12,6 +12,7 @@ use std::sync::Arc;
 use half::f16;
 
 use super::KernelError;
+use super::layout::LANES;
 use crate::graph::{Conv, DType, Graph, Layer, ParameterId};
 use crate::region::ChannelRange;
 use crate::weights::WeightSource;
@@ -25,8 +26,10 @@ pub(super) const BLOCK: u32 = 8;
 /// How a piece's weights lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// As they are stored: a row per feature.
-    Rows,
+    /// Elements of a row x [`PIECE`] features, zeros where a piece has fewer; the elements in the
+    /// order in which a map in blocks has them: blocks of channels x cells of the window x channels
+    /// of the block.
+    Cells,
     /// Blocks of features x elements of a row x [`BLOCK`] features, zeros where a block has fewer.
     Panels,
 }
@@ -37,8 +40,7 @@ pub(super) struct Weights {
     pub(super) features: ChannelRange,
     form: Form,
     per_group: u32,
-    /// Elements of a feature's row, and of a block of features.
-    row: usize,
+    /// Elements of a block of features.
     block: usize,
     pieces: BTreeMap<u32, Arc<Piece>>,
 }
@@ -65,9 +67,9 @@ impl Weights {
         form: Form,
         previous: Option<&Weights>,
     ) -> Result<Weights, KernelError> {
-        // Rows lie one after the other, whatever group they are of.
+        // One grid, whatever group the features are of: that of the output's blocks.
         let per_group = match form {
-            Form::Rows => conv.features,
+            Form::Cells => conv.features,
             Form::Panels => conv.features / conv.groups,
         };
         let previous = previous.filter(|previous| previous.form == form);
@@ -84,9 +86,8 @@ impl Weights {
             pieces.insert(start, piece);
             next = part.end;
         }
-        let row = reader.row(conv);
-        let block = row * BLOCK as usize;
-        Ok(Weights { features, form, per_group, row, block, pieces })
+        let block = reader.row(conv) * BLOCK as usize;
+        Ok(Weights { features, form, per_group, block, pieces })
     }
 
     /// Bytes in memory.
@@ -114,17 +115,10 @@ impl Weights {
         })
     }
 
-    /// The row and the bias of each of `features`, in order; of a layer packed as
-    /// [`Form::Rows`].
-    pub(super) fn rows(&self, features: ChannelRange) -> impl Iterator<Item = (u32, &[f32], f32)> {
-        self.pieces(features).flat_map(move |piece| {
-            let part = piece.features.intersect(features);
-            (part.start..part.end).map(move |feature| {
-                let start = (feature - piece.features.start) as usize * self.row;
-                let bias = piece.bias[(feature - piece.start) as usize];
-                (feature, &piece.weights[start..start + self.row], bias)
-            })
-        })
+    /// The blocks of channels that hold any of `features`, in order; of a layer packed as
+    /// [`Form::Cells`].
+    pub(super) fn cells(&self, features: ChannelRange) -> impl Iterator<Item = Cells<'_>> {
+        self.pieces(features).map(|piece| Cells { weights: &piece.weights, bias: &piece.bias })
     }
 
     fn pieces(&self, features: ChannelRange) -> impl Iterator<Item = &Piece> {
@@ -146,6 +140,15 @@ pub(super) struct Block<'a> {
     pub(super) panel: &'a [f32],
     /// A summand per feature.
     pub(super) bias: &'a [f32],
+}
+
+/// The features of a block of output channels.
+#[derive(Clone, Copy)]
+pub(super) struct Cells<'a> {
+    /// Elements of a row x [`PIECE`] features.
+    pub(super) weights: &'a [f32],
+    /// A summand per feature.
+    pub(super) bias: &'a [f32; PIECE as usize],
 }
 
 /// First feature and end of the piece of the grid in which `feature` lies.
@@ -210,7 +213,7 @@ impl<'a> Reader<'a> {
         let mut bias = [0.0; PIECE as usize];
         bias[skip..skip + biases.len()].copy_from_slice(&biases);
         let weights = match form {
-            Form::Rows => weights,
+            Form::Cells => cells(&weights, self.row(conv), conv.window.cells() as usize, skip),
             Form::Panels => panels(&weights, self.row(conv), skip),
         };
         Ok(Piece { start, features, weights, bias })
@@ -250,6 +253,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Rows of features, each of channels x `cells`, side by side in the order of a map in blocks;
+/// the first `skip` features of the piece are not there.
+fn cells(rows: &[f32], row: usize, cells: usize, skip: usize) -> Vec<f32> {
+    let (piece, lanes) = (PIECE as usize, LANES as usize);
+    let channels = row / cells;
+    let mut packed = vec![0.0; row * piece];
+    let mut elements = packed.chunks_exact_mut(piece);
+    for block in (0..channels).step_by(lanes) {
+        for cell in 0..cells {
+            let channels = block..channels.min(block + lanes);
+            for (channel, element) in channels.zip(&mut elements) {
+                let from = rows[channel * cells + cell..].iter().step_by(row);
+                element[skip..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+    packed
+}
+
 /// Rows of features as blocks of elements x [`BLOCK`] features; the first `skip` features of the
 /// piece are not there.
 fn panels(rows: &[f32], row: usize, skip: usize) -> Vec<f32> {
@@ -276,6 +298,21 @@ mod tests {
         assert_eq!(piece_around(63, 20), (60, 76));
         assert_eq!(piece_around(79, 20), (76, 80));
         assert_eq!(piece_around(5, 1), (5, 6));
+    }
+
+    #[test]
+    fn cells_lie_in_the_order_of_a_map() {
+        // Two features of 17 channels x 2 cells; the first feature of the piece is not there.
+        let rows: Vec<f32> = (0..68).map(|index| index as f32).collect();
+        let packed = cells(&rows, 34, 2, 1);
+        assert_eq!(packed.len(), 34 * 16);
+        let element =
+            |index: usize| [packed[index * 16], packed[index * 16 + 1], packed[index * 16 + 2]];
+        assert_eq!(element(0), [0.0, 0.0, 34.0]);
+        assert_eq!(element(1), [0.0, 2.0, 36.0]);
+        assert_eq!(element(16), [0.0, 1.0, 35.0]);
+        assert_eq!(element(32), [0.0, 32.0, 66.0]);
+        assert_eq!(element(33), [0.0, 33.0, 67.0]);
     }
 
     #[test]
