@@ -53,7 +53,13 @@ impl Preparation {
         let pack = |source: &dyn edgeld_runtime::weights::WeightSource| {
             let previous = self.previous.as_ref().map(|previous| &previous.kernels);
             let packed = catch_unwind(AssertUnwindSafe(|| {
-                Kernels::prepare(&self.graph, &features, source, self.kernels, previous)
+                Kernels::prepare(
+                    &self.graph,
+                    &self.program.regions(&self.graph),
+                    source,
+                    self.kernels,
+                    previous,
+                )
             }));
             packed
                 .map_err(|panic| Refusal::Weights(panic_text(&*panic)))?

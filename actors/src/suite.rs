@@ -85,16 +85,15 @@ pub fn measure(kernels: KernelKind, threads: &dyn Threads) -> Result<SuiteResult
         let graph = Arc::new(case.graph()?);
         let layer = LayerId(0);
         let shape = graph.output_shape(layer);
-        let all: BTreeMap<LayerId, ChannelRange> =
-            BTreeMap::from([(layer, ChannelRange::all(shape.channels))]);
         let weights = Ripple(Arc::clone(&graph));
-        let prepared = Kernels::prepare(&graph, &all, &weights, kernels, None)?;
-        let mut input = prepared.map(graph.layer(layer).inputs[0], case.input.region());
-        for (index, cell) in input.as_mut_slice().iter_mut().enumerate() {
-            *cell = ripple(index);
-        }
         for rows in case.heights {
             let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(*rows));
+            let share = BTreeMap::from([(layer, region)]);
+            let prepared = Kernels::prepare(&graph, &share, &weights, kernels, None)?;
+            let mut input = prepared.map(graph.layer(layer).inputs[0], case.input.region());
+            for (index, cell) in input.as_mut_slice().iter_mut().enumerate() {
+                *cell = ripple(index);
+            }
             let mut output = prepared.map(graph.output_of(layer), region);
             let mut run = || -> Result<Duration, KernelError> {
                 let start = Instant::now();

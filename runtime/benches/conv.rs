@@ -92,10 +92,10 @@ impl List {
         let elements = self.builder.shape(self.tensor).elements();
         self.builder.output("y", self.tensor, vec![elements])?;
         let graph = Arc::new(self.builder.finish()?);
-        let whole = |id| (id, ChannelRange::all(graph.output_shape(id).channels));
-        let features: BTreeMap<_, _> = graph.layer_ids().map(whole).collect();
+        let whole = |id| (id, graph.output_shape(id).region());
+        let regions: BTreeMap<_, _> = graph.layer_ids().map(whole).collect();
         let source = Even(Arc::clone(&graph));
-        let kernels = Kernels::prepare(&graph, &features, &source, KernelKind::Fast, None)?;
+        let kernels = Kernels::prepare(&graph, &regions, &source, KernelKind::Fast, None)?;
         let mut sum = BTreeMap::new();
         for layer in graph.layer_ids() {
             let time = time(&kernels, &graph, layer)?;

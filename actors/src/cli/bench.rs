@@ -106,7 +106,7 @@ fn prepare(model: &Model, args: &LocalArgs) -> Result<Arc<Prepared>, Exit> {
     let program = derivation.programs.into_iter().next();
     let program = program.ok_or_else(|| defect("the plan has no program"))?;
     let kind = args.kernels.kernels.into();
-    let kernels = Kernels::prepare(graph, &program.features(graph), &*model.weights, kind, None)
+    let kernels = Kernels::prepare(graph, &program.regions(graph), &*model.weights, kind, None)
         .map_err(defect)?;
     Ok(Arc::new(Prepared::new(
         (SessionId(0), Generation(0)),

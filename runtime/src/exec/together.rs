@@ -46,9 +46,9 @@ impl Together {
         let transfers: Arc<[_]> = derivation.transfers.into();
         let mut devices: Vec<Arc<Prepared>> = Vec::new();
         for program in derivation.programs {
-            let features = program.features(graph);
+            let regions = program.regions(graph);
             let previous = devices.first().map(|device| &device.kernels);
-            let kernels = Kernels::prepare(graph, &features, source, kind, previous)?;
+            let kernels = Kernels::prepare(graph, &regions, source, kind, previous)?;
             devices.push(Arc::new(Prepared::new(
                 (SessionId(0), Generation(0)),
                 Arc::clone(graph),

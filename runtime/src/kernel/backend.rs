@@ -12,9 +12,10 @@ use burn::backend::{Backend, Dispatch, NdArray, backend_extension};
 use burn_ndarray::{NdArrayTensor, SharedArray};
 use ndarray::{ArrayD, IxDyn};
 
+use super::algorithm::Algorithm;
 use super::job::Job;
 use super::weights::Weights;
-use super::{conv, dense, depthwise, pool};
+use super::{conv, dense, depthwise, pool, winograd};
 use crate::graph::{Conv, Pool};
 
 pub(super) use burn::tensor::Tensor;
@@ -51,10 +52,13 @@ impl RegionOps for NdArray {
         conv: &Conv,
         weights: &Weights,
     ) -> NdArrayTensor {
-        in_place(input, output, |input, output| match conv::Algorithm::of(conv, job.shape) {
-            conv::Algorithm::Dense => dense::compute(job, weights, input, output),
-            conv::Algorithm::Depthwise => depthwise::compute(job, conv, weights, input, output),
-            conv::Algorithm::Product => conv::compute(job, conv, weights, input, output),
+        in_place(input, output, |input, output| match weights.algorithm {
+            Algorithm::Dense => dense::compute(job, weights, input, output),
+            Algorithm::Depthwise => depthwise::compute(job, conv, weights, input, output),
+            Algorithm::Direct => conv::compute(job, conv, weights, input, output),
+            Algorithm::Winograd(tile) => {
+                winograd::compute(job, tile, conv, weights, input, output);
+            }
         })
     }
 

@@ -1,70 +1,33 @@
-//! Convolution as a product: the pixels that each window sees, laid out strip by strip, times
-//! the packed weights.
+//! Convolution, directly: windows are read where they lie in the map.
 //!
-//! A strip is a run of output pixels, over the ends of rows, that is small enough for its
-//! windows to stay in the second-level cache:
+//! The output's pixels are cut into tiles along its rows, the features into groups of blocks, and
+//! every pair of them is one [register tile](super::tile):
 //!
 //! ```text
-//! for each strip of pixels                          (tasks, on several threads)
-//!   for each panel of at most 512 elements of the windows
-//!     lay out elements x pixels of the strip        (im2col)
-//!     for each block of 8 features, for each tile of pixels
-//!       add up the panel in registers, then onto the output; bias and activation at the end
+//! for each strip of tiles                          (tasks, on several threads)
+//!   lay out with their padding the windows of tiles that hang over the border
+//!   for each group of blocks of features           (its weights stay in the second-level cache)
+//!     for each tile of the strip
+//!       add up its windows in registers; bias and activation at the end
 //! ```
 //!
-//! Panels depend on the layer alone, so that the order of every sum does too. A 1x1 convolution
-//! takes the same way: its rows run on into each other, and laying out is a plain copy.
+//! A 1x1 convolution takes the same way: its rows run on into each other, and nothing is laid out.
+
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use super::job::Job;
-use super::product::{Finish, TILE, VECTORS, sums};
+use super::layout::LANES;
+use super::taps::{self, Strides};
 use super::threads::Parts;
-use super::weights::{BLOCK, Block, Form, Weights};
-use super::windows::Windows;
-use crate::graph::{Conv, Shape};
+use super::tile::{self, BLOCK, Blocks, MOST_BLOCKS, Pixels, Run, Sums};
+use super::weights::{Block, Weights};
+use crate::graph::{Conv, Window};
+use crate::region::ChannelRange;
 
-/// Elements of a strip's laid out panel: half of a small second-level cache.
+/// Elements of the input that a strip reads: half of a small second-level cache.
 const STRIP: usize = 128 * 1024;
-
-/// How a convolution is computed: a choice by layer, never by the size of a share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Algorithm {
-    /// Dot products of weight rows and the whole input.
-    Dense,
-    /// Channel by channel.
-    Depthwise,
-    /// As a product.
-    Product,
-}
-
-impl Algorithm {
-    /// For a convolution of an input of this shape.
-    pub(super) fn of(conv: &Conv, shape: Shape) -> Algorithm {
-        match conv {
-            _ if conv.is_dense(shape) => Algorithm::Dense,
-            _ if conv.is_depthwise(shape) => Algorithm::Depthwise,
-            _ => Algorithm::Product,
-        }
-    }
-
-    /// The form of its weights.
-    pub(super) fn form(self) -> Form {
-        match self {
-            Algorithm::Dense | Algorithm::Depthwise => Form::Cells,
-            Algorithm::Product => Form::Panels,
-        }
-    }
-
-    /// For people.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Algorithm::Dense => "gemv",
-            Algorithm::Depthwise => "depthwise",
-            Algorithm::Product => "im2col",
-        }
-    }
-}
 
 /// Computes a region of a convolution.
 pub(super) fn compute(
@@ -74,179 +37,301 @@ pub(super) fn compute(
     input: &[f32],
     output: &mut [f32],
 ) {
-    let window = Windows::new(job, conv, input);
-    let output = Parts::new(output);
-    let pixels = window.pixels();
-    let panel = window.panel();
     let blocks: Vec<Block<'_>> = weights.blocks(job.region.channels).collect();
-    let groups: Vec<&[Block<'_>]> = blocks.chunk_by(|a, b| a.group == b.group).collect();
-
-    let channels = job.output.region.channels;
-    let first = job.output.line(channels.start, job.region.rows.start).start;
-    let plane = job.output.plane();
+    let alike: Vec<&[Block<'_>]> =
+        blocks.chunk_by(|a, b| channels(job, conv, a) == channels(job, conv, b)).collect();
+    let map = Geometry::new(job, conv.window);
+    let output = Parts::new(output);
+    let tiles = job.arch.dispatch(Row(map.width));
 
     let threads = job.threads.count().max(1);
-    let tiles = pixels.div_ceil(TILE);
-    let strips = tiles.div_ceil((STRIP / (panel * TILE)).max(1));
-    let strips = strips.next_multiple_of(threads).min(tiles);
-    let parts = threads.div_ceil(strips * groups.len());
-    let tasks = strips * groups.len() * parts;
-    job.threads.each(tasks, &|task| {
-        let (strip, task) = (task % strips, task / strips);
-        let (group, part) = (groups[task / parts], task % parts);
-        let blocks = &group[part * group.len() / parts..(part + 1) * group.len() / parts];
-        let (start, end) = (strip * tiles / strips * TILE, (strip + 1) * tiles / strips * TILE);
-        let strip = start..end.min(pixels);
-        if blocks.is_empty() || strip.is_empty() {
-            return;
-        }
-        let room = strip.len().next_multiple_of(TILE) * panel;
-        job.scratch.lend(room, |room| {
-            let (window, output) = (&window, &output);
-            let task = Strip { job, window, blocks, strip, output, first, plane, room };
-            job.arch.dispatch(task);
+    for blocks in alike {
+        let channels = channels(job, conv, &blocks[0]);
+        let windows = Windows::new(job, &map, conv.window, channels);
+        let count = map.rows * tiles.len();
+        // What a tile of new input takes, without what it shares with its neighbours.
+        let fresh = map.width * map.down * map.across * channels.len() as usize / tiles.len();
+        let strips = count.div_ceil((STRIP / fresh.max(1)).max(2 * tiles.len().min(16)));
+        let strips = strips.next_multiple_of(threads).min(count);
+        let parts = threads.div_ceil(strips).min(blocks.len());
+        job.threads.each(strips * parts, &|task| {
+            let (strip, part) = (task % strips, task / strips);
+            let blocks = &blocks[part * blocks.len() / parts..(part + 1) * blocks.len() / parts];
+            let range = strip * count / strips..(strip + 1) * count / strips;
+            let (map, windows, tiles, output) = (&map, &windows, &*tiles, &output);
+            let strip = Strip { job, map, windows, tiles, blocks, range, input, output };
+            let room = strip.hanging().count() * windows.laid;
+            job.scratch.lend(room, |room| job.arch.dispatch(Computing { strip, room }));
         });
-    });
+    }
 }
 
-/// A task: some blocks of features on a strip.
-struct Strip<'a> {
-    job: &'a Job<'a>,
-    window: &'a Windows<'a>,
-    blocks: &'a [Block<'a>],
-    strip: std::ops::Range<usize>,
-    output: &'a Parts<'a>,
-    /// Where the output's first channel has the region's first pixel, and elements from channel
-    /// to channel.
-    first: usize,
-    plane: usize,
-    room: &'a mut [f32],
+fn channels(job: &Job<'_>, conv: &Conv, block: &Block<'_>) -> ChannelRange {
+    taps::channels(conv, job.shape, block.first)
 }
 
-impl WithSimd for Strip<'_> {
-    type Output = ();
+/// The rows of pixels that are computed, and where their windows begin.
+struct Geometry {
+    rows: usize,
+    width: usize,
+    /// First row.
+    first: i64,
+    /// Strides.
+    down: usize,
+    across: usize,
+    /// Padding before the map.
+    above: i64,
+    left: i64,
+    /// Rows and columns that the input has.
+    bounds: (i64, i64),
+    /// Where the input's row 0 lies in a block's map; that may be before it.
+    origin: i64,
+    /// Elements from one pixel of the input to the next, and from row to row.
+    step: usize,
+    pitch: usize,
+}
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let elements = self.window.elements();
-        let panel = self.window.panel();
-        for from in (0..elements).step_by(panel) {
-            let to = (from + panel).min(elements);
-            self.lay::<S>(from, to);
-            let finish = Finish {
-                first: from == 0,
-                last: to == elements,
-                limits: self.job.activation.limits(),
-            };
-            for block in self.blocks {
-                let weights = &block.panel[from * BLOCK as usize..to * BLOCK as usize];
-                self.multiply(simd, finish, block, weights);
-            }
+impl Geometry {
+    fn new(job: &Job<'_>, window: Window) -> Geometry {
+        let (rows, width) = (job.region.rows.len() as usize, job.output.width as usize);
+        let held = job.input.region.rows.start;
+        let step = job.input.lanes as usize;
+        let pitch = job.input.width as usize * step;
+        let common = Geometry {
+            rows,
+            width,
+            first: i64::from(job.region.rows.start),
+            down: window.rows.stride as usize,
+            across: window.cols.stride as usize,
+            above: i64::from(window.rows.pad_before),
+            left: i64::from(window.cols.pad_before),
+            bounds: (i64::from(job.shape.rows), i64::from(job.shape.width)),
+            origin: -i64::from(held) * pitch as i64,
+            step,
+            pitch,
+        };
+        if window != Window::point() {
+            return common;
+        }
+        // Pixel by pixel: the rows of the region are one long row.
+        let pixels = rows * width;
+        let origin = i64::from(job.region.rows.start - held) * pitch as i64;
+        Geometry {
+            rows: 1,
+            width: pixels,
+            first: 0,
+            bounds: (1, pixels as i64),
+            origin,
+            pitch: pixels * step,
+            ..common
         }
     }
+
+    /// Input row and column under the kernel's first cell for a pixel.
+    fn corner(&self, row: usize, column: usize) -> (i64, i64) {
+        let top = (self.first + row as i64) * self.down as i64 - self.above;
+        (top, column as i64 * self.across as i64 - self.left)
+    }
+}
+
+/// Where the elements of windows over some channels lie: in the map, and laid out.
+struct Windows {
+    window: Window,
+    /// Rows and columns that a window covers.
+    extent: (i64, i64),
+    in_map: Vec<Run>,
+    in_room: Vec<Run>,
+    room: Strides,
+    /// Blocks of channels, and elements from block to block in the map.
+    blocks: Range<usize>,
+    plane: usize,
+    /// Elements that the windows of one tile take when they are laid out.
+    laid: usize,
+}
+
+impl Windows {
+    fn new(job: &Job<'_>, map: &Geometry, window: Window, channels: ChannelRange) -> Windows {
+        let (lanes, held) = (job.input.lanes, job.input.region.channels.start);
+        let across = window.cols.dilation as usize * map.step;
+        let strides = Strides {
+            channel: held,
+            lanes,
+            plane: job.input.plane(),
+            row: window.rows.dilation as usize * map.pitch,
+            column: across,
+        };
+        let extent = (window.rows.extent() as i64, window.cols.extent() as i64);
+        let most = 14.min(map.width);
+        let pitch = ((most - 1) * map.across + extent.1 as usize) * map.step;
+        let plane = window.rows.kernel as usize * pitch;
+        let room = Strides { channel: channels.start, lanes, plane, row: pitch, column: across };
+        // A region that reads nothing but padding may come with any map, of later channels even.
+        let first = (channels.start / lanes).saturating_sub(held / lanes) as usize;
+        let count = (channels.end.div_ceil(lanes) - channels.start / lanes) as usize;
+        Windows {
+            window,
+            extent,
+            in_map: strides.runs(channels, window),
+            in_room: room.runs(channels, window),
+            room,
+            laid: count * plane,
+            blocks: first..first + count,
+            plane: job.input.plane(),
+        }
+    }
+}
+
+/// [Cuts](tile::cut) a row of so many pixels into tiles.
+struct Row(usize);
+
+impl WithSimd for Row {
+    type Output = Vec<(usize, usize)>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<(usize, usize)> {
+        tile::cut::<S>(self.0)
+    }
+}
+
+/// Neighbouring tiles for some blocks of features.
+struct Strip<'a> {
+    job: &'a Job<'a>,
+    map: &'a Geometry,
+    windows: &'a Windows,
+    tiles: &'a [(usize, usize)],
+    blocks: &'a [Block<'a>],
+    /// Which tiles, counted along the rows.
+    range: Range<usize>,
+    input: &'a [f32],
+    output: &'a Parts<'a>,
+}
+
+/// A tile of a row.
+#[derive(Clone, Copy)]
+struct Piece {
+    row: usize,
+    column: usize,
+    count: usize,
+    top: i64,
+    left: i64,
+    /// Whether its windows hang over the border of the map.
+    hangs: bool,
 }
 
 impl Strip<'_> {
-    /// Pixels of the tiles, and where in the room each is laid out.
-    #[inline(always)]
-    fn tiles<S: Simd>(&self, elements: usize) -> impl Iterator<Item = Tile> + use<S> {
-        let (start, end, full) = (self.strip.start, self.strip.end, VECTORS * S::F32_LANES);
-        (start..end).step_by(full).map(move |first| {
-            let len = full.min(end - first);
-            let vectors = len.div_ceil(S::F32_LANES);
-            let pitch = vectors * S::F32_LANES;
-            Tile { first, len, vectors, pitch, at: (first - start) * elements }
+    fn pieces(&self) -> impl Iterator<Item = Piece> {
+        self.range.clone().map(|index| {
+            let (row, (column, count)) =
+                (index / self.tiles.len(), self.tiles[index % self.tiles.len()]);
+            let (top, left) = self.map.corner(row, column);
+            let right = left + ((count - 1) * self.map.across) as i64 + self.windows.extent.1;
+            let hangs = top < 0
+                || left < 0
+                || top + self.windows.extent.0 > self.map.bounds.0
+                || right > self.map.bounds.1;
+            Piece { row, column, count, top, left, hangs }
         })
     }
 
-    /// Lays out elements `from..to` of the windows of the strip: element by element along the
-    /// rows of the input, which lie far apart from channel to channel.
+    fn hanging(&self) -> impl Iterator<Item = Piece> {
+        self.pieces().filter(|piece| piece.hangs)
+    }
+
+    /// Lays out the windows of a tile, zeros where there is no map.
     #[inline(always)]
-    fn lay<S: Simd>(&mut self, from: usize, to: usize) {
-        let mut runs = Vec::new();
-        for tile in self.tiles::<S>(to - from) {
-            let (mut pixel, end) = (tile.first, tile.first + tile.len);
-            while pixel < end {
-                let run = self.window.run(pixel, end);
-                runs.push((run, tile.at + pixel - tile.first, tile.pitch));
-                pixel += run.len;
+    fn lay(&self, piece: Piece, room: &mut [f32]) {
+        let (map, room_strides) = (self.map, self.windows.room);
+        let lines = room.chunks_exact_mut(room_strides.row);
+        let kernel = self.windows.window.rows;
+        let rows = self.windows.blocks.clone().flat_map(|block| {
+            (0..kernel.kernel).map(move |row| (block, piece.top + i64::from(row * kernel.dilation)))
+        });
+        let columns = ((piece.count - 1) * map.across) as i64 + self.windows.extent.1;
+        let (first, end) = (piece.left.clamp(0, map.bounds.1), (piece.left + columns));
+        let end = end.clamp(first, map.bounds.1);
+        for ((block, row), line) in rows.zip(lines) {
+            if !(0..map.bounds.0).contains(&row) || first == end {
+                line[..columns as usize * map.step].fill(0.0);
+                continue;
             }
-        }
-        let (rows, columns) = (self.window.window.rows.kernel, self.window.window.cols.kernel);
-        let cells = (rows * columns) as usize;
-        let first = self.window.first_channel(self.blocks[0].group);
-        for element in from..to {
-            let (channel, cell) = (first + (element / cells) as i64, (element % cells) as u32);
-            let cell = (cell / columns, cell % columns);
-            for &(run, at, pitch) in &runs {
-                let out = &mut self.room[at + (element - from) * pitch..][..run.len];
-                self.window.lay(channel, cell, run, out);
-            }
+            let from = block as i64 * self.windows.plane as i64
+                + map.origin
+                + row * map.pitch as i64
+                + first * map.step as i64;
+            let cells = &self.input[from as usize..][..(end - first) as usize * map.step];
+            let skip = (first - piece.left) as usize * map.step;
+            line[..skip].fill(0.0);
+            line[skip..skip + cells.len()].copy_from_slice(cells);
+            line[skip + cells.len()..columns as usize * map.step].fill(0.0);
         }
     }
 
-    #[inline(always)]
-    fn multiply<S: Simd>(&self, simd: S, finish: Finish, block: &Block<'_>, weights: &[f32]) {
-        let elements = weights.len() / BLOCK as usize;
-        for tile in self.tiles::<S>(elements) {
-            match tile.vectors {
-                1 => self.tile::<S, 1>(simd, finish, block, weights, tile),
-                2 => self.tile::<S, 2>(simd, finish, block, weights, tile),
-                _ => self.tile::<S, VECTORS>(simd, finish, block, weights, tile),
+    /// Groups of blocks that are multiplied at once.
+    fn groups(&self, most: usize) -> impl Iterator<Item = Blocks<'_>> {
+        let mut rest = self.blocks;
+        let (channels, rows) = (self.job.output.region.channels, self.job.region.rows);
+        let first = self.job.output.line(channels.start, rows.start).start;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
             }
-        }
-    }
-
-    #[inline(always)]
-    fn tile<S: Simd, const V: usize>(
-        &self,
-        simd: S,
-        finish: Finish,
-        block: &Block<'_>,
-        weights: &[f32],
-        tile: Tile,
-    ) {
-        let pixels = &self.room[tile.at..][..weights.len() / BLOCK as usize * tile.pitch];
-        if S::REGISTER_COUNT >= 32 {
-            let sums = sums::<S, V, 8>(simd, pixels, weights, 0);
-            self.store(simd, finish, block, 0, sums, tile);
-        } else {
-            for place in [0, 4] {
-                let sums = sums::<S, V, 4>(simd, pixels, weights, place);
-                self.store(simd, finish, block, place, sums, tile);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn store<S: Simd, const V: usize, const F: usize>(
-        &self,
-        simd: S,
-        finish: Finish,
-        block: &Block<'_>,
-        place: usize,
-        sums: [[S::f32s; V]; F],
-        tile: Tile,
-    ) {
-        for (f, sums) in sums.into_iter().enumerate() {
-            let feature = block.first + (place + f) as u32;
-            if block.features.contains(feature) {
-                let channel = (feature - self.job.output.region.channels.start) as usize;
-                let start = self.first + channel * self.plane + tile.first;
-                // SAFETY: no other task has this feature of these pixels.
-                let out = unsafe { self.output.part(start..start + tile.len) };
-                finish.store(simd, sums, block.bias[place + f], out);
-            }
-        }
+            let count = tile::group(most, rest.len());
+            let (group, after) = rest.split_at(count);
+            rest = after;
+            let of = |index: usize| &group[index.min(count - 1)];
+            let output = |index: usize| {
+                let block = of(index).first / LANES - channels.start / LANES;
+                first + block as usize * self.job.output.plane()
+            };
+            Some(Blocks {
+                weights: std::array::from_fn::<_, MOST_BLOCKS, _>(|index| of(index).weights),
+                bias: std::array::from_fn(|index| of(index).bias),
+                output: std::array::from_fn(output),
+                count,
+            })
+        })
     }
 }
 
-/// Neighbouring pixels that are computed together.
-#[derive(Clone, Copy)]
-struct Tile {
-    first: usize,
-    len: usize,
-    vectors: usize,
-    pitch: usize,
-    at: usize,
+struct Computing<'a> {
+    strip: Strip<'a>,
+    room: &'a mut [f32],
+}
+
+impl WithSimd for Computing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Computing { strip, room } = self;
+        let (map, windows) = (strip.map, strip.windows);
+        for (piece, room) in strip.hanging().zip(room.chunks_exact_mut(windows.laid.max(1))) {
+            strip.lay(piece, room);
+        }
+        let step = map.across * map.step;
+        let sums = |input, runs| Sums {
+            input,
+            step,
+            runs,
+            output: strip.output,
+            activation: strip.job.activation,
+        };
+        let (plain, hung) = (sums(strip.input, &windows.in_map), sums(room, &windows.in_room));
+        let largest = strip.tiles.iter().map(|(_, count)| *count).max().unwrap_or(1);
+        for group in strip.groups(tile::blocks::<S>(largest)) {
+            let mut laid = 0;
+            for piece in strip.pieces() {
+                let output = (piece.row * map.width + piece.column) * BLOCK;
+                let mut pixels = Pixels { input: laid, output, count: piece.count };
+                if piece.hangs {
+                    laid += windows.laid;
+                    hung.tile(simd, &group, pixels);
+                } else {
+                    let row = map.origin + piece.top * map.pitch as i64;
+                    pixels.input = (row + piece.left * map.step as i64) as usize;
+                    plain.tile(simd, &group, pixels);
+                }
+            }
+        }
+    }
 }

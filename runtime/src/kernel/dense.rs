@@ -14,7 +14,7 @@ use super::job::Job;
 use super::layout::LANES;
 use super::threads::Parts;
 use super::vector;
-use super::weights::{Cells, Weights};
+use super::weights::{Block, Weights};
 
 /// Features of a block.
 const BLOCK: usize = LANES as usize;
@@ -24,7 +24,7 @@ const CHAINS: usize = 4;
 
 /// Computes features of a dense layer from the whole input.
 pub(super) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &mut [f32]) {
-    let blocks: Vec<Cells<'_>> = weights.cells(job.region.channels).collect();
+    let blocks: Vec<Block<'_>> = weights.blocks(job.region.channels).collect();
     let output = Parts::new(output);
     let first = job.output.line(job.region.channels.start, 0).start;
     job.scratch.lend(job.shape.elements() as usize, |elements| {
@@ -58,7 +58,7 @@ fn real(job: &Job<'_>, input: &[f32], elements: &mut [f32]) {
 /// A block of features.
 struct Product<'a> {
     job: &'a Job<'a>,
-    block: Cells<'a>,
+    block: Block<'a>,
     elements: &'a [f32],
     out: &'a mut [f32],
 }

@@ -6,12 +6,12 @@ use super::job::Job;
 use super::map::Place;
 use super::slide::{At, Fold, slide};
 use super::vector;
-use super::weights::{Cells, Weights};
+use super::weights::{Block, Weights};
 use crate::graph::Conv;
 use crate::region::Region;
 
 struct WeightedSum<'a> {
-    blocks: Vec<Cells<'a>>,
+    blocks: Vec<Block<'a>>,
 }
 
 impl Fold for WeightedSum<'_> {
@@ -41,7 +41,7 @@ pub(super) fn compute(
     input: &[f32],
     output: &mut [f32],
 ) {
-    let fold = WeightedSum { blocks: weights.cells(job.region.channels).collect() };
+    let fold = WeightedSum { blocks: weights.blocks(job.region.channels).collect() };
     let multiplier = conv.features / conv.groups;
     if multiplier == 1 {
         return slide(job, conv.window, &fold, input, output);

@@ -10,7 +10,7 @@
 //! ```
 
 use super::KernelKind;
-use super::conv::Algorithm;
+use super::algorithm::Algorithm;
 use crate::graph::{Graph, Op, TensorId};
 
 /// Channels that lie side by side.
@@ -20,18 +20,18 @@ pub(super) const LANES: u32 = 16;
 pub(super) fn lanes(graph: &Graph, kind: KernelKind) -> Vec<u32> {
     let mut lanes = vec![if kind == KernelKind::Burn { 1 } else { LANES }; graph.tensor_count()];
     for port in graph.inputs() {
-        if graph.shape(port.tensor).channels < LANES && only_products_read(graph, port.tensor) {
+        if graph.shape(port.tensor).channels < LANES && only_windows_read(graph, port.tensor) {
             lanes[port.tensor.index()] = 1;
         }
     }
     lanes
 }
 
-fn only_products_read(graph: &Graph, tensor: TensorId) -> bool {
+fn only_windows_read(graph: &Graph, tensor: TensorId) -> bool {
     !graph.is_output(tensor)
         && graph.layers().iter().filter(|layer| layer.inputs.contains(&tensor)).all(|layer| {
             match &layer.op {
-                Op::Conv(conv) => Algorithm::of(conv, graph.shape(tensor)) == Algorithm::Product,
+                Op::Conv(conv) => Algorithm::of(conv, graph.shape(tensor)) == Algorithm::Direct,
                 _ => false,
             }
         })

@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod algorithm;
 mod backend;
 mod conv;
 mod dense;
@@ -47,17 +48,17 @@ mod job;
 mod layout;
 mod map;
 mod packed;
-mod padded;
 mod pool;
-mod product;
 mod reduce;
 mod reference;
 mod scratch;
 mod slide;
+mod taps;
 mod threads;
+mod tile;
 mod vector;
 mod weights;
-mod windows;
+mod winograd;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ use crate::graph::{Graph, Layer, LayerId, Op, TensorId};
 use crate::region::{ChannelRange, Region};
 use crate::units::Bytes;
 use crate::weights::WeightSource;
-use conv::Algorithm;
+use algorithm::Algorithm;
 use job::Job;
 use packed::Packed;
 use weights::Reader;
@@ -103,22 +104,25 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Reads and packs the weights of `features` of each layer, a piece at a time. What
-    /// `previous` has packed for the same graph and kind is shared, not read again.
+    /// Reads and packs what computes these regions of layers, a piece at a time, in the form that
+    /// suits their height. What `previous` has packed for the same graph and kind is shared, not
+    /// read again.
     ///
     /// # Errors
     /// When the graph has no such features, or their weights cannot be read.
     pub fn prepare(
         graph: &Arc<Graph>,
-        features: &BTreeMap<LayerId, ChannelRange>,
+        regions: &BTreeMap<LayerId, Region>,
         source: &dyn WeightSource,
         kind: KernelKind,
         previous: Option<&Kernels>,
     ) -> Result<Kernels, KernelError> {
         let previous =
             previous.filter(|previous| previous.graph == *graph && previous.kind == kind);
+        let lanes = layout::lanes(graph, kind);
         let mut weights = BTreeMap::new();
-        for (&id, &features) in features {
+        for (&id, &region) in regions {
+            let features = region.channels;
             let layer = graph.layers().get(id.index());
             let whole = layer.map(|_| ChannelRange::all(graph.output_shape(id).channels));
             let (Some(layer), true) = (layer, whole.is_some_and(|all| all.covers(features))) else {
@@ -126,13 +130,13 @@ impl Kernels {
             };
             if let Op::Conv(conv) = &layer.op {
                 let known = previous.and_then(|previous| previous.weights.get(&id));
-                let shape = graph.input_shapes(id)[0];
+                let input = (graph.input_shapes(id)[0], lanes[layer.inputs[0].index()]);
                 let reader = Reader::new(graph, layer, source);
-                weights.insert(id, Packed::read(kind, reader, conv, shape, features, known)?);
+                weights.insert(id, Packed::read(kind, reader, conv, input, region, known)?);
             }
         }
-        let lanes = layout::lanes(graph, kind).into();
-        Ok(Kernels { graph: Arc::clone(graph), kind, arch: Arch::new(), lanes, weights })
+        let (graph, lanes) = (Arc::clone(graph), lanes.into());
+        Ok(Kernels { graph, kind, arch: Arch::new(), lanes, weights })
     }
 
     /// Computes `region` of a layer's output, activation included, from maps that cover what the
@@ -214,7 +218,10 @@ impl Kernels {
         let shape = self.graph.input_shapes(layer)[0];
         match (&node.op, self.kind) {
             (Op::Conv(conv), KernelKind::Burn) => reference::conv_name(conv, shape),
-            (Op::Conv(conv), _) => Algorithm::of(conv, shape).name(),
+            (Op::Conv(conv), _) => match self.weights.get(&layer) {
+                Some(Packed::Own(weights)) => weights.algorithm.name(),
+                _ => Algorithm::of(conv, shape).name(),
+            },
             (Op::Pool(pool), KernelKind::Burn) => reference::pool_name(pool),
             (op, _) => op.name(),
         }

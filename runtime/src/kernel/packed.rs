@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::conv::Algorithm;
+use super::algorithm::Algorithm;
 use super::weights::{Reader, Weights};
 use super::{KernelError, KernelKind, reference};
 use crate::graph::{Conv, Shape};
-use crate::region::ChannelRange;
+use crate::region::{ChannelRange, Region};
 
 /// Weights of some features of a layer.
 #[derive(Debug, Clone)]
@@ -18,16 +18,17 @@ pub(super) enum Packed {
 }
 
 impl Packed {
-    /// Reads `features` of a layer of an input of this shape, as far as `previous` does not have
-    /// them.
+    /// Reads what computes `region` of a layer's output from an input of this shape, in maps of
+    /// so many lanes, as far as `previous` does not have it.
     pub(super) fn read(
         kind: KernelKind,
         mut reader: Reader<'_>,
         conv: &Conv,
-        shape: Shape,
-        features: ChannelRange,
+        (shape, lanes): (Shape, u32),
+        region: Region,
         previous: Option<&Packed>,
     ) -> Result<Packed, KernelError> {
+        let features = region.channels;
         Ok(match (kind, previous) {
             (KernelKind::Burn, Some(Packed::Burn(held))) if held.features == features => {
                 Packed::Burn(Arc::clone(held))
@@ -41,8 +42,12 @@ impl Packed {
                     Some(Packed::Own(weights)) => Some(weights),
                     _ => None,
                 };
-                let form = Algorithm::of(conv, shape).form();
-                Packed::Own(Weights::pack(&mut reader, conv, features, form, held)?)
+                let algorithm = match kind {
+                    KernelKind::Fast => Algorithm::fastest(conv, shape, region.rows.len()),
+                    _ => Algorithm::of(conv, shape),
+                };
+                let how = (algorithm, lanes);
+                Packed::Own(Weights::pack(&mut reader, conv, shape, features, how, held)?)
             }
         })
     }

@@ -3,25 +3,23 @@
 //! They are kept in **pieces** of at most [`PIECE`] features. A piece is read from the source,
 //! packed and shared on its own: preparing never holds more than one piece twice, and a new plan
 //! takes over whatever pieces the previous one has packed, also when shares have grown or shrunk.
-//! Pieces lie on a grid that starts anew with every group of a convolution, so that features
-//! 16..32 are the same piece for whoever computes them.
+//! Pieces are the blocks of the output's channels, so that features 16..32 are the same piece for
+//! whoever computes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use half::f16;
 
-use super::KernelError;
+use super::algorithm::Algorithm;
 use super::layout::LANES;
-use crate::graph::{Conv, DType, Graph, Layer, ParameterId};
+use super::{KernelError, taps, winograd};
+use crate::graph::{Conv, DType, Graph, Layer, ParameterId, Shape};
 use crate::region::ChannelRange;
 use crate::weights::WeightSource;
 
 /// Features of a piece: what cuts of a split by features are multiples of.
 pub(super) const PIECE: u32 = 16;
-
-/// Features that a micro-kernel computes at once.
-pub(super) const BLOCK: u32 = 8;
 
 /// How a piece's weights lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +28,23 @@ pub(super) enum Form {
     /// order in which a map in blocks has them: blocks of channels x cells of the window x channels
     /// of the block.
     Cells,
-    /// Blocks of features x elements of a row x [`BLOCK`] features, zeros where a block has fewer.
-    Panels,
+    /// Elements of a window x [`PIECE`] features; the elements in the order of
+    /// [`taps`](taps::taps) over maps of so many lanes.
+    Windows {
+        /// Lanes of the input's maps.
+        lanes: u32,
+    },
+    /// Places of a transformed tile x channels x [`PIECE`] features.
+    Winograd(winograd::Tile),
 }
 
 /// Packed weights of some features of a layer.
 #[derive(Debug, Clone)]
 pub(super) struct Weights {
     pub(super) features: ChannelRange,
+    /// What computes with them.
+    pub(super) algorithm: Algorithm,
     form: Form,
-    per_group: u32,
-    /// Elements of a block of features.
-    block: usize,
     pieces: BTreeMap<u32, Arc<Piece>>,
 }
 
@@ -59,35 +62,36 @@ struct Piece {
 }
 
 impl Weights {
-    /// Reads and packs `features` of a layer; takes over pieces of `previous`.
+    /// Reads and packs `features` of a layer whose input of this shape lies in maps of so many
+    /// `lanes`; takes over pieces of `previous`.
     pub(super) fn pack(
         reader: &mut Reader<'_>,
         conv: &Conv,
+        shape: Shape,
         features: ChannelRange,
-        form: Form,
+        (algorithm, lanes): (Algorithm, u32),
         previous: Option<&Weights>,
     ) -> Result<Weights, KernelError> {
-        // One grid, whatever group the features are of: that of the output's blocks.
-        let per_group = match form {
-            Form::Cells => conv.features,
-            Form::Panels => conv.features / conv.groups,
+        let form = match algorithm {
+            Algorithm::Dense | Algorithm::Depthwise => Form::Cells,
+            Algorithm::Direct => Form::Windows { lanes },
+            Algorithm::Winograd(tile) => Form::Winograd(tile),
         };
         let previous = previous.filter(|previous| previous.form == form);
         let mut pieces = BTreeMap::new();
         let mut next = features.start;
         while next < features.end {
-            let (start, end) = piece_around(next, per_group);
-            let part = ChannelRange::new(next, end.min(features.end));
+            let start = next / PIECE * PIECE;
+            let part = ChannelRange::new(next, (start + PIECE).min(features.end));
             let known = previous.and_then(|previous| previous.pieces.get(&start));
             let piece = match known {
                 Some(piece) if piece.features.covers(part) => Arc::clone(piece),
-                _ => Arc::new(reader.piece(conv, start, part, form)?),
+                _ => Arc::new(reader.piece(conv, shape, start, part, form)?),
             };
             pieces.insert(start, piece);
             next = part.end;
         }
-        let block = reader.row(conv) * BLOCK as usize;
-        Ok(Weights { features, form, per_group, block, pieces })
+        Ok(Weights { features, algorithm, form, pieces })
     }
 
     /// Bytes in memory.
@@ -95,30 +99,13 @@ impl Weights {
         self.pieces.values().map(|piece| 4 * (piece.weights.len() + piece.bias.len()) as u64).sum()
     }
 
-    /// The blocks that hold any of `features`, in order; of a layer packed as
-    /// [`Form::Panels`].
+    /// The blocks that hold any of `features`, in order.
     pub(super) fn blocks(&self, features: ChannelRange) -> impl Iterator<Item = Block<'_>> {
-        self.pieces(features).flat_map(move |piece| {
-            let count = piece.weights.len() / self.block;
-            (0..count).filter_map(move |index| {
-                let first = piece.start + index as u32 * BLOCK;
-                let wanted = ChannelRange::new(first, first + BLOCK).intersect(features);
-                let block = wanted.intersect(piece.features);
-                (!block.is_empty()).then(|| Block {
-                    group: piece.start / self.per_group,
-                    first,
-                    features: block,
-                    panel: &piece.weights[index * self.block..][..self.block],
-                    bias: &piece.bias[index * BLOCK as usize..][..BLOCK as usize],
-                })
-            })
+        self.pieces(features).map(|piece| Block {
+            first: piece.start,
+            weights: &piece.weights,
+            bias: &piece.bias,
         })
-    }
-
-    /// The blocks of channels that hold any of `features`, in order; of a layer packed as
-    /// [`Form::Cells`].
-    pub(super) fn cells(&self, features: ChannelRange) -> impl Iterator<Item = Cells<'_>> {
-        self.pieces(features).map(|piece| Cells { weights: &piece.weights, bias: &piece.bias })
     }
 
     fn pieces(&self, features: ChannelRange) -> impl Iterator<Item = &Piece> {
@@ -128,34 +115,15 @@ impl Weights {
     }
 }
 
-/// Up to [`BLOCK`] neighbouring features of a group.
-pub(super) struct Block<'a> {
-    /// Which group.
-    pub(super) group: u32,
-    /// The feature whose weights come first in the panel.
-    pub(super) first: u32,
-    /// Which of its features are wanted.
-    pub(super) features: ChannelRange,
-    /// Elements of a window x [`BLOCK`] features.
-    pub(super) panel: &'a [f32],
-    /// A summand per feature.
-    pub(super) bias: &'a [f32],
-}
-
 /// The features of a block of output channels.
 #[derive(Clone, Copy)]
-pub(super) struct Cells<'a> {
-    /// Elements of a row x [`PIECE`] features.
+pub(super) struct Block<'a> {
+    /// The block's first feature, whether there are weights for it or not.
+    pub(super) first: u32,
+    /// In the layer's [`Form`].
     pub(super) weights: &'a [f32],
     /// A summand per feature.
     pub(super) bias: &'a [f32; PIECE as usize],
-}
-
-/// First feature and end of the piece of the grid in which `feature` lies.
-fn piece_around(feature: u32, per_group: u32) -> (u32, u32) {
-    let group = feature / per_group * per_group;
-    let start = group + (feature - group) / PIECE * PIECE;
-    (start, (start + PIECE).min(group + per_group))
 }
 
 /// Reads rows of parameters, one piece at a time.
@@ -204,6 +172,7 @@ impl<'a> Reader<'a> {
     fn piece(
         &mut self,
         conv: &Conv,
+        shape: Shape,
         start: u32,
         features: ChannelRange,
         form: Form,
@@ -214,7 +183,8 @@ impl<'a> Reader<'a> {
         bias[skip..skip + biases.len()].copy_from_slice(&biases);
         let weights = match form {
             Form::Cells => cells(&weights, self.row(conv), conv.window.cells() as usize, skip),
-            Form::Panels => panels(&weights, self.row(conv), skip),
+            Form::Windows { lanes } => taps::panel(conv, shape, lanes, start, skip, &weights),
+            Form::Winograd(tile) => tile.panel(shape.channels as usize, skip, &weights),
         };
         Ok(Piece { start, features, weights, bias })
     }
@@ -272,33 +242,9 @@ fn cells(rows: &[f32], row: usize, cells: usize, skip: usize) -> Vec<f32> {
     packed
 }
 
-/// Rows of features as blocks of elements x [`BLOCK`] features; the first `skip` features of the
-/// piece are not there.
-fn panels(rows: &[f32], row: usize, skip: usize) -> Vec<f32> {
-    let block = BLOCK as usize;
-    let features = skip + rows.len() / row;
-    let mut panels = vec![0.0; features.div_ceil(block) * row * block];
-    for (place, elements) in rows.chunks_exact(row).enumerate() {
-        let place = skip + place;
-        let panel = &mut panels[place / block * row * block..][..row * block];
-        for (group, element) in panel.chunks_exact_mut(block).zip(elements) {
-            group[place % block] = *element;
-        }
-    }
-    panels
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_grid_of_pieces_starts_anew_with_every_group() {
-        assert_eq!(piece_around(37, 64), (32, 48));
-        assert_eq!(piece_around(63, 20), (60, 76));
-        assert_eq!(piece_around(79, 20), (76, 80));
-        assert_eq!(piece_around(5, 1), (5, 6));
-    }
 
     #[test]
     fn cells_lie_in_the_order_of_a_map() {
@@ -313,14 +259,5 @@ mod tests {
         assert_eq!(element(16), [0.0, 1.0, 35.0]);
         assert_eq!(element(32), [0.0, 32.0, 66.0]);
         assert_eq!(element(33), [0.0, 33.0, 67.0]);
-    }
-
-    #[test]
-    fn a_panel_has_its_features_side_by_side() {
-        let rows = [1.0, 2.0, 3.0, 4.0];
-        let packed = panels(&rows, 2, 7);
-        assert_eq!(packed.len(), 2 * 2 * 8);
-        assert_eq!((packed[7], packed[15]), (1.0, 2.0));
-        assert_eq!((packed[16], packed[24]), (3.0, 4.0));
     }
 }

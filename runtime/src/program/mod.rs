@@ -227,20 +227,26 @@ pub struct Program {
 }
 
 impl Program {
-    /// The features of every layer with parameters that the device computes, hence the rows of
-    /// the parameters that it must hold.
-    pub fn features(&self, graph: &Graph) -> BTreeMap<LayerId, ChannelRange> {
-        let mut features: BTreeMap<LayerId, ChannelRange> = BTreeMap::new();
+    /// What the device computes of every layer with parameters.
+    pub fn regions(&self, graph: &Graph) -> BTreeMap<LayerId, Region> {
+        let mut regions: BTreeMap<LayerId, Region> = BTreeMap::new();
         for step in &self.steps {
             let Action::Compute { runs, .. } = &step.action else { continue };
             for run in runs {
                 if graph.layer(run.layer).op.parameters().next().is_some() {
-                    let range = features.entry(run.layer).or_insert(ChannelRange::empty());
-                    *range = range.hull(run.region.channels);
+                    let region = regions.entry(run.layer).or_insert(Region::empty());
+                    *region = region.hull(run.region);
                 }
             }
         }
-        features
+        regions
+    }
+
+    /// The features of every layer with parameters that the device computes, hence the rows of
+    /// the parameters that it must hold.
+    pub fn features(&self, graph: &Graph) -> BTreeMap<LayerId, ChannelRange> {
+        let regions = self.regions(graph).into_iter();
+        regions.map(|(layer, region)| (layer, region.channels)).collect()
     }
 
     /// The largest number of activation bytes held at once when the steps run in order, each

@@ -1,0 +1,162 @@
+//! In which order the elements of a convolution's window are added up.
+//!
+//! A tap is a cell of the kernel over some channels that lie side by side: the order is blocks of
+//! channels, rows of the kernel, columns, channels of the block. Weights are packed in it, and
+//! the input is read in it.
+//!
+//! Where groups are narrower than a block of features, the block reads the channels of all groups
+//! that it has part in, with weights of zero between features and channels of different groups.
+
+use super::layout::LANES;
+use super::tile::{BLOCK, Run};
+use crate::graph::{Conv, Shape, Window};
+use crate::region::ChannelRange;
+
+/// A cell of the kernel over neighbouring channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tap {
+    /// The first channel.
+    pub(super) channel: u32,
+    /// How many.
+    pub(super) len: u32,
+    /// The cell's row in the kernel.
+    pub(super) row: u32,
+    /// The cell's column in the kernel.
+    pub(super) column: u32,
+}
+
+/// The taps over `channels` of maps with so many lanes, in order.
+pub(super) fn taps(
+    channels: ChannelRange,
+    window: Window,
+    lanes: u32,
+) -> impl Iterator<Item = Tap> {
+    let (rows, columns) = (window.rows.kernel, window.cols.kernel);
+    (channels.start / lanes..channels.end.div_ceil(lanes)).flat_map(move |block| {
+        let part = channels.intersect(ChannelRange::new(block * lanes, (block + 1) * lanes));
+        (0..rows).flat_map(move |row| {
+            (0..columns).map(move |column| Tap {
+                channel: part.start,
+                len: part.len(),
+                row,
+                column,
+            })
+        })
+    })
+}
+
+/// Where taps lie in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strides {
+    /// The first channel of the first block.
+    pub(super) channel: u32,
+    /// Channels side by side.
+    pub(super) lanes: u32,
+    /// Elements from one block of channels to the next.
+    pub(super) plane: usize,
+    /// Elements from one row of the kernel to the next.
+    pub(super) row: usize,
+    /// Elements from one column of the kernel to the next.
+    pub(super) column: usize,
+}
+
+impl Strides {
+    /// The taps as runs, counted from the first block's cell in the kernel's first row and
+    /// column; runs that follow upon each other are joined.
+    pub(super) fn runs(&self, channels: ChannelRange, window: Window) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for tap in taps(channels, window, self.lanes) {
+            let block = (tap.channel / self.lanes).saturating_sub(self.channel / self.lanes);
+            let offset = block as usize * self.plane
+                + (tap.channel % self.lanes) as usize
+                + tap.row as usize * self.row
+                + tap.column as usize * self.column;
+            let len = tap.len as usize;
+            match runs.last_mut() {
+                Some(last) if last.offset + last.len == offset => last.len += len,
+                _ => runs.push(Run { offset, len }),
+            }
+        }
+        runs
+    }
+}
+
+/// The channels that the block of features that starts with `first` reads: the same ones for
+/// whatever part of the block is computed.
+pub(super) fn channels(conv: &Conv, shape: Shape, first: u32) -> ChannelRange {
+    let block = ChannelRange::new(first, (first + LANES).min(conv.features));
+    conv.input_channels(block, shape)
+}
+
+/// Packs rows of weights, those of the block's features from `skip` on, as elements x [`BLOCK`];
+/// zeros for features that are not there. Maps of the input have so many `lanes`.
+pub(super) fn panel(
+    conv: &Conv,
+    shape: Shape,
+    lanes: u32,
+    first: u32,
+    skip: usize,
+    rows: &[f32],
+) -> Vec<f32> {
+    let channels = channels(conv, shape, first);
+    let cells = conv.window.cells() as usize;
+    let (outputs, inputs) = (conv.features / conv.groups, shape.channels / conv.groups);
+    let row = inputs as usize * cells;
+    let mut panel = vec![0.0; channels.len() as usize * cells * BLOCK];
+    for (index, weights) in rows.chunks_exact(row).enumerate() {
+        let place = skip + index;
+        let group = (first + place as u32) / outputs;
+        let mine = ChannelRange::new(group * inputs, (group + 1) * inputs);
+        let mut element = place;
+        for tap in taps(channels, conv.window, lanes) {
+            let cell = (tap.row * conv.window.cols.kernel + tap.column) as usize;
+            for channel in tap.channel..tap.channel + tap.len {
+                if mine.contains(channel) {
+                    panel[element] = weights[(channel - mine.start) as usize * cells + cell];
+                }
+                element += BLOCK;
+            }
+        }
+    }
+    panel
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{ParameterId, Sweep};
+
+    const WINDOW: Window = Window {
+        rows: Sweep { kernel: 1, ..Sweep::point() },
+        cols: Sweep { kernel: 2, ..Sweep::point() },
+    };
+
+    #[test]
+    fn runs_follow_the_channels_of_a_block() {
+        let strides = Strides { channel: 16, lanes: 16, plane: 1000, row: 100, column: 16 };
+        let runs = strides.runs(ChannelRange::new(16, 36), WINDOW);
+        assert_eq!(
+            runs,
+            [
+                Run { offset: 0, len: 32 },
+                Run { offset: 1000, len: 4 },
+                Run { offset: 1016, len: 4 }
+            ]
+        );
+    }
+
+    #[test]
+    fn narrow_groups_share_a_panel() {
+        let conv = Conv {
+            features: 4,
+            groups: 2,
+            window: Window::point(),
+            weight: ParameterId(0),
+            scale: None,
+            bias: None,
+        };
+        let packed = panel(&conv, Shape::new(2, 1, 1), 16, 0, 1, &[2.0, 3.0, 4.0]);
+        assert_eq!(packed[..4], [0.0, 2.0, 0.0, 0.0]);
+        assert_eq!(packed[16..20], [0.0, 0.0, 3.0, 4.0]);
+    }
+}

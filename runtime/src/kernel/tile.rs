@@ -1,0 +1,249 @@
+//! The product at the bottom of every convolution: a register tile.
+//!
+//! A tile is up to 14 pixels times one to four blocks of 16 features. All its sums stay in
+//! registers while the elements of a window are added up one by one: for each, one vector of
+//! weights per block is loaded, and multiplied with the element of every pixel, broadcast:
+//!
+//! ```text
+//!                 16 features  16 features
+//! pixel 0   x  *  [w w w w..]  [w w w w..]   +=  sums[0][0], sums[0][1]
+//! pixel 1   x  *       "            "        +=  sums[1][0], sums[1][1]
+//! ```
+//!
+//! Every sum is one lane of one register, added up in the order of the elements, so that its bits
+//! depend neither on where in a tile its pixel lies nor on what is computed beside it.
+//!
+//! Where the elements lie is told by [`Run`]s, neighbours in memory; the pixels of a tile lie at
+//! equal distances. That covers windows of a map, of one that is laid out with its padding, and
+//! the transformed tiles of a Winograd convolution.
+
+use pulp::{Simd, WithSimd};
+
+use super::layout::LANES;
+use super::threads::Parts;
+use crate::graph::Activation;
+
+/// Features of a block.
+pub(super) const BLOCK: usize = LANES as usize;
+
+/// Most blocks of a tile.
+pub(super) const MOST_BLOCKS: usize = 4;
+
+/// Elements of a window that lie side by side in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Where, counted from the pixel's first.
+    pub(super) offset: usize,
+    /// How many.
+    pub(super) len: usize,
+}
+
+/// What many tiles have in common.
+pub(super) struct Sums<'a> {
+    /// What the runs are parts of.
+    pub(super) input: &'a [f32],
+    /// Elements from pixel to pixel.
+    pub(super) step: usize,
+    /// The elements of a window, in the order of the weights.
+    pub(super) runs: &'a [Run],
+    /// Where the sums go.
+    pub(super) output: &'a Parts<'a>,
+    /// Applied to every sum.
+    pub(super) activation: Activation,
+}
+
+/// Blocks of features that are multiplied together.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks<'a> {
+    /// Of each, elements x [`BLOCK`] weights.
+    pub(super) weights: [&'a [f32]; MOST_BLOCKS],
+    /// Of each, what its sums start from.
+    pub(super) bias: [&'a [f32; BLOCK]; MOST_BLOCKS],
+    /// Where in the output the first pixel of each block's map lies.
+    pub(super) output: [usize; MOST_BLOCKS],
+    /// How many blocks there are.
+    pub(super) count: usize,
+}
+
+/// Pixels that are computed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pixels {
+    /// Where in the input the first one's window begins.
+    pub(super) input: usize,
+    /// Where it lies in a block's map of the output.
+    pub(super) output: usize,
+    /// How many.
+    pub(super) count: usize,
+}
+
+/// How many pixels a tile may have, largest first.
+fn sizes<S: Simd>() -> &'static [usize] {
+    match S::F32_LANES {
+        16 => &[14, 13, 10, 7, 4, 2, 1],
+        8 | 4 => &[6, 5, 4, 3, 2, 1],
+        _ => &[2, 1],
+    }
+}
+
+/// How many blocks a tile of this many pixels may have.
+pub(super) fn blocks<S: Simd>(pixels: usize) -> usize {
+    match (S::F32_LANES, pixels) {
+        (16, ..=7) => 4,
+        (16, _) => 2,
+        _ => 1,
+    }
+}
+
+/// Cuts a row of so many pixels into as few tiles as can be: where each begins, and how many
+/// pixels it has.
+pub(super) fn cut<S: Simd>(pixels: usize) -> Vec<(usize, usize)> {
+    let sizes = sizes::<S>();
+    let cut = |largest: usize| {
+        let mut tiles = Vec::new();
+        let mut next = 0;
+        while next < pixels {
+            let fits = |size: &&usize| **size <= largest && **size <= pixels - next;
+            let size = sizes.iter().find(fits).copied().unwrap_or(1);
+            tiles.push((next, size));
+            next += size;
+        }
+        tiles
+    };
+    sizes.iter().map(|largest| cut(*largest)).min_by_key(Vec::len).unwrap_or_default()
+}
+
+/// How many of `left` blocks make up the next tile, where `most` may.
+pub(super) fn group(most: usize, left: usize) -> usize {
+    match most.min(left) {
+        3 => 2,
+        count => count,
+    }
+}
+
+impl Sums<'_> {
+    /// Computes a tile: a number of pixels out of [`sizes`], and of up to [`blocks`] blocks 1, 2
+    /// or 4.
+    #[inline(always)]
+    pub(super) fn tile<S: Simd>(&self, simd: S, blocks: &Blocks<'_>, pixels: Pixels) {
+        match self.step {
+            BLOCK => self.sized::<S, BLOCK>(simd, blocks, pixels),
+            _ => self.sized::<S, 0>(simd, blocks, pixels),
+        }
+    }
+
+    #[inline(always)]
+    fn sized<S: Simd, const STEP: usize>(&self, simd: S, blocks: &Blocks<'_>, pixels: Pixels) {
+        macro_rules! tile {
+            ($p:literal, $v:literal) => {
+                simd.vectorize(Tile::<$p, $v, STEP> { sums: self, blocks, pixels })
+            };
+        }
+        match (S::F32_LANES, pixels.count, blocks.count) {
+            (16, 14, 2) => tile!(14, 2),
+            (16, 14, _) => tile!(14, 1),
+            (16, 13, 2) => tile!(13, 2),
+            (16, 13, _) => tile!(13, 1),
+            (16, 10, 2) => tile!(10, 2),
+            (16, 10, _) => tile!(10, 1),
+            (16, 7, 4) => tile!(7, 4),
+            (16, 7, 2) => tile!(7, 2),
+            (16, 7, _) => tile!(7, 1),
+            (16, 4, 4) => tile!(4, 4),
+            (16, 4, 2) => tile!(4, 2),
+            (16, 4, _) => tile!(4, 1),
+            (16, 2, 4) => tile!(2, 4),
+            (16, 2, 2) => tile!(2, 2),
+            (16, 2, _) => tile!(2, 1),
+            (16, _, 4) => tile!(1, 4),
+            (16, _, 2) => tile!(1, 2),
+            (16, _, _) => tile!(1, 1),
+            (8, 6, _) => tile!(6, 2),
+            (8, 5, _) => tile!(5, 2),
+            (8, 4, _) => tile!(4, 2),
+            (8, 3, _) => tile!(3, 2),
+            (8, 2, _) => tile!(2, 2),
+            (8, _, _) => tile!(1, 2),
+            (4, 6, _) => tile!(6, 4),
+            (4, 5, _) => tile!(5, 4),
+            (4, 4, _) => tile!(4, 4),
+            (4, 3, _) => tile!(3, 4),
+            (4, 2, _) => tile!(2, 4),
+            (4, _, _) => tile!(1, 4),
+            (_, 2, _) => tile!(2, 16),
+            (_, _, _) => tile!(1, 16),
+        }
+    }
+}
+
+/// `P` pixels times `V` vectors of features; `STEP` is the pixels' distance where it is known.
+struct Tile<'a, const P: usize, const V: usize, const STEP: usize> {
+    sums: &'a Sums<'a>,
+    blocks: &'a Blocks<'a>,
+    pixels: Pixels,
+}
+
+impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P, V, STEP> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Tile { sums, blocks, pixels } = self;
+        // Vectors of a block.
+        let per = BLOCK / S::F32_LANES;
+        assert!(pixels.count == P && blocks.count * per == V, "a tile of another size");
+        let step = if STEP == 0 { sums.step } else { STEP };
+        let reach = sums.runs.iter().map(|run| run.offset + run.len).max().unwrap_or(0);
+        assert!(pixels.input + (P - 1) * step + reach <= sums.input.len(), "outside the input");
+        let elements: usize = sums.runs.iter().map(|run| run.len).sum();
+        assert!(
+            blocks.weights[..blocks.count].iter().all(|panel| panel.len() >= elements * BLOCK),
+            "too few weights"
+        );
+
+        let mut weights = [std::ptr::null(); V];
+        let mut results = [[simd.splat_f32s(0.0); V]; P];
+        for v in 0..V {
+            let (block, part) = (v / per, v % per * S::F32_LANES);
+            weights[v] = blocks.weights[block][part.min(elements * BLOCK)..].as_ptr();
+            let bias = S::as_simd_f32s(&blocks.bias[block][part..part + S::F32_LANES]).0[0];
+            for result in &mut results {
+                result[v] = bias;
+            }
+        }
+        for run in sums.runs {
+            // SAFETY: the assertions above keep every pixel's element of every run within the
+            // input, and as many vectors of weights as there are elements within each panel.
+            unsafe {
+                let mut at = sums.input.as_ptr().add(pixels.input + run.offset);
+                for _ in 0..run.len {
+                    let mut vectors = [simd.splat_f32s(0.0); V];
+                    for v in 0..V {
+                        vectors[v] = weights[v].cast::<S::f32s>().read_unaligned();
+                        weights[v] = weights[v].add(BLOCK);
+                    }
+                    for p in 0..P {
+                        let element = simd.splat_f32s(*at.add(p * step));
+                        for v in 0..V {
+                            results[p][v] = simd.mul_add_e_f32s(element, vectors[v], results[p][v]);
+                        }
+                    }
+                    at = at.add(1);
+                }
+            }
+        }
+        let (low, high) = sums.activation.limits();
+        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        for v in 0..V {
+            let (block, part) = (v / per, v % per * S::F32_LANES);
+            let start = blocks.output[block] + pixels.output;
+            // SAFETY: no other task has these pixels of this block.
+            let out = unsafe { sums.output.part(start..start + P * BLOCK) };
+            let (out, _) = out.as_chunks_mut::<BLOCK>();
+            for p in 0..P {
+                // In this order a NaN stays one.
+                let result = simd.min_f32s(high, simd.max_f32s(low, results[p][v]));
+                S::as_mut_simd_f32s(&mut out[p][part..part + S::F32_LANES]).0[0] = result;
+            }
+        }
+    }
+}

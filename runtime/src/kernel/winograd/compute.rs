@@ -1,0 +1,303 @@
+//! Computes a region in tiles.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use super::Tile;
+use super::transform::{F2, F4, Transform};
+use crate::graph::{Activation, Conv};
+use crate::kernel::job::Job;
+use crate::kernel::layout::LANES;
+use crate::kernel::threads::Parts;
+use crate::kernel::tile::{self, BLOCK, Blocks, MOST_BLOCKS, Pixels, Run, Sums};
+use crate::kernel::weights::{Block, Weights};
+
+/// Elements of transformed tiles, of inputs and of outputs, that are worked on at once.
+const GROUP: usize = 384 * 1024;
+
+/// Tiles of a group, at least: each group reads all weights.
+const LEAST: usize = 28;
+
+/// Computes a region of a convolution whose weights are packed for `tile`.
+pub(in crate::kernel) fn compute(
+    job: &Job<'_>,
+    tile: Tile,
+    conv: &Conv,
+    weights: &Weights,
+    input: &[f32],
+    output: &mut [f32],
+) {
+    let blocks: Vec<Block<'_>> = weights.blocks(job.region.channels).collect();
+    let output = Parts::new(output);
+    let (down, across) = tile.outputs();
+    let down = job.region.rows.len().div_ceil(down) as usize;
+    let across = job.output.width.div_ceil(across) as usize;
+    let (places, count) = (tile.places(), down * across);
+    let channels = (job.shape.channels as usize).next_multiple_of(BLOCK);
+    let threads = job.threads.count().max(1);
+
+    let at_once = (GROUP / (places * (channels + blocks.len() * BLOCK))).max(LEAST);
+    let groups = count.div_ceil(at_once);
+    let groups = if groups > 1 { groups.next_multiple_of(threads).min(count) } else { 1 };
+    let parts = threads.div_ceil(groups).min(blocks.len());
+    job.threads.each(groups * parts, &|task| {
+        let (group, part) = (task % groups, task / groups);
+        let tiles = group * count / groups..(group + 1) * count / groups;
+        let blocks = &blocks[part * blocks.len() / parts..(part + 1) * blocks.len() / parts];
+        let inputs = places * place(channels / BLOCK, tiles.len());
+        let sums = places * place(blocks.len(), tiles.len());
+        let output = &output;
+        job.scratch.lend(inputs + sums, |room| {
+            let (inputs, sums) = room.split_at_mut(inputs);
+            let group = Group { job, conv, blocks, tiles, across, input, output };
+            job.arch.dispatch(Computing { tile, group, inputs, sums });
+        });
+    });
+}
+
+/// Elements of one place of so many blocks and tiles. The odd vector keeps places from falling
+/// on the same lines of a cache.
+fn place(blocks: usize, tiles: usize) -> usize {
+    (blocks * tiles + 1) * BLOCK
+}
+
+/// Some tiles for some blocks of features.
+struct Group<'a> {
+    job: &'a Job<'a>,
+    conv: &'a Conv,
+    blocks: &'a [Block<'a>],
+    /// Which, counted along the rows of tiles.
+    tiles: Range<usize>,
+    /// Tiles of a row.
+    across: usize,
+    input: &'a [f32],
+    output: &'a Parts<'a>,
+}
+
+struct Computing<'a> {
+    tile: Tile,
+    group: Group<'a>,
+    inputs: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for Computing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Computing { tile, group, inputs, sums } = self;
+        match tile {
+            Tile::F4x4 => group.compute::<S, F4, F4, 4, 6, 4, 6>(simd, inputs, sums),
+            Tile::F2x4 => group.compute::<S, F2, F4, 2, 4, 4, 6>(simd, inputs, sums),
+            Tile::F2x2 => group.compute::<S, F2, F2, 2, 4, 2, 4>(simd, inputs, sums),
+        }
+    }
+}
+
+impl Group<'_> {
+    #[inline(always)]
+    fn compute<
+        S: Simd,
+        R: Transform<MR, AR>,
+        C: Transform<MC, AC>,
+        const MR: usize,
+        const AR: usize,
+        const MC: usize,
+        const AC: usize,
+    >(
+        &self,
+        simd: S,
+        inputs: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        simd.vectorize(Inputs::<R, C, MR, AR, MC, AC>(self, inputs, Default::default()));
+        self.multiply(simd, AR * AC, inputs, sums);
+        simd.vectorize(Outputs::<R, C, MR, AR, MC, AC>(self, sums, Default::default()));
+    }
+
+    /// For every place the products of all channels, added up.
+    #[inline(always)]
+    fn multiply<S: Simd>(&self, simd: S, places: usize, inputs: &[f32], sums: &mut [f32]) {
+        let (tiles, channels) = (self.tiles.len(), self.job.shape.channels as usize);
+        let blocks = channels.div_ceil(BLOCK);
+        let (from, to) = (place(blocks, tiles), place(self.blocks.len(), tiles));
+        let runs: Vec<Run> = (0..blocks)
+            .map(|block| Run {
+                offset: block * tiles * BLOCK,
+                len: BLOCK.min(channels - block * BLOCK),
+            })
+            .collect();
+        let cuts = tile::cut::<S>(tiles);
+        let most = tile::blocks::<S>(cuts.iter().map(|(_, count)| *count).max().unwrap_or(1));
+        let output = Parts::new(sums);
+        let (output, activation) = (&output, Activation::Linear);
+        let sums = Sums { input: inputs, step: BLOCK, runs: &runs, output, activation };
+        for index in 0..places {
+            let mut next = 0;
+            while next < self.blocks.len() {
+                let count = tile::group(most, self.blocks.len() - next);
+                let of = |i: usize| &self.blocks[next + i.min(count - 1)];
+                let panel = |i: usize| &of(i).weights[index * channels * BLOCK..];
+                let group = Blocks {
+                    weights: std::array::from_fn::<_, MOST_BLOCKS, _>(panel),
+                    bias: [&[0.0; BLOCK]; MOST_BLOCKS],
+                    output: std::array::from_fn(|i| index * to + (next + i) * tiles * BLOCK),
+                    count,
+                };
+                for &(start, count) in &cuts {
+                    let (input, output) = (index * from + start * BLOCK, start * BLOCK);
+                    sums.tile(simd, &group, Pixels { input, output, count });
+                }
+                next += count;
+            }
+        }
+    }
+}
+
+/// Transforms the inputs under all tiles.
+struct Inputs<'a, R, C, const MR: usize, const AR: usize, const MC: usize, const AC: usize>(
+    &'a Group<'a>,
+    &'a mut [f32],
+    std::marker::PhantomData<(R, C)>,
+);
+
+impl<
+    R: Transform<MR, AR>,
+    C: Transform<MC, AC>,
+    const MR: usize,
+    const AR: usize,
+    const MC: usize,
+    const AC: usize,
+> WithSimd for Inputs<'_, R, C, MR, AR, MC, AC>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Inputs(group, room, _) = self;
+        let (job, window) = (group.job, group.conv.window);
+        let held = job.input.region.rows;
+        let width = i64::from(job.shape.width);
+        let blocks = job.shape.channels.div_ceil(LANES) as usize;
+        let (tiles, zero) = (group.tiles.len(), simd.splat_f32s(0.0));
+        let pitch = place(blocks, tiles);
+        let (first_row, above) = (job.region.rows.start, i64::from(window.rows.pad_before));
+        for block in 0..blocks {
+            let channel = block as u32 * LANES;
+            for (index, tile) in group.tiles.clone().enumerate() {
+                let (down, across) = (tile / group.across, tile % group.across);
+                let top = i64::from(first_row) + (down * MR) as i64 - above;
+                let left = (across * MC) as i64 - i64::from(window.cols.pad_before);
+                let lines: [Option<&[f32]>; AR] = {
+                    let mut lines = [None; AR];
+                    for (i, line) in lines.iter_mut().enumerate() {
+                        let row = top + i as i64;
+                        // Rows that are not held lie under outputs that are not wanted.
+                        if (i64::from(held.start)..i64::from(held.end)).contains(&row) {
+                            *line = Some(&group.input[job.input.line(channel, row as u32)]);
+                        }
+                    }
+                    lines
+                };
+                for part in (0..BLOCK).step_by(S::F32_LANES) {
+                    let mut half = [[zero; AC]; AR];
+                    for j in 0..AC {
+                        let x = left + j as i64;
+                        if !(0..width).contains(&x) {
+                            continue;
+                        }
+                        let at = x as usize * BLOCK + part;
+                        let mut column = [zero; AR];
+                        for i in 0..AR {
+                            if let Some(line) = lines[i] {
+                                column[i] = S::as_simd_f32s(&line[at..at + S::F32_LANES]).0[0];
+                            }
+                        }
+                        let column = R::inputs(simd, column);
+                        for i in 0..AR {
+                            half[i][j] = column[i];
+                        }
+                    }
+                    let start = (block * tiles + index) * BLOCK + part;
+                    for i in 0..AR {
+                        let row = C::inputs(simd, half[i]);
+                        for j in 0..AC {
+                            let at = start + (i * AC + j) * pitch;
+                            S::as_mut_simd_f32s(&mut room[at..at + S::F32_LANES]).0[0] = row[j];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transforms the sums of all tiles into outputs.
+struct Outputs<'a, R, C, const MR: usize, const AR: usize, const MC: usize, const AC: usize>(
+    &'a Group<'a>,
+    &'a [f32],
+    std::marker::PhantomData<(R, C)>,
+);
+
+impl<
+    R: Transform<MR, AR>,
+    C: Transform<MC, AC>,
+    const MR: usize,
+    const AR: usize,
+    const MC: usize,
+    const AC: usize,
+> WithSimd for Outputs<'_, R, C, MR, AR, MC, AC>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Outputs(group, sums, _) = self;
+        let job = group.job;
+        let (tiles, zero) = (group.tiles.len(), simd.splat_f32s(0.0));
+        let pitch = place(group.blocks.len(), tiles);
+        let width = job.output.width as usize;
+        let (low, high) = job.activation.limits();
+        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        for (block, of) in group.blocks.iter().enumerate() {
+            for (index, tile) in group.tiles.clone().enumerate() {
+                let (down, across) = (tile / group.across, tile % group.across);
+                let (top, left) = (job.region.rows.start + (down * MR) as u32, across * MC);
+                let columns = MC.min(width - left);
+                let rows = (MR as u32).min(job.region.rows.end - top) as usize;
+                for part in (0..BLOCK).step_by(S::F32_LANES) {
+                    let bias = S::as_simd_f32s(&of.bias[part..part + S::F32_LANES]).0[0];
+                    let start = (block * tiles + index) * BLOCK + part;
+                    let mut half = [[zero; AC]; MR];
+                    for j in 0..AC {
+                        let mut column = [zero; AR];
+                        for i in 0..AR {
+                            let at = start + (i * AC + j) * pitch;
+                            column[i] = S::as_simd_f32s(&sums[at..at + S::F32_LANES]).0[0];
+                        }
+                        let column = R::outputs(simd, column);
+                        for i in 0..MR {
+                            half[i][j] = column[i];
+                        }
+                    }
+                    for (i, half) in half.into_iter().enumerate().take(rows) {
+                        let results = C::outputs(simd, half);
+                        let line = job.output.line(of.first, top + i as u32).start;
+                        let from = line + left * BLOCK;
+                        // SAFETY: no other task has these pixels of this block.
+                        let out = unsafe { group.output.part(from..from + columns * BLOCK) };
+                        for (out, result) in out.chunks_exact_mut(BLOCK).zip(results) {
+                            let result = simd.add_f32s(result, bias);
+                            // In this order a NaN stays one.
+                            let result = simd.min_f32s(high, simd.max_f32s(low, result));
+                            let out = &mut out[part..part + S::F32_LANES];
+                            S::as_mut_simd_f32s(out).0[0] = result;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
