@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Bench, Values, bits, cut, region, single};
+use super::{Bench, Values, bits, region, single};
 use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Window};
+use crate::kernel::layout::LANES;
 use crate::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch};
 use crate::region::{ChannelRange, Region, RowRange};
 
-const SHAPE: Shape = Shape::new(5, 9, 21);
+const SHAPE: Shape = Shape::new(37, 9, 21);
 
 /// The whole output, which must not depend on how it is cut.
 fn whole(inputs: &[Shape], activation: Activation, op: Op) -> (Bench, Vec<f32>) {
@@ -31,9 +32,11 @@ fn add_adds_up_all_inputs() {
 
 #[test]
 fn concat_puts_channels_one_after_the_other() {
-    let (bench, found) =
-        whole(&[SHAPE, Shape { channels: 2, ..SHAPE }], Activation::Linear, Op::Concat);
-    assert_eq!(found, bench.inputs.concat());
+    for channels in [[37, 2, 9], [16, 32, 5], [3, 4, 40], [24, 24, 1]] {
+        let shapes = channels.map(|channels| Shape { channels, ..SHAPE });
+        let (bench, found) = whole(&shapes, Activation::Linear, Op::Concat);
+        assert_eq!(found, bench.inputs.concat());
+    }
 }
 
 #[test]
@@ -60,7 +63,7 @@ fn sums_over_width_and_rows_make_a_mean() {
     let sums = bench.inputs[0].chunks(21).map(|row| row.iter().sum::<f32>());
     assert!(sums.zip(&rows).all(|(expected, found)| (expected - found).abs() < 1e-5));
     let (bench, means) = whole(&[SHAPE], Activation::Linear, Op::SumRows { scale: 1.0 / 9.0 });
-    for channel in 0..5 {
+    for channel in 0..SHAPE.channels as usize {
         for x in 0..21 {
             let sum: f32 = (0..9).map(|y| bench.inputs[0][(channel * 9 + y) * 21 + x]).sum();
             assert_eq!(means[channel * 21 + x], sum * (1.0 / 9.0));
@@ -107,23 +110,25 @@ fn pieces_of_the_previous_kernels_are_shared() {
 fn what_is_not_there_is_named() {
     let bench = convolution();
     let region = Region::new(ChannelRange::new(0, 16), RowRange::new(2, 4));
-    let input = |rows| {
-        let shape = Shape::new(4, 9, 9);
-        cut(shape, Region::new(ChannelRange::all(4), rows), &bench.inputs[0])
-    };
-    let run = |kernels: &Kernels, input: &Map, lanes| {
+    let run = |kernels: &Kernels, rows, region, lanes| {
+        let layer = bench.graph.layer(LayerId(0));
+        let input = kernels.map(layer.inputs[0], Region::new(ChannelRange::all(4), rows));
         let mut output = Map::zeros(region, 7, lanes);
         let mut scratch = Scratch::new();
-        kernels.run(LayerId(0), &[input], &mut output, region, &mut scratch, &Alone)
+        kernels.run(LayerId(0), &[&input], &mut output, region, &mut scratch, &Alone)
     };
     let kernels = bench.kernels(KernelKind::Fast, ChannelRange::all(16));
-    assert!(run(&kernels, &input(RowRange::new(2, 6)), 1).is_ok());
-    let error = run(&kernels, &input(RowRange::new(3, 9)), 1).unwrap_err();
+    let rows = RowRange::new(2, 6);
+    assert!(run(&kernels, rows, region, LANES).is_ok());
+    let error = run(&kernels, RowRange::new(3, 9), region, LANES).unwrap_err();
     assert!(matches!(&error, KernelError::Uncovered { what, .. } if what == "input 0"), "{error}");
-    let error = run(&kernels, &input(RowRange::new(2, 6)), 16).unwrap_err();
+    let error = run(&kernels, rows, region, 1).unwrap_err();
     assert!(matches!(error, KernelError::Layout { .. }), "{error}");
+    let cut = Region::new(ChannelRange::new(0, 15), region.rows);
+    let error = run(&kernels, rows, cut, LANES).unwrap_err();
+    assert!(matches!(error, KernelError::CutBlock { .. }), "{error}");
     let few = bench.kernels(KernelKind::Fast, ChannelRange::all(8));
-    let error = run(&few, &input(RowRange::new(2, 6)), 1).unwrap_err();
+    let error = run(&few, rows, region, LANES).unwrap_err();
     assert!(matches!(error, KernelError::NotPrepared { .. }), "{error}");
     let source = Values(Arc::clone(&bench.graph));
     let features = BTreeMap::from([(LayerId(0), ChannelRange::all(41))]);

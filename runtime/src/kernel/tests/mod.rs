@@ -11,6 +11,7 @@ use std::thread;
 use half::f16;
 use pulp::Arch;
 
+use super::layout::LANES;
 use super::{Alone, KernelKind, Kernels, Map, Scratch, Threads};
 use crate::graph::{Activation, Builder, DType, Graph, LayerId, Op, ParameterId, Shape};
 use crate::region::{ChannelRange, Region, RowRange};
@@ -79,17 +80,42 @@ fn single(inputs: &[Shape], activation: Activation, op: impl FnOnce(&mut Builder
     builder.finish().unwrap()
 }
 
-/// A map of `region` cut out of a tensor of `values`.
-fn cut(shape: Shape, region: Region, values: &[f32]) -> Map {
-    let mut map = Map::zeros(region, shape.width, 1);
-    for channel in region.channels.start..region.channels.end {
-        for row in region.rows.start..region.rows.end {
-            let start = (channel * shape.rows + row) as usize * shape.width as usize;
-            let line = map.line(channel, row);
-            map.as_mut_slice()[line].copy_from_slice(&values[start..][..shape.width as usize]);
-        }
+/// The elements of `region` of a tensor of `values`.
+fn cut(shape: Shape, region: Region, values: &[f32]) -> Vec<f32> {
+    let mut part = Vec::new();
+    for channel in region.channels.indices() {
+        let row = |row: usize| (channel * shape.rows as usize + row) * shape.width as usize;
+        part.extend(&values[row(region.rows.indices().start)..row(region.rows.indices().end)]);
     }
-    map
+    part
+}
+
+/// Fills the channels of a map; what else there is, is not a number.
+fn fill(map: &mut Map, values: &[f32]) {
+    map.as_mut_slice().fill(f32::NAN);
+    let places = places(map);
+    for (place, value) in places.into_iter().zip(values) {
+        map.as_mut_slice()[place] = *value;
+    }
+}
+
+/// The elements of the channels of a map.
+fn read(map: &Map) -> Vec<f32> {
+    places(map).into_iter().map(|place| map.as_slice()[place]).collect()
+}
+
+/// Where the elements of the channels of a map are.
+fn places(map: &Map) -> Vec<usize> {
+    let (region, lanes) = (map.region(), map.lanes() as usize);
+    let lines = region
+        .channels
+        .indices()
+        .flat_map(|channel| (region.rows.start..region.rows.end).map(move |row| (channel, row)));
+    lines
+        .flat_map(|(channel, row)| {
+            map.line(channel as u32, row).skip(channel % lanes).step_by(lanes)
+        })
+        .collect()
 }
 
 /// A graph of one layer with inputs for it.
@@ -133,16 +159,22 @@ impl Bench {
             Region::new(last, RowRange::new(0, 1))
         };
         let inputs: Vec<Map> = (self.inputs.iter().enumerate())
-            .map(|(index, values)| match layer.op.reads(index, shapes, region) {
-                needs if needs.is_empty() => cut(shapes[index], unread(shapes[index]), values),
-                needs => cut(shapes[index], needs, values),
+            .map(|(index, values)| {
+                let needs = match layer.op.reads(index, shapes, region) {
+                    needs if needs.is_empty() => unread(shapes[index]),
+                    needs => needs,
+                };
+                let mut map = kernels.map(layer.inputs[index], needs);
+                fill(&mut map, &cut(shapes[index], needs, values));
+                map
             })
             .collect();
         let inputs: Vec<&Map> = inputs.iter().collect();
-        let mut output = Map::zeros(region, self.shape().width, 1);
+        let mut output = kernels.map(self.graph.output_of(LayerId(0)), region);
+        output.as_mut_slice().fill(f32::NAN);
         let mut scratch = Scratch::new();
         kernels.run(LayerId(0), &inputs, &mut output, region, &mut scratch, threads).unwrap();
-        output.as_slice().to_vec()
+        read(&output)
     }
 
     /// The whole output and some region of it by the instruction set `arch`.
@@ -159,18 +191,21 @@ impl Bench {
 
     /// What of the whole output lies in `region`.
     fn part(&self, whole: &[f32], region: Region) -> Vec<f32> {
-        cut(self.shape(), region, whole).as_slice().to_vec()
+        cut(self.shape(), region, whole)
     }
 }
 
-/// A region of a shape: `from..to` are fractions of 256 of its channels and rows.
+/// A region of a shape: `from..to` are fractions of 256 of its channels, rounded to whole blocks,
+/// and rows.
 fn region(shape: Shape, channels: (u8, u8), rows: (u8, u8)) -> Region {
     let range = |(a, b): (u8, u8), len: u32| {
         let start = u32::from(a.min(b)) * len / 256;
         (start, (u32::from(a.max(b)) * len).div_ceil(256).max(start + 1))
     };
     let (channels, rows) = (range(channels, shape.channels), range(rows, shape.rows));
-    Region::new(ChannelRange::new(channels.0, channels.1), RowRange::new(rows.0, rows.1))
+    let (start, end) = (channels.0 / LANES * LANES, channels.1.next_multiple_of(LANES));
+    let channels = ChannelRange::new(start, end.min(shape.channels));
+    Region::new(channels, RowRange::new(rows.0, rows.1))
 }
 
 /// All instruction sets of this machine, the plainest first.

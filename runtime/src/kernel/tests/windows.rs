@@ -90,7 +90,7 @@ prop_compose! {
     fn pool()(
         (height, rows) in axis(),
         (width, cols) in axis(),
-        channels in 1u32..6,
+        channels in 1u32..40,
         reduction in prop_oneof![
             Just(Reduction::Max),
             any::<bool>().prop_map(|count_padding| Reduction::Average { count_padding }),
