@@ -133,11 +133,8 @@ impl WithSimd for Strip<'_> {
         for from in (0..elements).step_by(panel) {
             let to = (from + panel).min(elements);
             self.lay::<S>(from, to);
-            let finish = Finish {
-                first: from == 0,
-                last: to == elements,
-                limits: self.job.activation.limits(),
-            };
+            let finish =
+                Finish { first: from == 0, last: to == elements, activation: self.job.activation };
             for block in self.blocks {
                 let weights = &block.panel[from * BLOCK as usize..to * BLOCK as usize];
                 self.multiply(simd, finish, block, weights);

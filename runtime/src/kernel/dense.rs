@@ -5,6 +5,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::activate::activate;
 use super::job::Job;
 use super::threads::Parts;
 use super::vector;
@@ -47,12 +48,15 @@ impl WithSimd for Dots<'_> {
             match group {
                 [Some(a), Some(b), Some(c), Some(d)] => {
                     let sums = dots(simd, [a.1, b.1, c.1, d.1], self.input);
-                    [a, b, c, d].into_iter().zip(sums).for_each(|(row, sum)| self.store(row, sum));
+                    [a, b, c, d]
+                        .into_iter()
+                        .zip(sums)
+                        .for_each(|(row, sum)| self.store(simd, row, sum));
                 }
                 rest => {
                     for row in rest.into_iter().flatten() {
                         let [sum] = dots(simd, [row.1], self.input);
-                        self.store(row, sum);
+                        self.store(simd, row, sum);
                     }
                     return;
                 }
@@ -63,12 +67,12 @@ impl WithSimd for Dots<'_> {
 
 impl Dots<'_> {
     #[inline(always)]
-    fn store(&self, (feature, _, bias): (u32, &[f32], f32), sum: f32) {
-        let (low, high) = self.job.activation.limits();
+    fn store<S: Simd>(&self, simd: S, (feature, _, bias): (u32, &[f32], f32), sum: f32) {
         let place = self.job.output.line(feature, 0);
         // SAFETY: no other task has this feature.
         let out = unsafe { self.output.part(place) };
-        out[0] = (sum + bias).max(low).min(high);
+        let result = activate(simd, simd.splat_f32s(sum + bias), self.job.activation);
+        vector::store(simd, &mut out[..1], result);
     }
 }
 

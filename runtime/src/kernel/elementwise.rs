@@ -1,29 +1,10 @@
-//! Operators that touch every element once: Add, Concat, Identity, Softmax, activations.
+//! Operators that touch every element once: Add, Concat, Identity, Softmax.
 //!
 //! They are bound by memory, so each is one pass over lines of the maps, activation included.
 
 use super::map::Map;
 use crate::graph::Activation;
 use crate::region::{ChannelRange, Region};
-
-impl Activation {
-    /// Smallest and largest result: every activation is a limit on both sides.
-    pub(super) fn limits(self) -> (f32, f32) {
-        match self {
-            Activation::Linear => (f32::NEG_INFINITY, f32::INFINITY),
-            Activation::Relu => (0.0, f32::INFINITY),
-            Activation::Clip { min, max } => (min, max),
-        }
-    }
-
-    /// Applies it to every element.
-    pub(super) fn apply(self, elements: &mut [f32]) {
-        if self != Activation::Linear {
-            let (low, high) = self.limits();
-            elements.iter_mut().for_each(|x| *x = x.max(low).min(high));
-        }
-    }
-}
 
 /// The elements of `region` that lie side by side in a map: whole rows, and for a map of just
 /// these rows all of them.

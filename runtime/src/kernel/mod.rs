@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod activate;
 mod backend;
 mod conv;
 mod dense;

@@ -8,8 +8,10 @@
 
 use pulp::Simd;
 
+use super::activate::limit;
 use super::vector;
 use super::weights::BLOCK;
+use crate::graph::Activation;
 
 /// Vectors of a full tile.
 pub(super) const VECTORS: usize = 3;
@@ -22,10 +24,10 @@ pub(super) const TILE: usize = 48;
 pub(super) struct Finish {
     /// Whether these are the first elements of the window; else what is stored is added to.
     pub(super) first: bool,
-    /// Whether these are the last, so that bias and limits apply.
+    /// Whether these are the last, so that bias and activation apply.
     pub(super) last: bool,
-    /// Smallest and largest result.
-    pub(super) limits: (f32, f32),
+    /// What to apply to every result.
+    pub(super) activation: Activation,
 }
 
 /// The sums of `V` vectors of pixels times the `F` features from `place` on of a panel of
@@ -62,14 +64,13 @@ impl Finish {
         out: &mut [f32],
     ) {
         let bias = simd.splat_f32s(bias);
-        let (low, high) = (simd.splat_f32s(self.limits.0), simd.splat_f32s(self.limits.1));
+        let limits = self.activation.limits();
         let finish = |sum: S::f32s, before: S::f32s| {
             let sum = if self.first { sum } else { simd.add_f32s(before, sum) };
             if !self.last {
                 return sum;
             }
-            // In this order a NaN stays one.
-            simd.min_f32s(high, simd.max_f32s(low, simd.add_f32s(sum, bias)))
+            limit(simd, simd.add_f32s(sum, bias), limits)
         };
         if out.len() == V * S::F32_LANES {
             for (out, sum) in S::as_mut_simd_f32s(out).0.iter_mut().zip(sums) {
@@ -80,6 +81,9 @@ impl Finish {
                 let before = vector::load(simd, out);
                 vector::store(simd, out, finish(sum, before));
             }
+        }
+        if self.last {
+            self.activation.bend(simd, out);
         }
     }
 }

@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::activate::limit;
 use super::job::Job;
 use super::padded::copy_padded;
 use super::threads::Parts;
@@ -232,6 +233,7 @@ impl<F: Fold> Slide<'_, F> {
                     false => self.vectors::<S, 1>(simd, row_of, x, out),
                 };
             }
+            self.job.activation.bend(simd, out);
         }
     }
 
@@ -257,8 +259,7 @@ impl<F: Fold> Slide<'_, F> {
                 }
             }
         }
-        let (low, high) = self.job.activation.limits();
-        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        let limits = self.job.activation.limits();
         for (v, sum) in sums.into_iter().enumerate() {
             let from = (x + v * S::F32_LANES).min(out.len());
             let to = (from + S::F32_LANES).min(out.len());
@@ -269,8 +270,7 @@ impl<F: Fold> Slide<'_, F> {
                     simd.div_f32s(sum, simd.mul_f32s(simd.splat_f32s(divisor), columns))
                 }
             };
-            let result = simd.min_f32s(high, simd.max_f32s(low, result));
-            vector::store(simd, &mut out[from..to], result);
+            vector::store(simd, &mut out[from..to], limit(simd, result, limits));
         }
         V * S::F32_LANES
     }
