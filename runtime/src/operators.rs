@@ -35,7 +35,7 @@ const fn operator(onnx: &'static str, load: Load, becomes: &'static [&'static st
     Operator { onnx, load, becomes }
 }
 
-/// All operators, by name. Where a layer before can take it in, a `Relu`, `Clip`,
+/// All operators, by name. Where a layer before can take it in, a `Relu` or other activation, a
 /// `BatchNormalization` or sum with a constant becomes part of that instead.
 pub const OPERATORS: &[Operator] = &[
     operator("Add", nodes::add, &["add", "conv"]),
@@ -52,13 +52,17 @@ pub const OPERATORS: &[Operator] = &[
     operator("Gather", nodes::gather, &[]),
     operator("Gemm", nodes::gemm, &["conv"]),
     operator("GlobalAveragePool", nodes::global_average_pool, &["sum-width", "sum-rows"]),
+    operator("HardSigmoid", nodes::hard_sigmoid, &["identity"]),
+    operator("HardSwish", nodes::hard_swish, &["identity"]),
     operator("Identity", nodes::identity, &[]),
+    operator("LeakyRelu", nodes::leaky_relu, &["identity"]),
     operator("MatMul", nodes::matmul, &["conv"]),
     operator("MaxPool", nodes::max_pool, &["max-pool"]),
     operator("ReduceMean", nodes::reduce_mean, &["sum-width", "sum-rows"]),
     operator("Relu", nodes::relu, &["identity"]),
     operator("Reshape", nodes::reshape, &[]),
     operator("Shape", nodes::shape, &[]),
+    operator("Sigmoid", nodes::sigmoid, &["identity"]),
     operator("Softmax", nodes::softmax, &["softmax"]),
     operator("Squeeze", nodes::squeeze, &[]),
     operator("Sum", nodes::add, &["add", "conv"]),

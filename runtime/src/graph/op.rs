@@ -108,6 +108,24 @@ pub enum Activation {
         /// Largest result.
         max: f32,
     },
+    /// x, or where that is negative x times `slope`.
+    Leaky {
+        /// Factor of negative values.
+        slope: f32,
+    },
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// x times its sigmoid.
+    Silu,
+    /// `alpha` x + `beta` limited to `0..=1`.
+    HardSigmoid {
+        /// Factor.
+        alpha: f32,
+        /// Summand.
+        beta: f32,
+    },
+    /// x times (x / 6 + 1/2 limited to `0..=1`).
+    HardSwish,
 }
 
 impl Op {

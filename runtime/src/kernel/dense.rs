@@ -10,6 +10,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::activate::activate;
 use super::job::Job;
 use super::layout::LANES;
 use super::threads::Parts;
@@ -101,14 +102,12 @@ impl Product<'_> {
                 sums[chain][v] = simd.mul_add_e_f32s(weight, input, sums[chain][v]);
             }
         }
-        let limits = self.job.activation.limits();
-        let (low, high) = (simd.splat_f32s(limits.0), simd.splat_f32s(limits.1));
         let [a, b, c, d] = sums;
         for v in 0..V {
             let (ab, cd) = (simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v]));
             let bias = vector::at::<S>(&self.block.bias[v * S::F32_LANES..]);
             let sum = simd.add_f32s(simd.add_f32s(ab, cd), bias);
-            let result = simd.min_f32s(high, simd.max_f32s(low, sum));
+            let result = activate(simd, sum, self.job.activation);
             vector::put::<S>(&mut self.out[v * S::F32_LANES..], result);
         }
     }

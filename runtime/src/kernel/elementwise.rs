@@ -1,4 +1,4 @@
-//! Operators that touch every element once: Add, Concat, Identity, Softmax, activations.
+//! Operators that touch every element once: Add, Concat, Identity, Softmax.
 //!
 //! They are bound by memory, so each is one pass over runs of lines of the maps, activation
 //! included. Lanes that are no channels are computed like all others.
@@ -8,31 +8,10 @@ use std::ops::Range;
 use super::job::Job;
 use super::map::{Map, Place};
 use super::threads::Parts;
-use crate::graph::Activation;
 use crate::region::{ChannelRange, RowRange};
 
 /// Elements of an output that are worth waking other threads for.
 const MANY: usize = 1 << 16;
-
-impl Activation {
-    /// Smallest and largest result: every activation is a limit on both sides.
-    pub(super) fn limits(self) -> (f32, f32) {
-        match self {
-            Activation::Linear => (f32::NEG_INFINITY, f32::INFINITY),
-            Activation::Relu => (0.0, f32::INFINITY),
-            Activation::Clip { min, max } => (min, max),
-        }
-    }
-
-    /// Applies it to every element.
-    #[inline(always)]
-    pub(super) fn apply(self, elements: &mut [f32]) {
-        if self != Activation::Linear {
-            let (low, high) = self.limits();
-            elements.iter_mut().for_each(|x| *x = x.max(low).min(high));
-        }
-    }
-}
 
 /// Rows of one block of channels, which lie one after the other in every map.
 #[derive(Clone, Copy)]

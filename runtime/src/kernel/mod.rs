@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod activate;
 mod algorithm;
 mod backend;
 mod conv;

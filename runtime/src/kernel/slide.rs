@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use pulp::{Scalar, Simd, WithSimd};
 
+use super::activate::limit;
 use super::job::Job;
 use super::layout::LANES;
 use super::threads::Parts;
@@ -164,6 +165,7 @@ impl<F: Fold> Slide<'_, F> {
                 let line = Line { at, input, len, pitch, cells, weights };
                 self.line::<S, K, D>(simd, &line, out);
             }
+            job.activation.bend(simd, out);
         }
     }
 
@@ -208,14 +210,12 @@ impl<F: Fold> Slide<'_, F> {
             _ => self.known::<S, P, K, D, true>(simd, line, left),
         };
         let limits = self.job.activation.limits();
-        let (low, high) = (simd.splat_f32s(limits.0), simd.splat_f32s(limits.1));
         let lanes = self.job.output.lanes as usize;
         let out = &mut out[x * lanes + line.at.lane..];
         let out = &mut out[..(P - 1) * lanes + S::F32_LANES];
         for (p, sum) in sums.into_iter().enumerate() {
             let sum = self.fold.finish(simd, sum, line.at, x + p);
-            let result = simd.min_f32s(high, simd.max_f32s(low, sum));
-            vector::put::<S>(&mut out[p * lanes..], result);
+            vector::put::<S>(&mut out[p * lanes..], limit(simd, sum, limits));
         }
         x + P
     }

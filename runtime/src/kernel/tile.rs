@@ -19,8 +19,10 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::activate::limit;
 use super::layout::LANES;
 use super::threads::Parts;
+use super::vector;
 use crate::graph::Activation;
 
 /// Features of a block.
@@ -205,7 +207,7 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
         for v in 0..V {
             let (block, part) = (v / per, v % per * S::F32_LANES);
             weights[v] = blocks.weights[block][part.min(elements * BLOCK)..].as_ptr();
-            let bias = S::as_simd_f32s(&blocks.bias[block][part..part + S::F32_LANES]).0[0];
+            let bias = vector::at::<S>(&blocks.bias[block][part..]);
             for result in &mut results {
                 result[v] = bias;
             }
@@ -231,8 +233,7 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
                 }
             }
         }
-        let (low, high) = sums.activation.limits();
-        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        let limits = sums.activation.limits();
         for v in 0..V {
             let (block, part) = (v / per, v % per * S::F32_LANES);
             let start = blocks.output[block] + pixels.output;
@@ -240,9 +241,10 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
             let out = unsafe { sums.output.part(start..start + P * BLOCK) };
             let (out, _) = out.as_chunks_mut::<BLOCK>();
             for p in 0..P {
-                // In this order a NaN stays one.
-                let result = simd.min_f32s(high, simd.max_f32s(low, results[p][v]));
-                S::as_mut_simd_f32s(&mut out[p][part..part + S::F32_LANES]).0[0] = result;
+                vector::put::<S>(&mut out[p][part..], limit(simd, results[p][v], limits));
+            }
+            if part + S::F32_LANES == BLOCK {
+                sums.activation.bend(simd, out.as_flattened_mut());
             }
         }
     }

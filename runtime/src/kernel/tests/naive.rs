@@ -41,12 +41,25 @@ pub(super) fn whole(bench: &Bench) -> Vec<Result> {
 }
 
 fn activate(result: Result, activation: Activation) -> Result {
+    let x = result.value;
     let value = match activation {
-        Activation::Linear => result.value,
-        Activation::Relu => result.value.max(0.0),
-        Activation::Clip { min, max } => result.value.clamp(f64::from(min), f64::from(max)),
+        Activation::Linear => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Clip { min, max } => x.clamp(f64::from(min), f64::from(max)),
+        Activation::Leaky { slope } => x.max(0.0) + f64::from(slope) * x.min(0.0),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::HardSigmoid { alpha, beta } => {
+            (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0)
+        }
+        Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
     };
-    Result { value, ..result }
+    // What is added on the way is rounded too.
+    let summand = match activation {
+        Activation::Sigmoid | Activation::HardSigmoid { .. } => 1.0,
+        _ => 0.0,
+    };
+    Result { value, weight: result.weight + summand }
 }
 
 /// Where the cells of a window lie along one axis: inside the map or not.

@@ -27,6 +27,11 @@ fn activation() -> impl Strategy<Value = Activation> {
         Just(Activation::Linear),
         Just(Activation::Relu),
         Just(Activation::Clip { min: -0.25, max: 0.5 }),
+        Just(Activation::Leaky { slope: 0.1 }),
+        Just(Activation::Sigmoid),
+        Just(Activation::Silu),
+        Just(Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+        Just(Activation::HardSwish),
     ]
 }
 

@@ -7,10 +7,12 @@ use pulp::{Simd, WithSimd};
 use super::Tile;
 use super::transform::{F2, F4, Transform};
 use crate::graph::{Activation, Conv};
+use crate::kernel::activate::limit;
 use crate::kernel::job::Job;
 use crate::kernel::layout::LANES;
 use crate::kernel::threads::Parts;
 use crate::kernel::tile::{self, BLOCK, Blocks, MOST_BLOCKS, Pixels, Run, Sums};
+use crate::kernel::vector;
 use crate::kernel::weights::{Block, Weights};
 
 /// Elements of transformed tiles, of inputs and of outputs, that are worked on at once.
@@ -212,7 +214,7 @@ impl<
                         let mut column = [zero; AR];
                         for i in 0..AR {
                             if let Some(line) = lines[i] {
-                                column[i] = S::as_simd_f32s(&line[at..at + S::F32_LANES]).0[0];
+                                column[i] = vector::at::<S>(&line[at..]);
                             }
                         }
                         let column = R::inputs(simd, column);
@@ -225,7 +227,7 @@ impl<
                         let row = C::inputs(simd, half[i]);
                         for j in 0..AC {
                             let at = start + (i * AC + j) * pitch;
-                            S::as_mut_simd_f32s(&mut room[at..at + S::F32_LANES]).0[0] = row[j];
+                            vector::put::<S>(&mut room[at..], row[j]);
                         }
                     }
                 }
@@ -259,8 +261,7 @@ impl<
         let (tiles, zero) = (group.tiles.len(), simd.splat_f32s(0.0));
         let pitch = place(group.blocks.len(), tiles);
         let width = job.output.width as usize;
-        let (low, high) = job.activation.limits();
-        let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        let limits = job.activation.limits();
         for (block, of) in group.blocks.iter().enumerate() {
             for (index, tile) in group.tiles.clone().enumerate() {
                 let (down, across) = (tile / group.across, tile % group.across);
@@ -268,14 +269,14 @@ impl<
                 let columns = MC.min(width - left);
                 let rows = (MR as u32).min(job.region.rows.end - top) as usize;
                 for part in (0..BLOCK).step_by(S::F32_LANES) {
-                    let bias = S::as_simd_f32s(&of.bias[part..part + S::F32_LANES]).0[0];
+                    let bias = vector::at::<S>(&of.bias[part..]);
                     let start = (block * tiles + index) * BLOCK + part;
                     let mut half = [[zero; AC]; MR];
                     for j in 0..AC {
                         let mut column = [zero; AR];
                         for i in 0..AR {
                             let at = start + (i * AC + j) * pitch;
-                            column[i] = S::as_simd_f32s(&sums[at..at + S::F32_LANES]).0[0];
+                            column[i] = vector::at::<S>(&sums[at..]);
                         }
                         let column = R::outputs(simd, column);
                         for i in 0..MR {
@@ -289,11 +290,11 @@ impl<
                         // SAFETY: no other task has these pixels of this block.
                         let out = unsafe { group.output.part(from..from + columns * BLOCK) };
                         for (out, result) in out.chunks_exact_mut(BLOCK).zip(results) {
-                            let result = simd.add_f32s(result, bias);
-                            // In this order a NaN stays one.
-                            let result = simd.min_f32s(high, simd.max_f32s(low, result));
-                            let out = &mut out[part..part + S::F32_LANES];
-                            S::as_mut_simd_f32s(out).0[0] = result;
+                            let result = limit(simd, simd.add_f32s(result, bias), limits);
+                            vector::put::<S>(&mut out[part..], result);
+                        }
+                        if part + S::F32_LANES == BLOCK {
+                            job.activation.bend(simd, out);
                         }
                     }
                 }

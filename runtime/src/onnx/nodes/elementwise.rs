@@ -1,41 +1,11 @@
-//! Operators on single elements: activations, sums, and factors and summands per channel.
+//! Sums, and factors and summands per channel.
 
 use super::{Loaded, one};
-use crate::graph::{Activation, Op};
+use crate::graph::Op;
 use crate::onnx::constant::Constant;
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, Value, View};
 use crate::onnx::node::Node;
-
-/// `Relu`, folded into the layer before it where nothing else reads that.
-pub(crate) fn relu(import: &mut Import, node: &Node) -> Loaded {
-    one(import.activate(&node.name, node.view(0)?, Activation::Relu)?)
-}
-
-/// `Clip`, folded as `Relu` is. The bounds were attributes before version 11.
-pub(crate) fn clip(import: &mut Import, node: &Node) -> Loaded {
-    let bound = |name: &str, index: usize, unbounded: f32| {
-        if node.opset < 11 {
-            return node.float(name, unbounded);
-        }
-        let Some(bound) = node.optional(index)? else { return Ok(unbounded) };
-        match bound.to_floats()?[..] {
-            [bound] => Ok(bound),
-            _ => Err(bound.problem("a bound is a single number")),
-        }
-    };
-    let min = bound("min", 1, f32::NEG_INFINITY)?;
-    let max = bound("max", 2, f32::INFINITY)?;
-    if min.is_nan() || max.is_nan() {
-        return Err(Problem::Invalid("a bound is not a number".to_owned()));
-    }
-    let activation = match (min, max) {
-        (0.0, f32::INFINITY) => Activation::Relu,
-        // ONNX: with bounds the wrong way round everything becomes the upper one.
-        (min, max) => Activation::Clip { min: min.min(max), max },
-    };
-    one(import.activate(&node.name, node.view(0)?, activation)?)
-}
 
 /// `Add` and `Sum`: of values of one shape, or of a value and a constant per channel.
 pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {

@@ -1,15 +1,17 @@
 //! What each ONNX operator becomes: one function an operator, grouped by kind. The table that
 //! lists them all is [`crate::operators`].
 
+mod activations;
 mod constants;
 mod dense;
 mod elementwise;
 mod layout;
 mod window;
 
+pub(crate) use activations::{clip, hard_sigmoid, hard_swish, leaky_relu, relu, sigmoid};
 pub(crate) use constants::{cast, constant, constant_of_shape, gather, shape};
 pub(crate) use dense::{gemm, matmul, softmax};
-pub(crate) use elementwise::{add, batch_normalization, clip, relu};
+pub(crate) use elementwise::{add, batch_normalization};
 pub(crate) use layout::{concat, dropout, flatten, identity, reshape, squeeze, unsqueeze};
 pub(crate) use window::{average_pool, conv, global_average_pool, max_pool, reduce_mean};
 
