@@ -17,6 +17,9 @@
 //! equal distances. That covers windows of a map, of one that is laid out with its padding, and
 //! the transformed tiles of a Winograd convolution.
 
+// Matrices of registers: an index says more than an iterator.
+#![allow(clippy::needless_range_loop)]
+
 use pulp::{Simd, WithSimd};
 
 use super::activate::limit;
