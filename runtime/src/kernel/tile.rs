@@ -84,7 +84,7 @@ pub(super) struct Pixels {
 /// How many pixels a tile may have, largest first.
 fn sizes<S: Simd>() -> &'static [usize] {
     match S::F32_LANES {
-        16 => &[14, 13, 10, 7, 4, 2, 1],
+        16 => &[14, 13, 7, 4, 2, 1],
         8 | 4 => &[6, 5, 4, 3, 2, 1],
         _ => &[2, 1],
     }
@@ -150,8 +150,6 @@ impl Sums<'_> {
                 (14, _) => tile!(14, 1),
                 (13, 2) => tile!(13, 2),
                 (13, _) => tile!(13, 1),
-                (10, 2) => tile!(10, 2),
-                (10, _) => tile!(10, 1),
                 (7, 4) => tile!(7, 4),
                 (7, 2) => tile!(7, 2),
                 (7, _) => tile!(7, 1),
