@@ -9,7 +9,6 @@ use edgeld_runtime::graph::{Graph, Shape};
 use edgeld_runtime::kernel::{Alone, KernelKind, Kernels, Map, Scratch};
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::models::{self, Model, Options, Preset};
-use edgeld_runtime::region::ChannelRange;
 
 /// Largest difference, relative to the largest element of the output.
 const TOLERANCE: f32 = 1e-5;

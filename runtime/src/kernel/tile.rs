@@ -17,6 +17,9 @@
 //! equal distances. That covers windows of a map, of one that is laid out with its padding, and
 //! the transformed tiles of a Winograd convolution.
 
+// Matrices of registers: an index says more than an iterator.
+#![allow(clippy::needless_range_loop)]
+
 use pulp::{Simd, WithSimd};
 
 use super::activate::limit;
@@ -140,39 +143,48 @@ impl Sums<'_> {
                 simd.vectorize(Tile::<$p, $v, STEP> { sums: self, blocks, pixels })
             };
         }
-        match (S::F32_LANES, pixels.count, blocks.count) {
-            (16, 14, 2) => tile!(14, 2),
-            (16, 14, _) => tile!(14, 1),
-            (16, 13, 2) => tile!(13, 2),
-            (16, 13, _) => tile!(13, 1),
-            (16, 10, 2) => tile!(10, 2),
-            (16, 10, _) => tile!(10, 1),
-            (16, 7, 4) => tile!(7, 4),
-            (16, 7, 2) => tile!(7, 2),
-            (16, 7, _) => tile!(7, 1),
-            (16, 4, 4) => tile!(4, 4),
-            (16, 4, 2) => tile!(4, 2),
-            (16, 4, _) => tile!(4, 1),
-            (16, 2, 4) => tile!(2, 4),
-            (16, 2, 2) => tile!(2, 2),
-            (16, 2, _) => tile!(2, 1),
-            (16, _, 4) => tile!(1, 4),
-            (16, _, 2) => tile!(1, 2),
-            (16, _, _) => tile!(1, 1),
-            (8, 6, _) => tile!(6, 2),
-            (8, 5, _) => tile!(5, 2),
-            (8, 4, _) => tile!(4, 2),
-            (8, 3, _) => tile!(3, 2),
-            (8, 2, _) => tile!(2, 2),
-            (8, _, _) => tile!(1, 2),
-            (4, 6, _) => tile!(6, 4),
-            (4, 5, _) => tile!(5, 4),
-            (4, 4, _) => tile!(4, 4),
-            (4, 3, _) => tile!(3, 4),
-            (4, 2, _) => tile!(2, 4),
-            (4, _, _) => tile!(1, 4),
-            (_, 2, _) => tile!(2, 16),
-            (_, _, _) => tile!(1, 16),
+        // One match inside the other, so that each instruction set has only its own tiles.
+        match S::F32_LANES {
+            16 => match (pixels.count, blocks.count) {
+                (14, 2) => tile!(14, 2),
+                (14, _) => tile!(14, 1),
+                (13, 2) => tile!(13, 2),
+                (13, _) => tile!(13, 1),
+                (10, 2) => tile!(10, 2),
+                (10, _) => tile!(10, 1),
+                (7, 4) => tile!(7, 4),
+                (7, 2) => tile!(7, 2),
+                (7, _) => tile!(7, 1),
+                (4, 4) => tile!(4, 4),
+                (4, 2) => tile!(4, 2),
+                (4, _) => tile!(4, 1),
+                (2, 4) => tile!(2, 4),
+                (2, 2) => tile!(2, 2),
+                (2, _) => tile!(2, 1),
+                (_, 4) => tile!(1, 4),
+                (_, 2) => tile!(1, 2),
+                (_, _) => tile!(1, 1),
+            },
+            8 => match pixels.count {
+                6 => tile!(6, 2),
+                5 => tile!(5, 2),
+                4 => tile!(4, 2),
+                3 => tile!(3, 2),
+                2 => tile!(2, 2),
+                _ => tile!(1, 2),
+            },
+            4 => match pixels.count {
+                6 => tile!(6, 4),
+                5 => tile!(5, 4),
+                4 => tile!(4, 4),
+                3 => tile!(3, 4),
+                2 => tile!(2, 4),
+                _ => tile!(1, 4),
+            },
+            _ => match pixels.count {
+                2 => tile!(2, 16),
+                _ => tile!(1, 16),
+            },
         }
     }
 }

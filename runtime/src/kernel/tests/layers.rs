@@ -95,14 +95,15 @@ fn pieces_of_the_previous_kernels_are_shared() {
         }
     }
     let bench = convolution();
-    let first = bench.kernels(KernelKind::Exact, ChannelRange::new(0, 32));
-    let prepare = |features, previous| {
-        let features = BTreeMap::from([(LayerId(0), features)]);
-        Kernels::prepare(&bench.graph, &features, &Nothing, KernelKind::Exact, Some(previous))
+    let share = |start, end| Region::new(ChannelRange::new(start, end), RowRange::all(7));
+    let first = bench.kernels(KernelKind::Exact, share(0, 32));
+    let prepare = |share, previous| {
+        let regions = BTreeMap::from([(LayerId(0), share)]);
+        Kernels::prepare(&bench.graph, &regions, &Nothing, KernelKind::Exact, Some(previous))
     };
-    let shrunk = prepare(ChannelRange::new(16, 30), &first).unwrap();
+    let shrunk = prepare(share(16, 30), &first).unwrap();
     assert!(shrunk.weight_bytes() < first.weight_bytes());
-    let error = prepare(ChannelRange::new(16, 40), &first).unwrap_err();
+    let error = prepare(share(16, 40), &first).unwrap_err();
     assert!(error.to_string().contains("features 32..40 were read"), "{error}");
 }
 
@@ -117,7 +118,7 @@ fn what_is_not_there_is_named() {
         let mut scratch = Scratch::new();
         kernels.run(LayerId(0), &[&input], &mut output, region, &mut scratch, &Alone)
     };
-    let kernels = bench.kernels(KernelKind::Fast, ChannelRange::all(16));
+    let kernels = bench.kernels(KernelKind::Fast, region);
     let rows = RowRange::new(2, 6);
     assert!(run(&kernels, rows, region, LANES).is_ok());
     let error = run(&kernels, RowRange::new(3, 9), region, LANES).unwrap_err();
@@ -127,11 +128,13 @@ fn what_is_not_there_is_named() {
     let cut = Region::new(ChannelRange::new(0, 15), region.rows);
     let error = run(&kernels, rows, cut, LANES).unwrap_err();
     assert!(matches!(error, KernelError::CutBlock { .. }), "{error}");
-    let few = bench.kernels(KernelKind::Fast, ChannelRange::all(8));
+    let eight = Region::new(ChannelRange::all(8), region.rows);
+    let few = bench.kernels(KernelKind::Fast, eight);
     let error = run(&few, rows, region, LANES).unwrap_err();
     assert!(matches!(error, KernelError::NotPrepared { .. }), "{error}");
     let source = Values(Arc::clone(&bench.graph));
-    let features = BTreeMap::from([(LayerId(0), ChannelRange::all(41))]);
-    let error = Kernels::prepare(&bench.graph, &features, &source, KernelKind::Fast, None);
+    let beyond = Region::new(ChannelRange::all(41), region.rows);
+    let regions = BTreeMap::from([(LayerId(0), beyond)]);
+    let error = Kernels::prepare(&bench.graph, &regions, &source, KernelKind::Fast, None);
     assert!(matches!(error, Err(KernelError::NoSuchLayer { .. })));
 }

@@ -139,15 +139,15 @@ impl Bench {
         self.graph.output_shape(LayerId(0))
     }
 
-    fn kernels(&self, kind: KernelKind, features: ChannelRange) -> Kernels {
-        let features = BTreeMap::from([(LayerId(0), features)]);
+    fn kernels(&self, kind: KernelKind, region: Region) -> Kernels {
+        let regions = BTreeMap::from([(LayerId(0), region)]);
         let source = Values(Arc::clone(&self.graph));
-        Kernels::prepare(&self.graph, &features, &source, kind, None).unwrap()
+        Kernels::prepare(&self.graph, &regions, &source, kind, None).unwrap()
     }
 
     /// Computes `region` from inputs that hold just what it reads, onto a map that holds just it.
     fn region(&self, kind: KernelKind, region: Region, threads: &dyn Threads) -> Vec<f32> {
-        self.region_by(&self.kernels(kind, region.channels), region, threads)
+        self.region_by(&self.kernels(kind, region), region, threads)
     }
 
     fn region_by(&self, kernels: &Kernels, region: Region, threads: &dyn Threads) -> Vec<f32> {
@@ -180,7 +180,7 @@ impl Bench {
     /// The whole output and some region of it by the instruction set `arch`.
     fn by(&self, arch: Arch, region: Region) -> (Vec<f32>, Vec<f32>) {
         let whole = self.shape().region();
-        let kernels = Kernels { arch, ..self.kernels(KernelKind::Exact, whole.channels) };
+        let kernels = Kernels { arch, ..self.kernels(KernelKind::Exact, whole) };
         let by = |region| self.region_by(&kernels, region, &Alone);
         (by(whole), by(region))
     }

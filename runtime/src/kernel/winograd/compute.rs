@@ -1,5 +1,8 @@
 //! Computes a region in tiles.
 
+// Matrices of registers: an index says more than an iterator.
+#![allow(clippy::needless_range_loop)]
+
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
