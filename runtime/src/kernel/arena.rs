@@ -128,7 +128,7 @@ mod tests {
             arena.give_back(a);
             let small = arena.map(place(3));
             assert_eq!(small.as_slice().len(), 3 * 160);
-            [b, small].map(|map| arena.give_back(map));
+            [b, small].into_iter().for_each(|map| arena.give_back(map));
         }
         assert_eq!(arena.allocations(), 2);
     }
