@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::compute::Pool;
 use crate::identity::{Home, Identity};
 use crate::store::ChunkStore;
+use crate::ticker::Ticker;
 
 /// What is left to others of the memory that there is.
 const MEMORY_PART: f64 = 0.8;
@@ -45,6 +46,8 @@ pub struct Device {
     pub cache: Cache,
     /// What time it is.
     pub clock: Clock,
+    /// How much of the time this process may run.
+    pub ticker: Arc<Ticker>,
     _identity: Identity,
 }
 
@@ -60,6 +63,8 @@ impl Device {
         let store = store.map_err(|error| error.to_string())?;
         let threads = options.threads.unwrap_or_else(Pool::all_cores).max(1);
         let pool = Pool::new(threads).map_err(|error| format!("compute threads: {error}"))?;
+        let clock = Clock::start();
+        let ticker = Ticker::start(clock).map_err(|error| format!("a thread to tick: {error}"))?;
         let hello = Hello {
             protocol: PROTOCOL,
             build: crate::VERSION.to_owned(),
@@ -76,7 +81,8 @@ impl Device {
             pool: Arc::new(pool),
             store: Arc::new(store),
             cache: Cache::new(home.cache.join("cache")),
-            clock: Clock::start(),
+            clock,
+            ticker: Arc::new(ticker),
             _identity: identity,
         })
     }

@@ -14,13 +14,15 @@ use edgeld_runtime::coord::worker::{Arrival, Gate};
 use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::kernel::Scratch;
 use edgeld_runtime::plan::{DeviceIx, Generation};
-use edgeld_runtime::units::{Bytes, Ms};
+use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{NodeId, StageTime, StripHeader, encode};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::compute::{Pool, panic_text};
+use crate::device::Device;
+use crate::ticker::Ticker;
 use crate::transport::Sender;
 
 /// Strips that may wait.
@@ -137,14 +139,15 @@ impl Handle {
     }
 }
 
-/// Starts an executor.
+/// Starts an executor on a device.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn start(pool: Arc<Pool>, report: impl Fn(Report) + Send + 'static) -> std::io::Result<Handle> {
+pub fn start(device: &Device, report: impl Fn(Report) + Send + 'static) -> std::io::Result<Handle> {
     let (sender, jobs) = mpsc::unbounded_channel();
     let executor = Executor {
-        pool,
+        pool: device.pool.clone(),
+        ticker: device.ticker.clone(),
         scratch: Scratch::default(),
         gate: Gate::default(),
         plans: BTreeMap::new(),
@@ -157,6 +160,7 @@ pub fn start(pool: Arc<Pool>, report: impl Fn(Report) + Send + 'static) -> std::
 
 struct Executor {
     pool: Arc<Pool>,
+    ticker: Arc<Ticker>,
     scratch: Scratch,
     gate: Gate,
     plans: BTreeMap<Generation, Plan>,
@@ -177,8 +181,8 @@ struct Open {
     frame: Frame,
     /// Something came since it last had nothing to do.
     stirred: bool,
-    /// By stage.
-    times: BTreeMap<u32, Ms>,
+    /// When it was computed, by stage.
+    spans: BTreeMap<u32, Vec<(Instant, Instant)>>,
     outputs: Vec<Option<Vec<f32>>>,
     answered: bool,
 }
@@ -197,7 +201,7 @@ impl Plan {
         Some(self.frames.entry(number).or_insert_with(|| Open {
             frame: Frame::new(Arc::clone(prepared), number),
             stirred: true,
-            times: BTreeMap::new(),
+            spans: BTreeMap::new(),
             outputs: vec![None; outputs],
             answered: false,
         }))
@@ -314,6 +318,7 @@ impl Executor {
         // Both were found a moment ago.
         let Some(plan) = self.plans.get_mut(&generation) else { return false };
         let Some(open) = plan.frames.get_mut(&number) else { return false };
+        self.ticker.stir();
         let step = step(open, &plan.routes, &mut self.scratch, &self.pool);
         if !open.answered && open.outputs.iter().all(Option::is_some) {
             open.answered = true;
@@ -324,9 +329,11 @@ impl Executor {
             Step::Goes => {}
             Step::Waits => open.stirred = false,
             Step::Done => {
-                let times = std::mem::take(&mut open.times);
-                let times = times.into_iter().map(|(stage, compute)| StageTime { stage, compute });
-                let times = times.collect();
+                let cost = |(stage, spans): (&u32, &Vec<_>)| StageTime {
+                    stage: *stage,
+                    compute: self.ticker.cost(spans),
+                };
+                let times = open.spans.iter().map(cost).collect();
                 plan.close(number);
                 (self.report)(Report::Finished { generation, frame: number, times });
             }
@@ -352,8 +359,7 @@ fn step(open: &mut Open, routes: &[Route], scratch: &mut Scratch, pool: &Pool) -
         Err(panic) => Step::Wrong(panic_text(&*panic)),
         Ok(Err(error)) => Step::Wrong(error.to_string()),
         Ok(Ok(Progress::Computed { stage })) => {
-            let time = open.times.entry(stage as u32).or_default();
-            *time += Ms::from_duration(start.elapsed());
+            open.spans.entry(stage as u32).or_default().push((start, Instant::now()));
             Step::Goes
         }
         Ok(Ok(Progress::Strip(strip))) => {

@@ -30,6 +30,7 @@ pub mod store;
 pub mod suite;
 pub mod supply;
 pub mod system;
+pub mod ticker;
 pub mod transport;
 pub mod worker;
 

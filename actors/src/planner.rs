@@ -48,6 +48,8 @@ pub struct PlannerActor {
     allowed: Vec<NodeId>,
     active: Option<Active>,
     considered: Moment,
+    /// Frames that were answered.
+    frames: u64,
     /// How long solving took last.
     took: Ms,
     considering: bool,
@@ -144,6 +146,7 @@ impl PlannerActor {
             allowed: vec![me],
             active: None,
             considered: Moment(0.0),
+            frames: 0,
             took: Ms::ZERO,
             considering: false,
             session,
@@ -197,7 +200,7 @@ impl PlannerActor {
         let now = self.clock.now();
         let Some(active) = &mut self.active else { return false };
         let other = candidate.proposal.predicted;
-        active.hysteresis.consider(now, present, other)
+        active.hysteresis.consider(now, self.frames, present, other)
             && (candidate.proposal.plan != active.proposal.plan
                 || candidate.proposal.members != active.proposal.members)
     }
@@ -286,6 +289,7 @@ impl Handler<FrameDone> for PlannerActor {
     type Result = ();
 
     fn handle(&mut self, _: FrameDone, _: &mut Self::Context) {
+        self.frames += 1;
         let now = self.clock.now();
         let pause = self.took * SPARING;
         if self.considering || self.active.is_none() || now.since(self.considered) < pause {
@@ -311,6 +315,8 @@ impl Handler<Solved> for PlannerActor {
         self.considering = false;
         self.took = took;
         let (Ok(mut candidate), Some(present)) = (result, present) else { return };
+        let predicted = candidate.proposal.predicted;
+        tracing::debug!("this plan now: {}, another one: {predicted}; took {took}", present.total);
         if !self.is_better(&candidate, present.total) {
             return;
         }

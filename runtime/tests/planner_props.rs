@@ -133,7 +133,7 @@ proptest! {
                 Split::Features(cuts) => (cuts, cuts.total() / FEATURE_BLOCK, FEATURE_BLOCK),
                 Split::Whole(_) => continue,
             };
-            if units as usize >= members.len() {
+            if units as usize >= 2 * members.len() {
                 for device in &members {
                     let share = cuts.range::<()>(*device);
                     prop_assert!(share.len() >= least, "{} of {:?}", device.0, stage);
@@ -142,7 +142,7 @@ proptest! {
         }
         let can_split = solution.plan.stages.iter().any(|stage| {
             let rows = graph.output_shape(stage.last_layer()).rows as usize;
-            !matches!(stage.split, Split::Whole(_)) && rows >= members.len()
+            !matches!(stage.split, Split::Whole(_)) && rows >= 2 * members.len()
         });
         if can_split {
             prop_assert!(members.iter().all(|device| solution.plan.is_active(*device)));

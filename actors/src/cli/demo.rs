@@ -274,7 +274,7 @@ impl Play<'_> {
     }
 
     async fn frame_before(&mut self, deadline: Instant) -> Result<(), Exit> {
-        let late = || wrong(format_args!("a frame took longer than {} s", PATIENCE.as_secs()));
+        let late = || wrong(format_args!("no answer within {} s", PATIENCE.as_secs()));
         tokio::time::timeout_at(deadline, self.frame()).await.map_err(|_| late())?
     }
 
@@ -303,11 +303,18 @@ impl Play<'_> {
         let deadline = Instant::now() + PATIENCE;
         let before = self.shown;
         while !self.watch.plans()[known..].iter().any(|plan| plan.reason == reason) {
-            if Instant::now() >= deadline || workers.last_words().is_some() {
-                let word = tables::word(&reason);
-                return Err(wrong(format_args!("no plan with the reason {word} came")));
+            let alive = workers.last_words().is_none();
+            match tokio::time::timeout_at(deadline, self.frame()).await {
+                Ok(answered) if alive => answered?,
+                _ => {
+                    let (word, seconds) = (tables::word(&reason), PATIENCE.as_secs());
+                    let frames = self.shown - before;
+                    return Err(wrong(format_args!(
+                        "no plan with the reason {word} came within {seconds} s, with {frames} \
+                         pictures answered meanwhile"
+                    )));
+                }
             }
-            self.frame_before(deadline).await?;
         }
         let frames = self.shown - before;
         self.report.say(format_args!("  {frames} pictures until then, all answers right"));

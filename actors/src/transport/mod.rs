@@ -74,8 +74,9 @@ pub trait Accept: Send {
     /// The address it accepts at, with the port that was chosen.
     fn address(&self) -> &str;
 
-    /// The next pipe. May be dropped and asked again without losing one.
-    fn accept(&mut self) -> Pending<'_, io::Result<Pipe>>;
+    /// The next pipe; `None` when nobody can dial any more. May be dropped and asked again without
+    /// losing one.
+    fn accept(&mut self) -> Pending<'_, io::Result<Option<Pipe>>>;
 }
 
 /// Bytes, both ways, in order.

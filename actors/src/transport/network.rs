@@ -337,7 +337,8 @@ async fn accept_all(
             _ = greeter.closing.wait_for(|closing| *closing) => return,
         };
         match accepted {
-            Ok((pipe, place)) => {
+            Ok((None, _)) => return,
+            Ok((Some(pipe), place)) => {
                 pause = FIRST_PAUSE;
                 let (greeter, deliver) = (greeter.clone(), deliver.clone());
                 greetings.spawn(async move {
@@ -362,7 +363,7 @@ async fn accept_all(
 async fn accept_one(
     accept: &mut dyn Accept,
     room: &Arc<Semaphore>,
-) -> std::io::Result<(Pipe, OwnedSemaphorePermit)> {
+) -> std::io::Result<(Option<Pipe>, OwnedSemaphorePermit)> {
     let place = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
     Ok((accept.accept().await?, place))
 }

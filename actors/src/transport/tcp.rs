@@ -76,10 +76,15 @@ impl Accept for TcpAccept {
         &self.address
     }
 
-    fn accept(&mut self) -> Pending<'_, io::Result<Pipe>> {
+    fn accept(&mut self) -> Pending<'_, io::Result<Option<Pipe>>> {
         Box::pin(async {
-            let (stream, _) = self.listener.accept().await?;
-            pipe(stream)
+            loop {
+                let (stream, from) = self.listener.accept().await?;
+                match pipe(stream) {
+                    Ok(pipe) => return Ok(Some(pipe)),
+                    Err(error) => tracing::debug!("{from} has gone before it was heard: {error}"),
+                }
+            }
         })
     }
 }

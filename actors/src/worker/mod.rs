@@ -205,7 +205,7 @@ impl WorkerActor {
     ) {
         let address = context.address();
         let report = move |report| address.do_send(Reported { session: id, report });
-        let executor = match executor::start(self.device.pool.clone(), report) {
+        let executor = match executor::start(&self.device, report) {
             Ok(executor) => executor,
             Err(error) => return control.1.cut(error),
         };

@@ -98,7 +98,7 @@ impl Accept for Reluctant {
         self.accept.address()
     }
 
-    fn accept(&mut self) -> Pending<'_, io::Result<Pipe>> {
+    fn accept(&mut self) -> Pending<'_, io::Result<Option<Pipe>>> {
         self.failures = (self.failures + 1) % 3;
         match self.failures {
             0 => self.accept.accept(),

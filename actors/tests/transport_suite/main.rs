@@ -134,7 +134,7 @@ async fn a_dialler_names_what_is_no_edgeld(lan: Lan) {
     let mut accept = lan.worker.listen(lan.at).await.unwrap();
     let address = accept.address().to_owned();
     let serve = async move {
-        let mut pipe = accept.accept().await.unwrap();
+        let mut pipe = accept.accept().await.unwrap().unwrap();
         pipe.writer.write_all(b"HTTP/1.1 400 Bad Request\r\n").await.unwrap();
         pipe.writer.flush().await.unwrap();
         drop(accept.accept().await.unwrap());

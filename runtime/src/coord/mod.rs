@@ -9,12 +9,14 @@
 //! - [`worker`]: which sessions a device serves and whether their plans fit its memory.
 //! - [`liveness`]: who is well, suspect, lost.
 //! - [`replan`]: when a measured change is worth a new plan.
+//! - [`stalls`]: how much of the time a device may run at all.
 //! - [`emergency`]: a plan for now, from the weights that survivors already hold.
 
 pub mod emergency;
 pub mod leader;
 pub mod liveness;
 pub mod replan;
+pub mod stalls;
 pub mod worker;
 
 use std::ops::Add;

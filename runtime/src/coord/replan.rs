@@ -3,7 +3,7 @@
 //! Every frame tells what each stage cost on each device, which corrects the devices' profiles
 //! ([`DeviceProfile::observe`](crate::cost::DeviceProfile::observe)). [`Hysteresis`] keeps plans
 //! from flapping: another plan must have been better by [`GAIN`] for [`FRAMES`] frames in a row,
-//! and the present one must have run for [`HOLD`]. Losses and joins do not come this way; they are
+//! as far as it was looked for after them, and the present one must have run for [`HOLD`]. Losses and joins do not come this way; they are
 //! planned for at once.
 //!
 //! ```
@@ -12,7 +12,7 @@
 //! use edgeld_runtime::units::Ms;
 //! let mut hysteresis = Hysteresis::new(Moment(0.0));
 //! let mut after = |frame: u32, other| {
-//!     hysteresis.consider(Moment(f64::from(frame) * 500.0), Ms(100.0), Ms(other))
+//!     hysteresis.consider(Moment(f64::from(frame) * 500.0), frame.into(), Ms(100.0), Ms(other))
 //! };
 //! assert!((1..=4).all(|frame| !after(frame, 80.0)));
 //! assert!(after(5, 80.0));
@@ -25,7 +25,7 @@ use crate::units::Ms;
 pub const GAIN: f64 = 0.10;
 
 /// For how many frames in a row.
-pub const FRAMES: u32 = 5;
+pub const FRAMES: u64 = 5;
 
 /// How long a plan runs at least.
 pub const HOLD: Ms = Ms(2_000.0);
@@ -34,50 +34,68 @@ pub const HOLD: Ms = Ms(2_000.0);
 #[derive(Debug, Clone, Copy)]
 pub struct Hysteresis {
     since: Moment,
-    better: u32,
+    /// The first frame since which another plan was better.
+    better: Option<u64>,
 }
 
 impl Hysteresis {
     /// A plan became active.
     pub fn new(now: Moment) -> Hysteresis {
-        Hysteresis { since: now, better: 0 }
+        Hysteresis { since: now, better: None }
     }
 
-    /// After a frame: the present plan is predicted to take `present`, another one `other`.
-    /// Whether it is time to change.
-    pub fn consider(&mut self, now: Moment, present: Ms, other: Ms) -> bool {
-        if other.0 <= present.0 * (1.0 - GAIN) {
-            self.better += 1;
-        } else {
-            self.better = 0;
+    /// After a frame, of which there were `frames` so far: the present plan is predicted to take
+    /// `present`, another one `other`. Whether it is time to change. Where solving takes longer
+    /// than a frame, not every frame is considered.
+    pub fn consider(&mut self, now: Moment, frames: u64, present: Ms, other: Ms) -> bool {
+        if other.0 > present.0 * (1.0 - GAIN) {
+            self.better = None;
+            return false;
         }
-        self.better >= FRAMES && now.since(self.since) >= HOLD
+        let first = *self.better.get_or_insert(frames);
+        frames.saturating_sub(first) + 1 >= FRAMES && now.since(self.since) >= HOLD
     }
 }
 
 /// What a change of speeds is called: how many times slower than when the plan was made each
 /// device computes (below one: faster), and how many times slower its link is. The largest change
-/// names it.
+/// names it, on a scale of logarithms; a device that became slower is told before one that became
+/// faster by up to twice as much. What all devices have in common (another program on the machine
+/// that they share, a measurement taken when all were busy) is one change, and each device's own
+/// is beside that.
 pub fn reason(
     slowdowns: impl IntoIterator<Item = f64>,
     links: impl IntoIterator<Item = f64>,
 ) -> Reason {
-    let size = |factor: f64| factor.max(f64::MIN_POSITIVE).ln().abs();
-    let named = |factors: &mut dyn Iterator<Item = f64>| {
-        factors.fold(
-            1.0,
-            |largest: f64, factor| {
-                if size(factor) > size(largest) { factor } else { largest }
-            },
-        )
-    };
-    let speed = named(&mut slowdowns.into_iter());
-    let link = named(&mut links.into_iter());
+    let is_one = |factor: &f64| *factor > 0.0;
+    let slowdowns: Vec<f64> = slowdowns.into_iter().filter(is_one).collect();
+    let common = typical(slowdowns.clone());
+    let changes = slowdowns.iter().map(|factor| factor / common).chain([common]);
+    let (slower, faster) = changes.fold((0.0, 0.0), |(slower, faster): (f64, f64), factor| {
+        (slower.max(factor.ln()), faster.max(-factor.ln()))
+    });
+    let link = links.into_iter().filter(is_one).map(size).fold(0.0, f64::max);
     match () {
-        () if size(link) > size(speed) => Reason::Link,
-        () if speed >= 1.0 => Reason::Slower,
+        () if link > slower.max(faster) => Reason::Link,
+        () if 2.0 * slower >= faster => Reason::Slower,
         () => Reason::Faster,
     }
+}
+
+/// How large a change by a factor is, whichever way.
+fn size(factor: f64) -> f64 {
+    factor.ln().abs()
+}
+
+/// The median; of two in the middle the one nearer to one.
+fn typical(mut factors: Vec<f64>) -> f64 {
+    factors.sort_by(f64::total_cmp);
+    let (Some(low), Some(high)) =
+        (factors.get(factors.len().saturating_sub(1) / 2), factors.get(factors.len() / 2))
+    else {
+        return 1.0;
+    };
+    if size(*low) <= size(*high) { *low } else { *high }
 }
 
 #[cfg(test)]
@@ -87,21 +105,47 @@ mod tests {
     #[test]
     fn a_gain_must_be_real_and_lasting() {
         let mut hysteresis = Hysteresis::new(Moment(0.0));
-        let at = |frame: u32| Moment(f64::from(frame) * 1_000.0);
-        assert!((1..=4).all(|frame| !hysteresis.consider(at(frame), Ms(100.0), Ms(80.0))));
-        assert!(!hysteresis.consider(at(5), Ms(100.0), Ms(95.0)));
-        assert!((6..=9).all(|frame| !hysteresis.consider(at(frame), Ms(100.0), Ms(80.0))));
-        assert!(hysteresis.consider(at(10), Ms(100.0), Ms(80.0)));
+        let mut after = |frame: u32, other| {
+            let now = Moment(f64::from(frame) * 1_000.0);
+            hysteresis.consider(now, frame.into(), Ms(100.0), Ms(other))
+        };
+        assert!((1..=4).all(|frame| !after(frame, 80.0)));
+        assert!(!after(5, 95.0));
+        assert!((6..=9).all(|frame| !after(frame, 80.0)));
+        assert!(after(10, 80.0));
         let mut young = Hysteresis::new(Moment(0.0));
-        assert!((1..20).all(|frame| {
-            !young.consider(Moment(f64::from(frame) * 100.0), Ms(100.0), Ms(50.0))
+        assert!((1..20).all(|frame: u32| {
+            !young.consider(Moment(f64::from(frame) * 100.0), frame.into(), Ms(100.0), Ms(50.0))
         }));
+    }
+
+    #[test]
+    fn frames_count_that_were_not_considered() {
+        let mut hysteresis = Hysteresis::new(Moment(0.0));
+        assert!(!hysteresis.consider(Moment(3_000.0), 40, Ms(100.0), Ms(50.0)));
+        assert!(!hysteresis.consider(Moment(3_300.0), 43, Ms(100.0), Ms(50.0)));
+        assert!(hysteresis.consider(Moment(5_000.0), 60, Ms(100.0), Ms(50.0)));
     }
 
     #[test]
     fn the_largest_change_names_the_reason() {
         assert_eq!(reason([1.0, 3.0], [1.0]), Reason::Slower);
         assert_eq!(reason([0.2, 3.0], [1.0]), Reason::Faster);
+        assert_eq!(reason([0.2, 1.0, 3.0], [1.0]), Reason::Slower);
         assert_eq!(reason([1.1], [4.0]), Reason::Link);
+        assert_eq!(reason([], []), Reason::Slower);
+    }
+
+    #[test]
+    fn what_all_devices_have_in_common_hides_nothing() {
+        // The machine is busy, and one device slower still; or all were measured at a busy time.
+        assert_eq!(reason([2.0, 2.0, 2.0, 5.0], [1.0; 4]), Reason::Slower);
+        assert_eq!(reason([0.3, 0.4, 1.5, 0.3], [1.0; 4]), Reason::Slower);
+        assert_eq!(reason([2.0, 2.0, 0.4, 2.0], [1.0; 4]), Reason::Faster);
+        assert_eq!(reason([2.0; 4], [1.0; 4]), Reason::Slower);
+        assert_eq!(reason([0.5; 4], [1.0; 4]), Reason::Faster);
+        assert_eq!(reason([1.0, 3.0], [1.0; 2]), Reason::Slower);
+        assert_eq!(reason([1.0, 0.3], [1.0; 2]), Reason::Faster);
+        assert_eq!(reason([0.0, f64::NAN, 3.0], [f64::NAN]), Reason::Slower);
     }
 }

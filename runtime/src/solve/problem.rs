@@ -82,8 +82,8 @@ pub struct Policy {
     pub exchange: Exchange,
     /// The leader has no part in split stages; it may hold whole ones.
     pub leader_idle: bool,
-    /// Every device has a part of every split stage that is large enough, even where that costs
-    /// time.
+    /// Every device has a part of every split stage that has two rows for each, even where that
+    /// costs time.
     pub spread: bool,
 }
 

@@ -14,6 +14,9 @@ use crate::plan::{Cuts, DeviceIx, Exchange, Split, feature_step};
 use crate::region::{ChannelRange, Region, RowRange};
 use crate::units::Bytes;
 
+/// Rows for each member that a group must have before everybody is to have a part of it.
+const SPREAD: u64 = 2;
+
 /// A device's link in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
@@ -189,7 +192,8 @@ impl Shares<'_> {
     ) -> Option<Vec<u32>> {
         let policy = self.problem.policy;
         let most = |device: usize| most.map_or(u32::MAX, |most| most[device]);
-        let least = u32::from(policy.spread && members.count() as u64 <= u64::from(total));
+        let enough = SPREAD * members.count() as u64 <= u64::from(total);
+        let least = u32::from(policy.spread && enough);
         let parts = || members.splits.iter().copied().enumerate();
         let capabilities: Vec<f64> = parts()
             .map(|(device, part)| {
