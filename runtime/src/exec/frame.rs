@@ -236,7 +236,7 @@ impl Frame {
         let prepared = &self.prepared;
         self.buffers[buffer.index()].get_or_insert_with(|| {
             let spec = prepared.program.buffers[buffer.index()];
-            prepared.kernels.map(spec.tensor, spec.region)
+            prepared.kernels.map_from(&prepared.arena, spec.tensor, spec.region)
         })
     }
 
@@ -248,7 +248,9 @@ impl Frame {
         for buffer in steps[step.index()].action.buffers() {
             self.uses_left[buffer.index()] -= 1;
             if self.uses_left[buffer.index()] == 0 {
-                self.buffers[buffer.index()] = None;
+                if let Some(map) = self.buffers[buffer.index()].take() {
+                    self.prepared.arena.give_back(map);
+                }
                 self.pixels.retain(|(held, _)| *held != buffer);
             }
         }
@@ -258,6 +260,15 @@ impl Frame {
             if ready && !arrives(&steps[follower.index()].action) {
                 self.ready.insert(*follower);
             }
+        }
+    }
+}
+
+impl Drop for Frame {
+    /// An aborted frame gives its memory back, too.
+    fn drop(&mut self) {
+        for map in self.buffers.drain(..).flatten() {
+            self.prepared.arena.give_back(map);
         }
     }
 }

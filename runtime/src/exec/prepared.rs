@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ExecError;
 use crate::graph::Graph;
-use crate::kernel::Kernels;
+use crate::kernel::{Arena, Kernels};
 use crate::plan::{DeviceIx, Generation};
 use crate::program::{Action, Encoding, Program, StepIx, Transfer, TransferId};
 use crate::wire::{SessionId, StripHeader};
@@ -24,6 +24,8 @@ pub struct Prepared {
     pub transfers: Arc<[Transfer]>,
     /// The layers' kernels with their packed weights.
     pub kernels: Kernels,
+    /// Memory of the frames' buffers.
+    pub(super) arena: Arena,
     encodings: Vec<Encoding>,
     receives: BTreeMap<TransferId, StepIx>,
     uses: Vec<u32>,
@@ -56,6 +58,7 @@ impl Prepared {
             program,
             transfers,
             kernels,
+            arena: Arena::default(),
             encodings,
             receives,
             uses,

@@ -10,7 +10,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, NdArray, backend_extension};
 use burn_ndarray::{NdArrayTensor, SharedArray};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{Array1, ArrayD, IxDyn, s};
 
 use super::algorithm::Algorithm;
 use super::job::Job;
@@ -108,6 +108,21 @@ fn in_place(
 /// A tensor of `axes`, all zeros.
 pub(super) fn zeros(axes: [usize; 4]) -> Storage {
     ArrayD::zeros(IxDyn(&axes)).into_shared()
+}
+
+/// A tensor of `axes` on memory for at least as many elements, which stay as they are.
+pub(super) fn storage_of(axes: [usize; 4], elements: Vec<f32>) -> Storage {
+    let len: usize = axes.iter().product();
+    let line = Array1::from_vec(elements).slice_move(s![..len]);
+    match line.into_shape_with_order(IxDyn(&axes)) {
+        Ok(array) => array.into_shared(),
+        Err(error) => unreachable!("a line of as many elements: {error}"),
+    }
+}
+
+/// The memory of a storage that nobody shares, all of what [`storage_of`] was given.
+pub(super) fn into_elements(storage: Storage) -> Option<Vec<f32>> {
+    Some(storage.try_into_owned_nocopy().ok()?.into_raw_vec_and_offset().0)
 }
 
 /// The elements of a storage in standard order, which all storages of maps have.

@@ -83,6 +83,15 @@ impl Map {
         backend::tensor(self.storage.clone())
     }
 
+    pub(super) fn of(place: Place, storage: Storage) -> Map {
+        Map { place, storage }
+    }
+
+    /// Its memory, if no clone or tensor shares it; what lies behind its elements included.
+    pub(super) fn into_elements(self) -> Option<Vec<f32>> {
+        backend::into_elements(self.storage)
+    }
+
     pub(super) fn place(&self) -> Place {
         self.place
     }

@@ -39,6 +39,7 @@
 
 mod activate;
 mod algorithm;
+mod arena;
 mod backend;
 mod conv;
 mod dense;
@@ -69,6 +70,7 @@ use std::sync::Arc;
 use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
+pub use arena::Arena;
 pub use error::KernelError;
 pub use isa::Isa;
 pub use map::Map;
@@ -81,6 +83,7 @@ use crate::units::Bytes;
 use crate::weights::WeightSource;
 use algorithm::Algorithm;
 use job::Job;
+use map::Place;
 use packed::Packed;
 pub use setup::Setup;
 use weights::Reader;
@@ -215,7 +218,18 @@ impl Kernels {
 
     /// A map of zeros for a region of a tensor, in the layout that the kernels read and write.
     pub fn map(&self, tensor: TensorId, region: Region) -> Map {
-        Map::zeros(region, self.graph.shape(tensor).width, self.lanes[tensor.index()])
+        let Place { region, width, lanes } = self.place(tensor, region);
+        Map::zeros(region, width, lanes)
+    }
+
+    /// Such a map with memory of `arena`: its elements may be anything.
+    pub fn map_from(&self, arena: &Arena, tensor: TensorId, region: Region) -> Map {
+        arena.map(self.place(tensor, region))
+    }
+
+    fn place(&self, tensor: TensorId, region: Region) -> Place {
+        let (width, lanes) = (self.graph.shape(tensor).width, self.lanes[tensor.index()]);
+        Place { region, width, lanes }
     }
 
     /// Bytes of all packed weights.

@@ -232,15 +232,16 @@ impl<F: Fold> Slide<'_, F> {
         const L: usize = LANES as usize;
         let padding = simd.splat_f32s(F::PADDING);
         let mut sums = [self.fold.start(simd, line.at); P];
-        let width = line.len / L;
+        let part = line.at.lane / S::F32_LANES;
         for (index, cell) in line.cells.clone().enumerate() {
             let row = &line.input[index * line.pitch..][..line.len];
             let mut inputs = [padding; INPUTS];
             if BORDER {
+                // Short enough to be unrolled, so that the inputs stay in registers.
+                let (pixels, _) = row.as_chunks::<L>();
                 for (i, input) in inputs.iter_mut().enumerate().take((P - 1) * D + K) {
-                    let column = left + i as i64;
-                    if (0..width as i64).contains(&column) {
-                        *input = vector::at::<S>(&row[column as usize * L + line.at.lane..]);
+                    if let Some(pixel) = pixels.get((left + i as i64) as usize) {
+                        *input = S::as_simd_f32s(pixel).0[part];
                     }
                 }
             } else {
