@@ -14,7 +14,7 @@ use edgeld_runtime::graph::{
     Activation, Builder, Conv, DType, Graph, GraphError, LayerId, Op, Parameter, ParameterId, Pool,
     Reduction, Shape, Sweep, TensorId, Window,
 };
-use edgeld_runtime::kernel::{Alone, KernelError, KernelKind, Kernels, Scratch};
+use edgeld_runtime::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch};
 use edgeld_runtime::region::{ChannelRange, Region, RowRange};
 use edgeld_runtime::weights::{WeightError, WeightSource};
 
@@ -99,18 +99,23 @@ impl List {
         self.builder.output("y", self.tensor, vec![elements])?;
         let graph = Arc::new(self.builder.finish()?);
         let all = graph.layer_ids().map(|id| (id, graph.output_shape(id).region()));
-        let whole = Share::new(&graph, all.collect())?;
-        let whole_times = whole.times()?;
-        let mut slowest: BTreeMap<LayerId, Duration> = BTreeMap::new();
-        for index in 0..STRIPS {
-            for (layer, time) in Share::new(&graph, strips(&graph, index))?.times()? {
-                let most = slowest.entry(layer).or_default();
-                *most = time.max(*most);
+        let mut whole = Share::new(&graph, all.collect())?;
+        let strips = (0..STRIPS).map(|index| Share::new(&graph, strips(&graph, index)));
+        let mut strips: Vec<Share> = strips.collect::<Result<_, _>>()?;
+        let mut scratch = Scratch::new();
+        for _ in 0..RUNS {
+            for share in [&mut whole].into_iter().chain(&mut strips) {
+                share.run(&mut scratch)?;
             }
+        }
+        let mut slowest: BTreeMap<LayerId, Duration> = BTreeMap::new();
+        for (&layer, &time) in strips.iter().flat_map(|strip| &strip.best) {
+            let most = slowest.entry(layer).or_default();
+            *most = time.max(*most);
         }
 
         let mut sums = BTreeMap::new();
-        for (&layer, &time) in &whole_times {
+        for (&layer, &time) in &whole.best {
             let strip = slowest.get(&layer).map(|strip| strip.as_secs_f64() / time.as_secs_f64());
             whole.print(layer, time, strip);
             *sums.entry(whole.kernels.algorithm(layer)).or_insert(Duration::ZERO) += time;
@@ -120,7 +125,7 @@ impl List {
         for (algorithm, time) in sums {
             println!("    {algorithm}: {:.1} ms", time.as_secs_f64() * 1e3);
         }
-        let convolutions: Duration = slowest.keys().map(|layer| whole_times[layer]).sum();
+        let convolutions: Duration = slowest.keys().map(|layer| whole.best[layer]).sum();
         let strips: Duration = slowest.values().sum();
         let part = strips.as_secs_f64() / convolutions.as_secs_f64();
         println!("    slowest of {STRIPS} strips of the convolutions: {part:.3} of the whole");
@@ -140,43 +145,38 @@ fn strips(graph: &Graph, index: u32) -> BTreeMap<LayerId, Region> {
     graph.layer_ids().filter_map(strip).collect()
 }
 
-/// A region of some layers.
+/// A region of some layers, and the shortest run of each.
 struct Share {
     graph: Arc<Graph>,
-    regions: BTreeMap<LayerId, Region>,
     kernels: Kernels,
+    layers: Vec<(LayerId, Region, Map, Map)>,
+    best: BTreeMap<LayerId, Duration>,
 }
 
 impl Share {
     fn new(graph: &Arc<Graph>, regions: BTreeMap<LayerId, Region>) -> Result<Share, KernelError> {
         let source = Even(Arc::clone(graph));
         let kernels = Kernels::prepare(graph, &regions, &source, KernelKind::Fast, None)?;
-        Ok(Share { graph: Arc::clone(graph), regions, kernels })
-    }
-
-    /// The shortest of some runs of each layer.
-    fn times(&self) -> Result<BTreeMap<LayerId, Duration>, KernelError> {
-        let mut maps = Vec::new();
-        for (&layer, &region) in &self.regions {
-            let input = self.graph.layer(layer).inputs[0];
-            let shapes = self.graph.input_shapes(layer);
-            let reads = self.graph.layer(layer).op.reads(0, shapes, region);
-            let mut input = self.kernels.map(input, reads);
+        let maps = |(layer, region): (LayerId, Region)| {
+            let input = graph.layer(layer).inputs[0];
+            let reads = graph.layer(layer).op.reads(0, graph.input_shapes(layer), region);
+            let mut input = kernels.map(input, reads);
             let values = input.as_mut_slice().iter_mut().enumerate();
             values.for_each(|(i, x)| *x = (i % 7) as f32 - 3.0);
-            maps.push((input, self.kernels.map(self.graph.output_of(layer), region)));
+            (layer, region, input, kernels.map(graph.output_of(layer), region))
+        };
+        let layers = regions.into_iter().map(maps).collect();
+        Ok(Share { graph: Arc::clone(graph), kernels, layers, best: BTreeMap::new() })
+    }
+
+    fn run(&mut self, scratch: &mut Scratch) -> Result<(), KernelError> {
+        for (layer, region, input, output) in &mut self.layers {
+            let start = Instant::now();
+            self.kernels.run(*layer, &[&*input], output, *region, scratch, &Alone)?;
+            let least = self.best.entry(*layer).or_insert(Duration::MAX);
+            *least = start.elapsed().min(*least);
         }
-        let mut scratch = Scratch::new();
-        let mut best = BTreeMap::new();
-        for _ in 0..RUNS {
-            for ((&layer, &region), (input, output)) in self.regions.iter().zip(&mut maps) {
-                let start = Instant::now();
-                self.kernels.run(layer, &[&*input], output, region, &mut scratch, &Alone)?;
-                let least = best.entry(layer).or_insert(Duration::MAX);
-                *least = start.elapsed().min(*least);
-            }
-        }
-        Ok(best)
+        Ok(())
     }
 
     fn print(&self, layer: LayerId, time: Duration, strip: Option<f64>) {
