@@ -31,6 +31,14 @@ examples:
 conformance *flags:
     deploy/conformance/run {{ flags }}
 
+# One thread against onnxruntime, by turns on the same core (--threads 2, --isa avx2, or a file)
+bench-onnxruntime *flags:
+    deploy/bench/run {{ flags }}
+
+# Single layers, whole and in strips
+bench-layers *filter:
+    cargo bench --workspace --bench conv -- {{ filter }}
+
 # Five devices in network namespaces, one of them slow (Linux, root; exit 77: not possible here)
 lab *flags:
     cargo build --release

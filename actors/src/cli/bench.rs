@@ -226,8 +226,16 @@ fn op_name(graph: &Graph, layer: LayerId) -> &'static str {
 }
 
 /// The most memory that this process ever had resident, in bytes; 0 where the system does not say.
-#[cfg(unix)]
 fn peak_rss() -> u64 {
+    // getrusage would count what the process was before it became this program.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kilobytes.map_or_else(peak_by_usage, |kilobytes: u64| kilobytes * 1024)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn peak_by_usage() -> u64 {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: getrusage fills in the struct it is given; all zeros is a valid one beforehand.
     let usage = unsafe {
@@ -238,7 +246,7 @@ fn peak_rss() -> u64 {
     u64::try_from(usage.ru_maxrss).unwrap_or(0) * unit
 }
 
-#[cfg(not(unix))]
-fn peak_rss() -> u64 {
+#[cfg(not(all(unix, not(target_os = "linux"))))]
+fn peak_by_usage() -> u64 {
     0
 }
