@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::kernel::{Isa, KernelKind};
 use edgeld_runtime::units::{Bytes, Ms};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{oneshot, watch};
@@ -50,6 +50,7 @@ pub struct Builder {
     insecure: bool,
     threads: Option<usize>,
     memory: Option<Bytes>,
+    isa: Option<Isa>,
     kernels: KernelKind,
     home: Option<PathBuf>,
     transport: Option<Arc<dyn Transport>>,
@@ -68,6 +69,7 @@ impl Default for Builder {
             insecure: false,
             threads: None,
             memory: None,
+            isa: None,
             kernels: KernelKind::Fast,
             home: None,
             transport: None,
@@ -135,6 +137,12 @@ impl Builder {
     /// Memory this device may use.
     pub fn memory(mut self, memory: Bytes) -> Builder {
         self.memory = Some(memory);
+        self
+    }
+
+    /// The instructions this device may use, of those that it has; all of them if not called.
+    pub fn isa(mut self, isa: Isa) -> Builder {
+        self.isa = Some(isa);
         self
     }
 
@@ -278,6 +286,7 @@ impl Cluster {
             cluster: builder.name,
             threads: builder.threads,
             memory: builder.memory,
+            isa: builder.isa,
             home: builder.home,
         };
         let device = Arc::new(Device::open(&device).map_err(ClusterError::Home)?);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use edgeld_runtime::coord::Moment;
+use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::units::{Bytes, Ms};
-use edgeld_runtime::wire::{Hello, Isa, NodeId, PROTOCOL, Purpose};
+use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose};
 
 use crate::cache::Cache;
 use crate::compute::Pool;
@@ -30,6 +31,8 @@ pub struct DeviceOptions {
     pub threads: Option<usize>,
     /// Memory it may use.
     pub memory: Option<Bytes>,
+    /// The instructions it may use, of those that it has.
+    pub isa: Option<Isa>,
     /// Where it keeps what it must remember.
     pub home: Option<std::path::PathBuf>,
 }
@@ -71,7 +74,7 @@ impl Device {
             node: identity.node(),
             name: options.name.clone().unwrap_or_else(|| host_name(identity.slot())),
             cluster: options.cluster.clone(),
-            isa: Isa::detect(),
+            isa: options.isa.unwrap_or_else(Isa::detect),
             threads: threads.min(usize::from(u16::MAX)) as u16,
             memory: options.memory.unwrap_or_else(default_memory).0,
             purpose: Purpose::Control,

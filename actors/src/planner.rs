@@ -13,10 +13,10 @@ use edgeld_runtime::coord::leader::Proposal;
 use edgeld_runtime::coord::replan::{Hysteresis, reason};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
-use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::kernel::{Isa, KernelKind};
 use edgeld_runtime::solve::Policy;
 use edgeld_runtime::units::{Mbps, Ms};
-use edgeld_runtime::wire::{Isa, NodeId};
+use edgeld_runtime::wire::NodeId;
 
 use crate::device::Clock;
 use crate::model::Source;

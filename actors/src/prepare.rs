@@ -9,7 +9,7 @@ use edgeld_runtime::coord::worker::Demand;
 use edgeld_runtime::cost;
 use edgeld_runtime::exec::Prepared;
 use edgeld_runtime::graph::Graph;
-use edgeld_runtime::kernel::{KernelKind, Kernels};
+use edgeld_runtime::kernel::{Kernels, Setup};
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::{Encoding, Program, Transfer};
 use edgeld_runtime::units::Bytes;
@@ -28,8 +28,8 @@ pub struct Preparation {
     pub graph: Arc<Graph>,
     /// How its inputs travel.
     pub encodings: Vec<Encoding>,
-    /// Which kernels compute.
-    pub kernels: KernelKind,
+    /// How to compute.
+    pub setup: Setup,
     /// What this device is to do.
     pub program: Program,
     /// All transfers of the plan.
@@ -57,7 +57,7 @@ impl Preparation {
                     &self.graph,
                     &self.program.regions(&self.graph),
                     source,
-                    self.kernels,
+                    self.setup,
                     previous,
                 )
             }));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::Addr;
+use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::NodeId;
@@ -32,6 +33,8 @@ pub struct WorkerOptions {
     pub threads: Option<usize>,
     /// Memory it may use; 80 % of what is available otherwise.
     pub memory: Option<Bytes>,
+    /// The instructions it may use, of those that it has; all of them where `None`.
+    pub isa: Option<Isa>,
     /// Name of the cluster it belongs to.
     pub cluster: String,
     /// Whether it may be reached from the network without a key.
@@ -50,6 +53,7 @@ impl Default for WorkerOptions {
             listen: None,
             threads: None,
             memory: None,
+            isa: None,
             cluster: crate::DEFAULT_CLUSTER.to_owned(),
             insecure: false,
             mdns: true,
@@ -136,6 +140,7 @@ impl Worker {
             cluster: options.cluster,
             threads: options.threads,
             memory: options.memory,
+            isa: options.isa,
             home: options.home,
         };
         let device = Arc::new(Device::open(&device).map_err(ServeError::Home)?);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use edgeld_runtime::exec::Prepared;
 use edgeld_runtime::graph::{Graph, TensorId};
-use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::kernel::{Isa, KernelKind, Setup};
 use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::program::{Encoding, Program, Transfer, derive};
 use edgeld_runtime::units::Bytes;
@@ -151,7 +151,7 @@ impl Session {
     }
 
     /// Begins to prepare a plan; the work for a thread of its own.
-    pub fn begin(&mut self, draft: Draft) -> Preparation {
+    pub fn begin(&mut self, draft: Draft, isa: Isa, memory: Bytes) -> Preparation {
         let Draft { generation, program, transfers, members, partners } = draft;
         let cancelled = Arc::new(AtomicBool::new(false));
         let previous = self.packed.clone();
@@ -169,7 +169,7 @@ impl Session {
             generation,
             graph: self.graph.clone(),
             encodings: self.encodings.clone(),
-            kernels: self.kernels,
+            setup: Setup { kind: self.kernels, isa, memory: Some(memory) },
             program,
             transfers,
             supply: self.supply.clone(),

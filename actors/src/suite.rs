@@ -16,7 +16,7 @@ use edgeld_runtime::graph::{
     Activation, Builder, Conv, DType, Graph, GraphError, LayerId, Op, Parameter, ParameterId, Pool,
     Reduction, Shape, Sweep, Window,
 };
-use edgeld_runtime::kernel::{KernelError, KernelKind, Kernels, Scratch, Threads};
+use edgeld_runtime::kernel::{KernelError, Kernels, Scratch, Setup, Threads};
 use edgeld_runtime::region::{ChannelRange, Region, RowRange};
 use edgeld_runtime::units::Ms;
 use edgeld_runtime::weights::{WeightError, WeightSource};
@@ -27,6 +27,9 @@ const ROWS: [u32; 3] = [2, 14, 56];
 
 /// Processor time for all of it; the layers share it evenly.
 const BUDGET: Duration = Duration::from_millis(300);
+
+/// Counts changes of the cases and of the kernels: figures of earlier ones do not count any more.
+pub const EDITION: u32 = 2;
 
 /// Why a device could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +78,7 @@ const fn conv(input: Shape, features: u32, groups: u32, kernel: u32) -> Case {
 ///
 /// # Errors
 /// When a kernel fails.
-pub fn measure(kernels: KernelKind, threads: &dyn Threads) -> Result<SuiteResult, SuiteError> {
+pub fn measure(setup: Setup, threads: &dyn Threads) -> Result<SuiteResult, SuiteError> {
     let timings: usize = CASES.iter().map(|case| case.heights.len()).sum();
     let budget = BUDGET / (timings * threads.count().max(1)) as u32;
     let mut samples = Vec::new();
@@ -89,7 +92,7 @@ pub fn measure(kernels: KernelKind, threads: &dyn Threads) -> Result<SuiteResult
         for rows in case.heights {
             let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(*rows));
             let share = BTreeMap::from([(layer, region)]);
-            let prepared = Kernels::prepare(&graph, &share, &weights, kernels, None)?;
+            let prepared = Kernels::prepare(&graph, &share, &weights, setup, None)?;
             let mut input = prepared.map(graph.layer(layer).inputs[0], case.input.region());
             for (index, cell) in input.as_mut_slice().iter_mut().enumerate() {
                 *cell = ripple(index);
@@ -117,7 +120,7 @@ pub fn measure(kernels: KernelKind, threads: &dyn Threads) -> Result<SuiteResult
     for sample in &mut samples {
         sample.time = sample.time * factor;
     }
-    Ok(SuiteResult { kernels, samples })
+    Ok(SuiteResult { kernels: setup.kind, samples })
 }
 
 fn sample(work: &Work, time: Duration) -> LayerSample {
@@ -203,10 +206,11 @@ impl WeightSource for Ripple {
 mod tests {
     use super::*;
     use edgeld_runtime::kernel::Alone;
+    use edgeld_runtime::kernel::KernelKind;
 
     #[test]
     fn every_kind_of_layer_of_a_convolutional_network_is_measured() {
-        let result = measure(KernelKind::Exact, &Alone).unwrap();
+        let result = measure(KernelKind::Exact.into(), &Alone).unwrap();
         let kinds: Vec<LayerKind> =
             cost_samples(&result).iter().map(|sample| sample.work.kind).collect();
         for kind in LayerKind::ALL.into_iter().filter(|kind| *kind != LayerKind::Elementwise) {

@@ -10,7 +10,8 @@ use edgeld::discovery::{Announcement, Device, Mdns, MdnsError, Peers, Scope, Sig
 use edgeld::face::Found;
 use edgeld::identity::new_session;
 use edgeld::transport::{Network, Settings, Tcp, TransportError};
-use edgeld_runtime::wire::{Hello, Isa, NodeId, PROTOCOL, Purpose};
+use edgeld_runtime::kernel::Isa;
+use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 

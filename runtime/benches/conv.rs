@@ -1,25 +1,31 @@
-//! How fast layers are computed on one thread: `cargo bench --bench conv [FILTER]`.
+//! How fast layers are computed on one thread, whole and in strips:
+//! `cargo bench --bench conv [FILTER]`.
 //!
 //! Prints, for each layer of each list, the shortest of some runs and what that is in GFLOP/s, or
-//! in GB/s of weights for dense layers; then the sum over the list.
+//! in GB/s of weights for dense layers; for convolutions also what the slowest of five even strips
+//! of the rows takes, as a part of that: a fifth at best. Then the sums over the list. Layers run
+//! one after the other as in a frame, so that weights come from where they come from in use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edgeld_runtime::graph::{
-    Activation, Builder, Conv, DType, GraphError, LayerId, Op, Parameter, ParameterId, Pool,
+    Activation, Builder, Conv, DType, Graph, GraphError, LayerId, Op, Parameter, ParameterId, Pool,
     Reduction, Shape, Sweep, TensorId, Window,
 };
-use edgeld_runtime::kernel::{Alone, KernelError, KernelKind, Kernels, Scratch};
-use edgeld_runtime::region::ChannelRange;
+use edgeld_runtime::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch};
+use edgeld_runtime::region::{ChannelRange, Region, RowRange};
 use edgeld_runtime::weights::{WeightError, WeightSource};
 
 /// Runs of each layer.
 const RUNS: usize = 15;
 
+/// Even strips of the rows.
+const STRIPS: u32 = 5;
+
 /// Weights that are all alike.
-struct Even(Arc<edgeld_runtime::graph::Graph>);
+struct Even(Arc<Graph>);
 
 impl WeightSource for Even {
     fn read(
@@ -92,56 +98,107 @@ impl List {
         let elements = self.builder.shape(self.tensor).elements();
         self.builder.output("y", self.tensor, vec![elements])?;
         let graph = Arc::new(self.builder.finish()?);
-        let whole = |id| (id, graph.output_shape(id).region());
-        let regions: BTreeMap<_, _> = graph.layer_ids().map(whole).collect();
-        let source = Even(Arc::clone(&graph));
-        let kernels = Kernels::prepare(&graph, &regions, &source, KernelKind::Fast, None)?;
-        let mut sum = BTreeMap::new();
-        for layer in graph.layer_ids() {
-            let time = time(&kernels, &graph, layer)?;
-            *sum.entry(kernels.algorithm(layer)).or_insert(Duration::ZERO) += time;
+        let all = graph.layer_ids().map(|id| (id, graph.output_shape(id).region()));
+        let mut whole = Share::new(&graph, all.collect())?;
+        let strips = (0..STRIPS).map(|index| Share::new(&graph, strips(&graph, index)));
+        let mut strips: Vec<Share> = strips.collect::<Result<_, _>>()?;
+        let mut scratch = Scratch::new();
+        for _ in 0..RUNS {
+            for share in [&mut whole].into_iter().chain(&mut strips) {
+                share.run(&mut scratch)?;
+            }
         }
-        println!("{}: {:.1} ms", graph.name(), sum.values().sum::<Duration>().as_secs_f64() * 1e3);
-        for (algorithm, time) in sum {
+        let mut slowest: BTreeMap<LayerId, Duration> = BTreeMap::new();
+        for (&layer, &time) in strips.iter().flat_map(|strip| &strip.best) {
+            let most = slowest.entry(layer).or_default();
+            *most = time.max(*most);
+        }
+
+        let mut sums = BTreeMap::new();
+        for (&layer, &time) in &whole.best {
+            let strip = slowest.get(&layer).map(|strip| strip.as_secs_f64() / time.as_secs_f64());
+            whole.print(layer, time, strip);
+            *sums.entry(whole.kernels.algorithm(layer)).or_insert(Duration::ZERO) += time;
+        }
+        let sum = sums.values().sum::<Duration>();
+        println!("{}: {:.1} ms", graph.name(), sum.as_secs_f64() * 1e3);
+        for (algorithm, time) in sums {
             println!("    {algorithm}: {:.1} ms", time.as_secs_f64() * 1e3);
         }
+        let convolutions: Duration = slowest.keys().map(|layer| whole.best[layer]).sum();
+        let strips: Duration = slowest.values().sum();
+        let part = strips.as_secs_f64() / convolutions.as_secs_f64();
+        println!("    slowest of {STRIPS} strips of the convolutions: {part:.3} of the whole");
         Ok(())
     }
 }
 
-/// The shortest of some runs of a layer; prints it.
-fn time(
-    kernels: &Kernels,
-    graph: &edgeld_runtime::graph::Graph,
-    layer: LayerId,
-) -> Result<Duration, KernelError> {
-    let (from, to) = (graph.input_shapes(layer)[0], graph.output_shape(layer));
-    let mut input = kernels.map(graph.layer(layer).inputs[0], from.region());
-    input.as_mut_slice().iter_mut().enumerate().for_each(|(i, x)| *x = (i % 7) as f32 - 3.0);
-    let mut output = kernels.map(graph.output_of(layer), to.region());
-    let mut scratch = Scratch::new();
-    let mut best = Duration::MAX;
-    for _ in 0..RUNS {
-        let start = Instant::now();
-        kernels.run(layer, &[&input], &mut output, to.region(), &mut scratch, &Alone)?;
-        best = best.min(start.elapsed());
-    }
-    let node = graph.layer(layer);
-    let rate = match &node.op {
-        Op::Conv(conv) => {
-            let row = u64::from(graph.parameter(conv.weight).row);
-            let products = row * to.elements();
-            let (work, unit) = match conv.is_dense(from) {
-                true => (4 * products, "GB/s"),
-                false => (2 * products, "GFLOP/s"),
-            };
-            format!("{:7.1} {unit}", work as f64 / best.as_secs_f64() / 1e9)
-        }
-        _ => String::new(),
+/// Strips of the rows of convolutions.
+fn strips(graph: &Graph, index: u32) -> BTreeMap<LayerId, Region> {
+    let strip = |id: LayerId| {
+        let shape = graph.output_shape(id);
+        let is_conv = matches!(graph.layer(id).op, Op::Conv(_));
+        let rows = RowRange::new(index * shape.rows / STRIPS, (index + 1) * shape.rows / STRIPS);
+        let region = Region::new(ChannelRange::all(shape.channels), rows);
+        (is_conv && shape.rows > 1 && !region.is_empty()).then_some((id, region))
     };
-    let name = format!("{} {}", node.name, kernels.algorithm(layer));
-    println!("{name:24} {from} -> {to}: {:8.3} ms {rate}", best.as_secs_f64() * 1e3);
-    Ok(best)
+    graph.layer_ids().filter_map(strip).collect()
+}
+
+/// A region of some layers, and the shortest run of each.
+struct Share {
+    graph: Arc<Graph>,
+    kernels: Kernels,
+    layers: Vec<(LayerId, Region, Map, Map)>,
+    best: BTreeMap<LayerId, Duration>,
+}
+
+impl Share {
+    fn new(graph: &Arc<Graph>, regions: BTreeMap<LayerId, Region>) -> Result<Share, KernelError> {
+        let source = Even(Arc::clone(graph));
+        let kernels = Kernels::prepare(graph, &regions, &source, KernelKind::Fast, None)?;
+        let maps = |(layer, region): (LayerId, Region)| {
+            let input = graph.layer(layer).inputs[0];
+            let reads = graph.layer(layer).op.reads(0, graph.input_shapes(layer), region);
+            let mut input = kernels.map(input, reads);
+            let values = input.as_mut_slice().iter_mut().enumerate();
+            values.for_each(|(i, x)| *x = (i % 7) as f32 - 3.0);
+            (layer, region, input, kernels.map(graph.output_of(layer), region))
+        };
+        let layers = regions.into_iter().map(maps).collect();
+        Ok(Share { graph: Arc::clone(graph), kernels, layers, best: BTreeMap::new() })
+    }
+
+    fn run(&mut self, scratch: &mut Scratch) -> Result<(), KernelError> {
+        for (layer, region, input, output) in &mut self.layers {
+            let start = Instant::now();
+            self.kernels.run(*layer, &[&*input], output, *region, scratch, &Alone)?;
+            let least = self.best.entry(*layer).or_insert(Duration::MAX);
+            *least = start.elapsed().min(*least);
+        }
+        Ok(())
+    }
+
+    fn print(&self, layer: LayerId, time: Duration, strip: Option<f64>) {
+        let node = self.graph.layer(layer);
+        let (from, to) = (self.graph.input_shapes(layer)[0], self.graph.output_shape(layer));
+        let rate = match &node.op {
+            Op::Conv(conv) => {
+                let row = u64::from(self.graph.parameter(conv.weight).row);
+                let products = row * to.elements();
+                let (work, unit) = match conv.is_dense(from) {
+                    true => (4 * products, "GB/s"),
+                    false => (2 * products, "GFLOP/s"),
+                };
+                format!("{:7.1} {unit}", work as f64 / time.as_secs_f64() / 1e9)
+            }
+            _ => String::new(),
+        };
+        let name = format!("{} {}", node.name, self.kernels.algorithm(layer));
+        let strip = strip.map_or(String::new(), |part| format!("{part:6.2}"));
+        let ms = time.as_secs_f64() * 1e3;
+        println!("{name:24} {from} -> {to}: {ms:8.3} ms {rate:15} {strip}");
+    }
 }
 
 fn same(kernel: u32, stride: u32) -> Sweep {
@@ -193,6 +250,24 @@ fn mobilenet_v2() -> Result<List, GraphError> {
     Ok(list)
 }
 
+fn resnet50() -> Result<List, GraphError> {
+    let mut list = List::new("resnet50", Shape::new(3, 224, 224))?;
+    list.square(64, 7, 2)?;
+    list.max_pool()?;
+    for (features, count, first) in [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)] {
+        for index in 0..count {
+            list.square(features, 1, 1)?;
+            list.square(features, 3, if index == 0 { first } else { 1 })?;
+            list.square(4 * features, 1, 1)?;
+        }
+    }
+    let window = Window::whole(7, 7);
+    let reduction = Reduction::Average { count_padding: false };
+    list.layer(Op::Pool(Pool { reduction, window }), Activation::Linear)?;
+    list.dense(1000)?;
+    Ok(list)
+}
+
 fn assorted() -> Result<List, GraphError> {
     let mut list = List::new("stems and five by five", Shape::new(3, 224, 224))?;
     list.square(64, 7, 2)?;
@@ -205,7 +280,7 @@ fn assorted() -> Result<List, GraphError> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    for list in [vgg16()?, mobilenet_v2()?, assorted()?] {
+    for list in [vgg16()?, resnet50()?, mobilenet_v2()?, assorted()?] {
         let name = list.name;
         if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
             list.run()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use edgeld::input::DEFAULT_CROP;
-use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::kernel::{Isa, KernelKind};
 use edgeld_runtime::plan::Exchange;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::{Fusion, Partition, Policy};
@@ -60,6 +60,9 @@ pub struct MachineArgs {
     /// Memory it may use: 900M, 1.5G, 2GiB [default: 80 % of what is free].
     #[arg(long, env = "EDGELD_MEMORY", value_name = "SIZE", value_parser = size)]
     pub memory: Option<Bytes>,
+    /// Instructions it may use at most: plain, avx2, avx512, neon [default: all it has].
+    #[arg(long, env = "EDGELD_ISA", value_name = "SET", value_parser = isa)]
+    pub isa: Option<Isa>,
 }
 
 /// How the work is shared out.
@@ -252,6 +255,15 @@ fn divisors(text: &str) -> Result<[f32; 3], String> {
         numbers if numbers.iter().all(|number| *number > 0.0) => Ok(numbers),
         _ => Err("numbers above 0 are needed".to_owned()),
     }
+}
+
+/// An instruction set of this machine.
+fn isa(text: &str) -> Result<Isa, String> {
+    let has = || Isa::ALL.into_iter().filter(|isa| isa.is_here());
+    has().find(|isa| isa.to_string() == text).ok_or_else(|| {
+        let names: Vec<String> = has().map(|isa| isa.to_string()).collect();
+        format!("this machine has {}", names.join(", "))
+    })
 }
 
 /// A number of bytes, with or without a unit.

@@ -9,12 +9,12 @@ use edgeld::compute::{Pool, panic_text};
 use edgeld_runtime::cost::{LayerKind, Work, graph_flops};
 use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::graph::{Graph, LayerId};
-use edgeld_runtime::kernel::{Kernels, Scratch, Threads};
+use edgeld_runtime::kernel::{Isa, Kernels, Scratch, Setup, Threads};
 use edgeld_runtime::models::Model;
 use edgeld_runtime::plan::{DeviceIx, Exchange, Generation, Plan, Split, Stage};
 use edgeld_runtime::program::{Encoding, derive};
 use edgeld_runtime::units::{Bytes, Ms};
-use edgeld_runtime::wire::{Isa, SessionId};
+use edgeld_runtime::wire::SessionId;
 
 use super::args::{KernelArgs, MachineArgs, ModelArgs, count};
 use super::events::{Bench, BenchLayer, Times};
@@ -105,8 +105,12 @@ fn prepare(model: &Model, args: &LocalArgs) -> Result<Arc<Prepared>, Exit> {
     let derivation = derive(graph, &plan).map_err(defect)?;
     let program = derivation.programs.into_iter().next();
     let program = program.ok_or_else(|| defect("the plan has no program"))?;
-    let kind = args.kernels.kernels.into();
-    let kernels = Kernels::prepare(graph, &program.regions(graph), &*model.weights, kind, None)
+    let setup = Setup {
+        kind: args.kernels.kernels.into(),
+        isa: args.machine.isa.unwrap_or_else(Isa::detect),
+        memory: args.machine.memory,
+    };
+    let kernels = Kernels::prepare(graph, &program.regions(graph), &*model.weights, setup, None)
         .map_err(defect)?;
     Ok(Arc::new(Prepared::new(
         (SessionId(0), Generation(0)),
@@ -191,7 +195,7 @@ fn show(
         model: graph.name(),
         threads,
         kernels: args.kernels.kernels.name(),
-        isa: Isa::detect().to_string(),
+        isa: args.machine.isa.unwrap_or_else(Isa::detect).to_string(),
         total_ms,
         gflops: rate(graph_flops(graph).0, total_ms.median),
         peak_rss_bytes: peak_rss(),

@@ -63,6 +63,9 @@ pub fn machine(builder: Builder, machine: &MachineArgs, kernels: &KernelArgs) ->
     if let Some(threads) = machine.threads {
         builder = builder.threads(threads);
     }
+    if let Some(isa) = machine.isa {
+        builder = builder.isa(isa);
+    }
     if let Some(memory) = machine.memory {
         builder = builder.memory(memory);
     }

@@ -51,6 +51,7 @@ pub async fn worker(args: WorkerArgs, report: &Report) -> Result<(), Exit> {
         listen: args.listen,
         threads: args.machine.threads,
         memory: args.machine.memory,
+        isa: args.machine.isa,
         cluster: args.membership.cluster,
         insecure: open,
         mdns: !args.membership.no_mdns,

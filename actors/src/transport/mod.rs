@@ -12,7 +12,8 @@
 //! ```
 //! # use std::sync::Arc;
 //! # use edgeld::transport::{Network, Settings, Switchboard};
-//! # use edgeld_runtime::wire::{Hello, Isa, NodeId, PROTOCOL, Purpose};
+//! # use edgeld_runtime::kernel::Isa;
+//! # use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose};
 //! # fn hello(id: u128) -> Hello {
 //! #     Hello { protocol: PROTOCOL, build: "0.1.0".into(), node: NodeId(id), name: "n".into(),
 //! #         cluster: "home".into(), isa: Isa::Plain, threads: 1, memory: 0,

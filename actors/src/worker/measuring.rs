@@ -3,7 +3,7 @@
 use std::thread;
 
 use actix::prelude::*;
-use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::kernel::{KernelKind, Setup};
 use edgeld_runtime::wire::{WorkerMessage, encode};
 
 use super::WorkerActor;
@@ -31,8 +31,9 @@ impl WorkerActor {
             return;
         }
         let (address, pool) = (context.address(), self.device.pool.clone());
+        let isa = self.device.hello.isa;
         let run = move || {
-            let timed = suite::measure(kernels, &*pool);
+            let timed = suite::measure(Setup { kind: kernels, isa, memory: None }, &*pool);
             address.do_send(Timed(timed.map_err(|error| (kernels, error.to_string()))));
         };
         if let Err(error) = thread::Builder::new().name("edgeld-suite".to_owned()).spawn(run) {
@@ -42,7 +43,8 @@ impl WorkerActor {
 
     fn suite_key(&self, kernels: KernelKind) -> String {
         let hello = &self.device.hello;
-        format!("suite {} {} {} {kernels:?}", hello.build, hello.isa, hello.threads)
+        let (edition, threads) = (suite::EDITION, hello.threads);
+        format!("suite {edition} {} {} {threads} {kernels:?}", hello.build, hello.isa)
     }
 }
 

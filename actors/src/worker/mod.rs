@@ -260,11 +260,14 @@ impl WorkerActor {
             Err(error) => return refuse(session, Refusal::Invalid(error)),
         };
         let demand = demand(&session.graph, &draft.program);
+        let weights = demand.weights.values().copied().sum::<Bytes>();
         if let Err(short) = self.worker.prepare(id, generation, demand) {
             let (needed, available) = (short.needed, short.available);
             return refuse(session, Refusal::Memory { needed, available });
         }
-        let preparation = session.begin(draft);
+        // Half of what is left may go into larger forms of the weights; a next plan has the rest.
+        let memory = weights + Bytes(self.worker.free().0 / 2);
+        let preparation = session.begin(draft, self.device.hello.isa, memory);
         for member in session.to_dial(generation, self.device.node()) {
             self.dial(id, member, context);
         }

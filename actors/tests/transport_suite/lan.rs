@@ -7,7 +7,8 @@ use edgeld::transport::frame::{Lengths, MAGIC, REVISION};
 use edgeld::transport::{
     Accept, Connection, Listener, Network, Pending, Pipe, Settings, Switchboard, Tcp, Transport,
 };
-use edgeld_runtime::wire::{Hello, Isa, NodeId, PROTOCOL, Purpose, SessionId, encode};
+use edgeld_runtime::kernel::Isa;
+use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId, encode};
 
 /// Two devices that can reach each other.
 pub struct Lan {

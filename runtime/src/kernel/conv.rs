@@ -279,6 +279,7 @@ impl Strip<'_> {
             let (group, after) = rest.split_at(count);
             rest = after;
             let of = |index: usize| &group[index.min(count - 1)];
+            let next = |index: usize| after.get(index).unwrap_or(of(index)).weights;
             let output = |index: usize| {
                 let block = of(index).first / LANES - channels.start / LANES;
                 first + block as usize * self.job.output.plane()
@@ -288,6 +289,7 @@ impl Strip<'_> {
                 bias: std::array::from_fn(|index| of(index).bias),
                 output: std::array::from_fn(output),
                 count,
+                next: std::array::from_fn(next),
             })
         })
     }
@@ -320,7 +322,8 @@ impl WithSimd for Computing<'_> {
         let largest = strip.tiles.iter().map(|(_, count)| *count).max().unwrap_or(1);
         for group in strip.groups(tile::blocks::<S>(largest)) {
             let mut laid = 0;
-            for piece in strip.pieces() {
+            for (left, piece) in (0..strip.range.len()).rev().zip(strip.pieces()) {
+                let group = if left == 0 { group } else { group.again() };
                 let output = (piece.row * map.width + piece.column) * BLOCK;
                 let mut pixels = Pixels { input: laid, output, count: piece.count };
                 if piece.hangs {

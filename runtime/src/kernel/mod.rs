@@ -46,6 +46,7 @@ mod dense;
 mod depthwise;
 mod elementwise;
 mod error;
+mod isa;
 mod job;
 mod layout;
 mod map;
@@ -54,6 +55,7 @@ mod pool;
 mod reduce;
 mod reference;
 mod scratch;
+mod setup;
 mod slide;
 mod taps;
 mod threads;
@@ -70,6 +72,7 @@ use serde::{Deserialize, Serialize};
 
 pub use arena::Arena;
 pub use error::KernelError;
+pub use isa::Isa;
 pub use map::Map;
 pub use scratch::Scratch;
 pub use threads::{Alone, Threads};
@@ -82,6 +85,7 @@ use algorithm::Algorithm;
 use job::Job;
 use map::Place;
 use packed::Packed;
+pub use setup::Setup;
 use weights::Reader;
 
 /// Which kernels compute.
@@ -118,29 +122,35 @@ impl Kernels {
         graph: &Arc<Graph>,
         regions: &BTreeMap<LayerId, Region>,
         source: &dyn WeightSource,
-        kind: KernelKind,
+        setup: impl Into<Setup>,
         previous: Option<&Kernels>,
     ) -> Result<Kernels, KernelError> {
+        let setup = setup.into();
+        let kind = setup.kind;
         let previous =
             previous.filter(|previous| previous.graph == *graph && previous.kind == kind);
         let lanes = layout::lanes(graph, kind);
+        for (id, region) in regions {
+            let known = id.index() < graph.layers().len();
+            if !known || !graph.output_shape(*id).region().covers(*region) {
+                return Err(KernelError::NoSuchLayer { layer: id.0, features: region.channels });
+            }
+        }
+        let algorithms = setup.algorithms(graph, regions);
         let mut weights = BTreeMap::new();
         for (&id, &region) in regions {
-            let features = region.channels;
-            let layer = graph.layers().get(id.index());
-            let whole = layer.map(|_| ChannelRange::all(graph.output_shape(id).channels));
-            let (Some(layer), true) = (layer, whole.is_some_and(|all| all.covers(features))) else {
-                return Err(KernelError::NoSuchLayer { layer: id.0, features });
-            };
+            let (layer, features) = (graph.layer(id), region.channels);
             if let Op::Conv(conv) = &layer.op {
                 let known = previous.and_then(|previous| previous.weights.get(&id));
                 let input = (graph.input_shapes(id)[0], lanes[layer.inputs[0].index()]);
                 let reader = Reader::new(graph, layer, source);
-                weights.insert(id, Packed::read(kind, reader, conv, input, region, known)?);
+                let how = (kind, algorithms[&id]);
+                weights.insert(id, Packed::read(how, reader, conv, input, features, known)?);
             }
         }
         let (graph, lanes) = (Arc::clone(graph), lanes.into());
-        Ok(Kernels { graph, kind, arch: Arch::new(), lanes, weights })
+        let arch = setup.isa.arch().unwrap_or_default();
+        Ok(Kernels { graph, kind, arch, lanes, weights })
     }
 
     /// Computes `region` of a layer's output, activation included, from maps that cover what the

@@ -6,7 +6,7 @@ use super::algorithm::Algorithm;
 use super::weights::{Reader, Weights};
 use super::{KernelError, KernelKind, reference};
 use crate::graph::{Conv, Shape};
-use crate::region::{ChannelRange, Region};
+use crate::region::ChannelRange;
 
 /// Weights of some features of a layer.
 #[derive(Debug, Clone)]
@@ -18,17 +18,16 @@ pub(super) enum Packed {
 }
 
 impl Packed {
-    /// Reads what computes `region` of a layer's output from an input of this shape, in maps of
-    /// so many lanes, as far as `previous` does not have it.
+    /// Reads `features` of a layer of an input of this shape, in maps of so many lanes, as far as
+    /// `previous` does not have them.
     pub(super) fn read(
-        kind: KernelKind,
+        (kind, algorithm): (KernelKind, Algorithm),
         mut reader: Reader<'_>,
         conv: &Conv,
         (shape, lanes): (Shape, u32),
-        region: Region,
+        features: ChannelRange,
         previous: Option<&Packed>,
     ) -> Result<Packed, KernelError> {
-        let features = region.channels;
         Ok(match (kind, previous) {
             (KernelKind::Burn, Some(Packed::Burn(held))) if held.features == features => {
                 Packed::Burn(Arc::clone(held))
@@ -41,10 +40,6 @@ impl Packed {
                 let held = match previous {
                     Some(Packed::Own(weights)) => Some(weights),
                     _ => None,
-                };
-                let algorithm = match kind {
-                    KernelKind::Fast => Algorithm::fastest(conv, shape, region.rows.len()),
-                    _ => Algorithm::of(conv, shape),
                 };
                 let how = (algorithm, lanes);
                 Packed::Own(Weights::pack(&mut reader, conv, shape, features, how, held)?)

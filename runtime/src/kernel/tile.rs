@@ -68,6 +68,15 @@ pub(super) struct Blocks<'a> {
     pub(super) output: [usize; MOST_BLOCKS],
     /// How many blocks there are.
     pub(super) count: usize,
+    /// Weights that are needed next: fetched into the caches while these are multiplied.
+    pub(super) next: [&'a [f32]; MOST_BLOCKS],
+}
+
+impl Blocks<'_> {
+    /// The same for a tile that others with these weights follow: nothing else is fetched yet.
+    pub(super) fn again(self) -> Self {
+        Blocks { next: self.weights, ..self }
+    }
 }
 
 /// Pixels that are computed together.
@@ -84,7 +93,7 @@ pub(super) struct Pixels {
 /// How many pixels a tile may have, largest first.
 fn sizes<S: Simd>() -> &'static [usize] {
     match S::F32_LANES {
-        16 => &[14, 13, 10, 7, 4, 2, 1],
+        16 => &[14, 13, 7, 4, 2, 1],
         8 | 4 => &[6, 5, 4, 3, 2, 1],
         _ => &[2, 1],
     }
@@ -99,7 +108,7 @@ pub(super) fn blocks<S: Simd>(pixels: usize) -> usize {
     }
 }
 
-/// Cuts a row of so many pixels into as few tiles as can be: where each begins, and how many
+/// Cuts a row of so many pixels into the tiles that take least: where each begins, and how many
 /// pixels it has.
 pub(super) fn cut<S: Simd>(pixels: usize) -> Vec<(usize, usize)> {
     let sizes = sizes::<S>();
@@ -114,7 +123,10 @@ pub(super) fn cut<S: Simd>(pixels: usize) -> Vec<(usize, usize)> {
         }
         tiles
     };
-    sizes.iter().map(|largest| cut(*largest)).min_by_key(Vec::len).unwrap_or_default()
+    // A tile of fewer than four pixels takes as long as one of four: loading weights does.
+    let cost =
+        |tiles: &Vec<(usize, usize)>| tiles.iter().map(|(_, n)| 1 + n.max(&4)).sum::<usize>();
+    sizes.iter().map(|largest| cut(*largest)).min_by_key(cost).unwrap_or_default()
 }
 
 /// How many of `left` blocks make up the next tile, where `most` may.
@@ -150,8 +162,6 @@ impl Sums<'_> {
                 (14, _) => tile!(14, 1),
                 (13, 2) => tile!(13, 2),
                 (13, _) => tile!(13, 1),
-                (10, 2) => tile!(10, 2),
-                (10, _) => tile!(10, 1),
                 (7, 4) => tile!(7, 4),
                 (7, 2) => tile!(7, 2),
                 (7, _) => tile!(7, 1),
@@ -215,10 +225,12 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
         );
 
         let mut weights = [std::ptr::null(); V];
+        let mut next = [std::ptr::null::<f32>(); V];
         let mut results = [[simd.splat_f32s(0.0); V]; P];
         for v in 0..V {
             let (block, part) = (v / per, v % per * S::F32_LANES);
             weights[v] = blocks.weights[block][part.min(elements * BLOCK)..].as_ptr();
+            next[v] = blocks.next[block].as_ptr().wrapping_add(part);
             let bias = vector::at::<S>(&blocks.bias[block][part..]);
             for result in &mut results {
                 result[v] = bias;
@@ -234,6 +246,8 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
                     for v in 0..V {
                         vectors[v] = weights[v].cast::<S::f32s>().read_unaligned();
                         weights[v] = weights[v].add(BLOCK);
+                        vector::prefetch(next[v]);
+                        next[v] = next[v].wrapping_add(BLOCK);
                     }
                     for p in 0..P {
                         let element = simd.splat_f32s(*at.add(p * step));

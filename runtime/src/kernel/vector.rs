@@ -43,6 +43,19 @@ pub(super) fn at<S: Simd>(slice: &[f32]) -> S::f32s {
     S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
 }
 
+/// Has what lies at an address brought into the second-level cache; any address will do.
+#[inline(always)]
+pub(super) fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and it ignores addresses that are none.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Writes a vector at the beginning of a slice.
 #[inline(always)]
 pub(super) fn put<S: Simd>(slice: &mut [f32], vector: S::f32s) {

@@ -1,65 +1,12 @@
 //! The first message on every connection, from both sides.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::{NodeId, SessionId};
+use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
 pub const PROTOCOL: (u16, u16) = (1, 1);
-
-/// The instruction set that a device's kernels use. Answers are bit-identical only between
-/// devices of one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Isa {
-    /// No vector instructions assumed.
-    Plain,
-    /// x86-64 with AVX2 and FMA.
-    Avx2,
-    /// x86-64 with AVX-512.
-    Avx512,
-    /// 64-bit Arm.
-    Neon,
-}
-
-impl Isa {
-    /// What this machine has.
-    pub fn detect() -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if std::arch::is_x86_feature_detected!("avx512f") {
-                return Isa::Avx512;
-            }
-            if std::arch::is_x86_feature_detected!("avx2")
-                && std::arch::is_x86_feature_detected!("fma")
-            {
-                return Isa::Avx2;
-            }
-            Isa::Plain
-        }
-        #[cfg(target_arch = "aarch64")]
-        {
-            Isa::Neon
-        }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        {
-            Isa::Plain
-        }
-    }
-}
-
-impl fmt::Display for Isa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Isa::Plain => "plain",
-            Isa::Avx2 => "avx2",
-            Isa::Avx512 => "avx512",
-            Isa::Neon => "neon",
-        })
-    }
-}
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

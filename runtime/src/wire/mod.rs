@@ -13,7 +13,7 @@ pub use control::{
     LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime, SuiteResult, WeightsMessage,
     WorkerMessage,
 };
-pub use hello::{Hello, HelloError, Isa, PROTOCOL, Purpose};
+pub use hello::{Hello, HelloError, PROTOCOL, Purpose};
 pub use strip::{StripError, StripHeader};
 
 use serde::Serialize;

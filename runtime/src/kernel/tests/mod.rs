@@ -3,6 +3,7 @@
 mod layers;
 mod naive;
 mod windows;
+mod winograd;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -144,15 +144,26 @@ impl Group<'_> {
             while next < self.blocks.len() {
                 let count = tile::group(most, self.blocks.len() - next);
                 let of = |i: usize| &self.blocks[next + i.min(count - 1)];
-                let panel = |i: usize| &of(i).weights[index * channels * BLOCK..];
+                let place = |index: usize| index * channels * BLOCK;
+                let panel = |i: usize| &of(i).weights[place(index)..];
+                // The next blocks of this place, after the last ones the first of the next place.
+                let ahead = |i: usize| match self.blocks.get(next + count + i) {
+                    Some(block) => &block.weights[place(index)..],
+                    None => {
+                        let block = &self.blocks[i.min(self.blocks.len() - 1)];
+                        block.weights.get(place(index + 1)..).unwrap_or_default()
+                    }
+                };
                 let group = Blocks {
                     weights: std::array::from_fn::<_, MOST_BLOCKS, _>(panel),
                     bias: [&[0.0; BLOCK]; MOST_BLOCKS],
                     output: std::array::from_fn(|i| index * to + (next + i) * tiles * BLOCK),
                     count,
+                    next: std::array::from_fn(ahead),
                 };
-                for &(start, count) in &cuts {
+                for (left, &(start, count)) in (0..cuts.len()).rev().zip(&cuts) {
                     let (input, output) = (index * from + start * BLOCK, start * BLOCK);
+                    let group = if left == 0 { group } else { group.again() };
                     sums.tile(simd, &group, Pixels { input, output, count });
                 }
                 next += count;

@@ -40,7 +40,7 @@ pub(super) enum Tile {
 const PRODUCTS_PER_BYTE: f64 = 3.0;
 
 /// Products that take as long as the transforms of one place for 16 channels.
-const PRODUCTS_PER_TRANSFORM: f64 = 100.0;
+const PRODUCTS_PER_TRANSFORM: f64 = 25.0;
 
 impl Tile {
     /// The tile that computes `rows` rows fastest; `None` where plain windows are faster, or
@@ -73,6 +73,11 @@ impl Tile {
             Tile::F2x4 => "winograd 2x4",
             Tile::F2x2 => "winograd 2x2",
         }
+    }
+
+    /// How many times the weights' memory the transformed ones take.
+    pub(super) fn growth(self) -> f64 {
+        self.places() as f64 / 9.0
     }
 
     /// Products of a tile.

@@ -1,0 +1,76 @@
+//! How a device computes: which kernels, with which instructions, in how much memory.
+
+use std::collections::BTreeMap;
+
+use super::algorithm::Algorithm;
+use super::{Isa, KernelKind};
+use crate::graph::{Conv, Graph, LayerId, Op};
+use crate::region::Region;
+use crate::units::Bytes;
+
+/// How a device computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// Which kernels compute.
+    pub kind: KernelKind,
+    /// Which instructions they may use; where the machine lacks them, the best that it has.
+    pub isa: Isa,
+    /// What packed weights should take at most. Transformed weights, several times larger, are
+    /// given up for plain ones until they do, those that gain least first.
+    pub memory: Option<Bytes>,
+}
+
+impl From<KernelKind> for Setup {
+    /// With all instructions of this machine, in as much memory as is fastest.
+    fn from(kind: KernelKind) -> Setup {
+        Setup { kind, isa: Isa::detect(), memory: None }
+    }
+}
+
+impl Setup {
+    /// How each convolution is computed, of the regions that are.
+    pub(super) fn algorithms(
+        &self,
+        graph: &Graph,
+        regions: &BTreeMap<LayerId, Region>,
+    ) -> BTreeMap<LayerId, Algorithm> {
+        let convolution = |id: LayerId| match &graph.layer(id).op {
+            Op::Conv(conv) => Some((conv, graph.input_shapes(id)[0])),
+            _ => None,
+        };
+        let chosen = regions.iter().filter_map(|(&id, region)| {
+            let (conv, shape) = convolution(id)?;
+            Some((
+                id,
+                match self.kind {
+                    KernelKind::Fast => Algorithm::fastest(conv, shape, region.rows.len()),
+                    _ => Algorithm::of(conv, shape),
+                },
+            ))
+        });
+        let mut chosen: BTreeMap<LayerId, Algorithm> = chosen.collect();
+        let Some(Bytes(limit)) = self.memory else { return chosen };
+        let plain = |id: LayerId, conv: &Conv| {
+            4 * u64::from(graph.parameter(conv.weight).row) * u64::from(regions[&id].channels.len())
+        };
+        let bytes = |id: LayerId, algorithm: Algorithm| {
+            let conv = convolution(id).map(|(conv, _)| conv);
+            conv.map_or(0.0, |conv| plain(id, conv) as f64 * algorithm.growth())
+        };
+        let mut total: f64 = chosen.iter().map(|(id, algorithm)| bytes(*id, *algorithm)).sum();
+        // Transforms save a part of the products, of which a weight has one per pixel.
+        let mut transformed: Vec<LayerId> = chosen.keys().copied().collect();
+        transformed.retain(|id| chosen[id].growth() > 1.0);
+        transformed.sort_by_key(|id| {
+            u64::from(graph.output_shape(*id).width) * u64::from(regions[id].rows.len())
+        });
+        for id in transformed {
+            if total <= limit as f64 {
+                break;
+            }
+            total -= bytes(id, chosen[&id]) - bytes(id, Algorithm::Direct);
+            chosen.insert(id, Algorithm::Direct);
+        }
+        chosen
+    }
+}

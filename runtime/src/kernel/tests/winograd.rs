@@ -1,0 +1,95 @@
+//! Winograd's filtering with every tile, wherever a region begins and ends.
+
+use proptest::prelude::*;
+
+use super::{Bench, Values, archs, naive, region, single};
+use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Sweep, Window};
+use crate::kernel::algorithm::Algorithm;
+use crate::kernel::packed::Packed;
+use crate::kernel::weights::Reader;
+use crate::kernel::winograd::Tile;
+use crate::kernel::{Alone, KernelKind, Kernels};
+use crate::region::Region;
+
+fn axis() -> impl Strategy<Value = (u32, Sweep)> {
+    (1u32..20, 0u32..3, 0u32..3)
+        .prop_map(|(len, pad_before, pad_after)| {
+            (len, Sweep { kernel: 3, pad_before, pad_after, ..Sweep::point() })
+        })
+        .prop_filter("the window fits", |(len, sweep)| sweep.outputs(*len).is_some())
+}
+
+prop_compose! {
+    fn convolution()(
+        (rows, down) in axis(),
+        (width, across) in axis(),
+        channels in 1u32..40,
+        features in 1u32..72,
+        relu in any::<bool>(),
+    ) -> Bench {
+        let activation = if relu { Activation::Relu } else { Activation::Linear };
+        let parameter = |builder: &mut crate::graph::Builder, row| {
+            let name = "parameter".to_owned();
+            builder.parameter(Parameter { name, features, row, dtype: DType::F32 }).unwrap()
+        };
+        // Blocks of channels, as every tensor has them that a layer made.
+        let channels = channels.max(16);
+        Bench::new(single(&[Shape::new(channels, rows, width)], activation, |builder| {
+            let weight = parameter(builder, 9 * channels);
+            let bias = Some(parameter(builder, 1));
+            let window = Window { rows: down, cols: across };
+            Op::Conv(Conv { features, groups: 1, window, weight, scale: None, bias })
+        }))
+    }
+}
+
+/// Kernels that compute a region with this tile, and no other.
+fn kernels(bench: &Bench, tile: Tile, region: Region) -> Kernels {
+    let mut kernels = bench.kernels(KernelKind::Fast, region);
+    let layer = bench.graph.layer(LayerId(0));
+    let Op::Conv(conv) = &layer.op else { unreachable!() };
+    let source = Values(bench.graph.clone());
+    let reader = Reader::new(&bench.graph, layer, &source);
+    let how = (KernelKind::Fast, Algorithm::Winograd(tile));
+    let input = (bench.graph.input_shapes(LayerId(0))[0], 16);
+    let packed = Packed::read(how, reader, conv, input, region.channels, None).unwrap();
+    kernels.weights.insert(LayerId(0), packed);
+    kernels
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn tiles_agree_with_plain_loops(
+        bench in convolution(),
+        tile in prop_oneof![Just(Tile::F4x4), Just(Tile::F2x4), Just(Tile::F2x2)],
+        channels in any::<(u8, u8)>(),
+        rows in any::<(u8, u8)>(),
+    ) {
+        let expected = naive::whole(&bench);
+        let shape = bench.shape();
+        let region = region(shape, channels, rows);
+        for arch in archs() {
+            let kernels = Kernels { arch, ..kernels(&bench, tile, region) };
+            let found = bench.region_by(&kernels, region, &Alone);
+            let cells = (shape.rows * shape.width) as usize;
+            let wanted = region.channels.indices().flat_map(|channel| {
+                region.rows.indices().flat_map(move |row| {
+                    let line = channel * cells + row * shape.width as usize;
+                    line..line + shape.width as usize
+                })
+            });
+            prop_assert_eq!(wanted.clone().count(), found.len());
+            for (index, found) in wanted.zip(found) {
+                prop_assert!(
+                    expected[index].agrees(found, 1e-4),
+                    "{:?} where {} was found, by {:?}",
+                    expected[index],
+                    found,
+                    arch
+                );
+            }
+        }
+    }
+}
