@@ -106,3 +106,48 @@ impl Together {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Activation, Builder, Op, ParameterId, Shape};
+    use crate::region::ChannelRange;
+    use crate::weights::WeightError;
+
+    struct NoWeights;
+
+    impl WeightSource for NoWeights {
+        fn read(
+            &self,
+            _: ParameterId,
+            _: ChannelRange,
+            _: &mut Vec<u8>,
+        ) -> Result<(), WeightError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_frame_computes_in_the_memory_of_the_one_before() {
+        let shape = Shape::new(20, 8, 8);
+        let mut builder = Builder::new("sums");
+        let mut tensor = builder.input("x", shape, vec![1, 20, 8, 8]).unwrap();
+        for index in 0..6 {
+            let inputs = [tensor, tensor];
+            let name = format!("sum {index}");
+            tensor = builder.layer(&name, Op::Add, &inputs, Activation::Linear).unwrap();
+        }
+        builder.output("y", tensor, vec![1, 20, 8, 8]).unwrap();
+        let graph = Arc::new(builder.finish().unwrap());
+        let plan = Plan::alone(6);
+        let mut together =
+            Together::new(&graph, &[Encoding::F32], &plan, &NoWeights, KernelKind::Exact).unwrap();
+        for value in [1.0, 2.0, 3.0] {
+            let input = Input::Values(vec![value; shape.elements() as usize].into());
+            let outcome = together.infer(&[input]).unwrap();
+            assert!(outcome.outputs[0].iter().all(|found| *found == 64.0 * value));
+            // What a layer reads, and what it writes.
+            assert_eq!(together.devices[0].arena.allocations(), 2);
+        }
+    }
+}
