@@ -122,7 +122,7 @@ impl Builder {
         self
     }
 
-    /// Whether devices beyond loopback may take part without a key.
+    /// Whether devices beyond loopback may take part, whoever they are.
     pub fn insecure(mut self, insecure: bool) -> Builder {
         self.insecure = insecure;
         self

@@ -135,8 +135,8 @@ pub enum ServeError {
     /// The address is not one that it can listen on.
     #[error("{0}")]
     Listen(String),
-    /// It would be open to the network without a key.
-    #[error("{address} can be reached from the network, and there is no cluster key")]
+    /// It would be open to anyone on the network.
+    #[error("{address} can be reached from the network, and anyone there could use this device")]
     Open {
         /// The address.
         address: SocketAddr,

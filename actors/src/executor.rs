@@ -261,8 +261,8 @@ impl Executor {
                 let Some(plan) = self.plans.get_mut(&generation) else { return };
                 let Some(open) = plan.open(frame) else { return };
                 open.stirred = true;
-                if let Err(error) = open.frame.begin(&inputs) {
-                    self.fail(generation, frame, error.to_string());
+                if let Err(error) = caught(|| open.frame.begin(&inputs)) {
+                    self.fail(generation, frame, error);
                 }
             }
             Job::Strip { header, payload, from, place } => {
@@ -292,19 +292,20 @@ impl Executor {
     /// anything.
     fn deliver(&mut self, header: &StripHeader, payload: &[u8], from: &Sender) {
         let Some(plan) = self.plans.get_mut(&header.generation) else { return };
-        let checked = plan.prepared.check_strip(header, payload.len()).map(|sender| {
-            plan.routes.get(sender.index()).is_some_and(|route| route.node == from.peer().node)
-        });
-        match checked {
-            Ok(true) => {}
-            Ok(false) => return from.cut("a strip that another device was to send"),
+        match caught(|| plan.prepared.check_strip(header, payload.len())) {
+            Ok(sender) => {
+                let route = plan.routes.get(sender.index());
+                if route.is_none_or(|route| route.node != from.peer().node) {
+                    return from.cut("a strip that another device was to send");
+                }
+            }
             Err(error) => return from.cut(error),
         }
         let Some(open) = plan.open(header.frame) else { return };
         open.stirred = true;
-        match open.frame.deliver(header, payload) {
-            Ok(()) => {}
-            Err(error) => from.cut(error),
+        if let Err(error) = caught(|| open.frame.deliver(header, payload)) {
+            plan.close(header.frame);
+            from.cut(error);
         }
     }
 
@@ -354,15 +355,13 @@ impl Executor {
 
 fn step(open: &mut Open, routes: &[Route], scratch: &mut Scratch, pool: &Pool) -> Step {
     let start = Instant::now();
-    let advanced = catch_unwind(AssertUnwindSafe(|| open.frame.advance(scratch, pool)));
-    match advanced {
-        Err(panic) => Step::Wrong(panic_text(&*panic)),
-        Ok(Err(error)) => Step::Wrong(error.to_string()),
-        Ok(Ok(Progress::Computed { stage })) => {
+    match caught(|| open.frame.advance(scratch, pool)) {
+        Err(error) => Step::Wrong(error),
+        Ok(Progress::Computed { stage }) => {
             open.spans.entry(stage as u32).or_default().push((start, Instant::now()));
             Step::Goes
         }
-        Ok(Ok(Progress::Strip(strip))) => {
+        Ok(Progress::Strip(strip)) => {
             let route = routes.get(strip.to.index()).and_then(|route| route.strips.as_ref());
             match route {
                 // A connection that broke is reported by whoever reads from it.
@@ -371,12 +370,21 @@ fn step(open: &mut Open, routes: &[Route], scratch: &mut Scratch, pool: &Pool) -
             }
             Step::Goes
         }
-        Ok(Ok(Progress::Output { output, values })) => {
+        Ok(Progress::Output { output, values }) => {
             open.outputs[output] = Some(values);
             Step::Goes
         }
-        Ok(Ok(Progress::Waiting)) => Step::Waits,
-        Ok(Ok(Progress::Finished)) => Step::Done,
+        Ok(Progress::Waiting) => Step::Waits,
+        Ok(Progress::Finished) => Step::Done,
+    }
+}
+
+/// What goes wrong in words, a panic too: it must not end the thread that all frames run on. Whoever
+/// calls drops the frame, whose state nobody knows then.
+fn caught<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => Err(panic_text(&*panic)),
     }
 }
 

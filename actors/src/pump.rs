@@ -85,13 +85,18 @@ pub fn strips(
     sender
 }
 
+/// Bytes of echoes that may wait to be sent.
+const ECHOES: usize = 64 << 10;
+
 /// Answers every payload of a probe with an empty one.
 pub fn echo(connection: Connection, network: &Network) {
     debug_assert_eq!(connection.peer().purpose, Purpose::Probe);
     let (sender, mut receiver) = connection.split();
     network.spawn(async move {
         while let Ok(frame) = receiver.next().await {
-            if sender.send(frame.header, Vec::new()).is_err() {
+            // A peer that does not read its answers is not heard either.
+            let sent = sender.send(frame.header, Vec::new());
+            if sent.is_err() || sender.drained(ECHOES).await.is_err() {
                 return;
             }
         }

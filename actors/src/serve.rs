@@ -37,7 +37,7 @@ pub struct WorkerOptions {
     pub isa: Option<Isa>,
     /// Name of the cluster it belongs to.
     pub cluster: String,
-    /// Whether it may be reached from the network without a key.
+    /// Whether it may be reached from the network, by anyone there.
     pub insecure: bool,
     /// Whether it announces itself over mDNS.
     pub mdns: bool,

@@ -22,6 +22,10 @@ use crate::transport::Sender;
 /// Plans of a session at once; a leader needs three.
 const PLANS: usize = 8;
 
+/// Devices of a plan: with more of them, deriving it would take a worker longer than it should
+/// for anyone who asks.
+const DEVICES: u16 = 256;
+
 /// A session.
 pub struct Session {
     /// Its id.
@@ -128,6 +132,9 @@ impl Session {
         let Prepare { generation, plan, device, members } = prepare;
         if self.plans.len() >= PLANS || self.plans.contains_key(&generation) {
             return Err(format!("{} plans are prepared already", self.plans.len()));
+        }
+        if plan.devices > DEVICES {
+            return Err(format!("{} devices; a plan has {DEVICES} at most", plan.devices));
         }
         let fits = members.len() == usize::from(plan.devices)
             && members.get(device.index()).is_some_and(|member| member.node == me)
@@ -312,6 +319,6 @@ pub fn session_of(message: &LeaderMessage) -> Option<SessionId> {
         | LeaderMessage::Abort { session, .. }
         | LeaderMessage::Retire { session, .. }
         | LeaderMessage::Close { session, .. } => Some(*session),
-        LeaderMessage::Measure { .. } | LeaderMessage::Heartbeat => None,
+        LeaderMessage::Measure { .. } => None,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A chunk is written once, under a temporary name, and then renamed, so that any number of
 //! processes share a store without locks: at worst two write the same bytes. It is checked against
-//! its hash whenever it is read. Reading marks it as used; when the store outgrows its cap, the
+//! its hash whenever it is read. Reading it and counting on it mark it as used; when the store outgrows its cap, the
 //! chunks that were not used for the longest time go, but none that was used a short while ago.
 
 use std::fs;
@@ -75,6 +75,15 @@ impl ChunkStore {
         self.path(hash).exists()
     }
 
+    /// Whether a chunk is there; if it is, it counts as used now, so that it is there for a while.
+    pub fn mark(&self, hash: &Hash) -> bool {
+        let path = self.path(hash);
+        // The mark is a courtesy: a store that may only be read still serves.
+        let marked = fs::File::options().write(true).open(&path);
+        let _ = marked.and_then(|file| file.set_modified(SystemTime::now()));
+        path.exists()
+    }
+
     /// A chunk's bytes, checked. One that is damaged is removed, and missing from then on.
     pub fn read(&self, hash: &Hash) -> Option<Vec<u8>> {
         let path = self.path(hash);
@@ -84,9 +93,7 @@ impl ChunkStore {
             let _ = fs::remove_file(path);
             return None;
         }
-        // The mark is a courtesy: a store that may only be read still serves.
-        let marked = fs::File::options().write(true).open(&path);
-        let _ = marked.and_then(|file| file.set_modified(SystemTime::now()));
+        self.mark(hash);
         Some(bytes)
     }
 
@@ -281,6 +288,18 @@ mod tests {
             assert_eq!(store.read(&hash), None);
             assert!(!store.has(&hash));
         }
+    }
+
+    #[test]
+    fn what_is_counted_on_stays() {
+        let (_folder, store) = store(1000);
+        let [counted, other] = [1, 2].map(|byte| aged(&store, &[byte; 300], 5000));
+        assert!(store.mark(&counted));
+        assert!(!store.mark(&Hash::of(b"never stored")));
+        for byte in 3..6 {
+            aged(&store, &[byte; 300], 0);
+        }
+        assert_eq!([counted, other].map(|hash| store.has(&hash)), [true, false]);
     }
 
     #[test]

@@ -13,8 +13,9 @@ use edgeld_runtime::wire::{WeightsMessage, decode, encode};
 use crate::store::{ChunkStore, StoreWeights};
 use crate::transport::{Connection, Receiver, Sender};
 
-/// Chunks that are asked for and not yet there.
-const WINDOW: usize = 16;
+/// Chunks, of a megabyte or so, that are asked for and not yet there: enough for any link of a LAN,
+/// and few to wait for when a plan is given up.
+const WINDOW: usize = 4;
 
 /// How long to wait for the leader to open the connection for weights.
 const CONNECT: Duration = Duration::from_secs(8);
@@ -39,6 +40,8 @@ pub struct Fetched {
 #[derive(Default)]
 struct Link {
     connection: Option<(Sender, Receiver)>,
+    /// The connection that somebody fetches over.
+    taken: Option<Sender>,
     /// The session is over: nobody need wait any more.
     closed: bool,
 }
@@ -68,6 +71,9 @@ impl Fetched {
         let mut link = self.lock();
         link.closed = true;
         link.connection = None;
+        if let Some(taken) = link.taken.take() {
+            taken.cut("the session is over");
+        }
         self.changed.notify_all();
     }
 
@@ -90,7 +96,7 @@ impl Fetched {
         let all = self.manifest.chunks();
         let bytes = |index: &u32| all[*index as usize].bytes;
         let need: Bytes = chunks.iter().map(bytes).sum();
-        let is_missing = |index: &&u32| !self.store.has(&all[**index as usize].hash);
+        let is_missing = |index: &&u32| !self.store.mark(&all[**index as usize].hash);
         let missing: Vec<u32> = chunks.iter().filter(is_missing).copied().collect();
         let mut have = need.saturating_sub(missing.iter().map(bytes).sum());
         progress(have, need);
@@ -102,9 +108,11 @@ impl Fetched {
             have += bytes;
             progress(have, need);
         });
+        let mut shared = self.lock();
+        shared.taken = None;
         // After an error the connection is dropped: who knows what is still to come on it.
-        if brought.is_ok() {
-            self.lock().connection.get_or_insert(link);
+        if brought.is_ok() && !shared.closed {
+            shared.connection.get_or_insert(link);
             self.changed.notify_all();
         }
         brought
@@ -157,7 +165,9 @@ impl Fetched {
         let waits = |link: &mut Link| link.connection.is_none() && !link.closed;
         let waited = self.changed.wait_timeout_while(link, CONNECT, waits);
         let (mut link, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        link.connection.take().ok_or_else(|| "the leader offers no weights".to_owned())
+        let taken = link.connection.take().ok_or("the leader offers no weights")?;
+        link.taken = Some(taken.0.clone());
+        Ok(taken)
     }
 
     fn lock(&self) -> MutexGuard<'_, Link> {

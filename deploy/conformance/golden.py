@@ -120,6 +120,13 @@ def conv_width_1(net: Net) -> None:
     net.conv(x, 2, 4, 8, 1)
 
 
+@case
+def conv_transpose(net: Net) -> None:
+    x = net.node("ConvTranspose", "x", net.weight(4, 5, 2, 2), net.weight(5), strides=[2, 2])
+    x = net.norm(x, 5)
+    net.node("ConvTranspose", net.node("Relu", x), net.weight(5, 1, 3, 3), strides=[3, 3])
+
+
 # Factors, sums, activations
 
 @case
@@ -194,10 +201,159 @@ def sum_of_three(net: Net) -> None:
 
 
 @case
+def activations(net: Net) -> None:
+    x = net.node("LeakyRelu", net.conv("x", 6, 4, 3, 3), alpha=0.1)
+    x = net.node("HardSigmoid", net.conv(x, 5, 6, 1, 1), alpha=0.3, beta=0.4)
+    x = net.node("Sigmoid", net.conv(x, 4, 5, 1, 1))
+    net.node("LeakyRelu", net.node("Sigmoid", x))
+
+
+@case
+def hard_swish(net: Net) -> None:
+    net.opset = 14
+    net.node("HardSwish", net.conv("x", 6, 4, 3, 3))
+
+
+@case
+def gates(net: Net) -> None:
+    x = net.conv("x", 4, 4, 3, 3, pads=[1, 1, 1, 1])
+    x = net.node("Mul", x, net.node("Sigmoid", x))
+    x = net.conv(x, 4, 4, 1, 1)
+    x = net.node("Mul", net.node("HardSigmoid", x, alpha=1 / 6, beta=0.5), x)
+    y = net.conv(x, 4, 4, 1, 1)
+    shared = net.node("Sigmoid", y)
+    net.outputs = [net.node("Mul", y, shared), shared]
+
+
+@case
+def squeeze_and_excite(net: Net) -> None:
+    net.shape = [1, 20, 9, 7]
+    y = net.node("GlobalAveragePool", "x")
+    y = net.node("HardSigmoid", net.conv(net.node("Relu", net.conv(y, 5, 20, 1, 1)), 20, 5, 1, 1))
+    y = net.node("Mul", "x", y)
+    net.conv(net.node("Add", y, "x"), 4, 20, 3, 3)
+
+
+@case
+def arithmetic(net: Net) -> None:
+    x = net.node("Mul", net.conv("x", 4, 4, 1, 1), net.weight(4, 1, 1))
+    x = net.node("Sub", net.node("Div", x, net.constant(3.0)), net.weight(1, 4, 1, 1))
+    x = net.node("Sub", net.constant(0.5), x)
+    net.node("Mul", net.node("Sub", x, "x"), "x")
+
+
+@case
+def lrn(net: Net) -> None:
+    net.shape = [1, 20, 5, 6]
+    x = net.node("LRN", "x", size=5, alpha=0.3, beta=0.75, bias=2.0)
+    net.node("LRN", x, size=3, alpha=0.1, beta=0.6)
+
+
+@case
 def concat(net: Net) -> None:
     x = net.conv("x", 3, 4, 3, 3, pads=[1, 1, 1, 1])
     y = net.node("MaxPool", "x", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     net.node("Relu", net.node("Concat", x, "x", y, axis=1))
+
+
+# Moved elements
+
+@case
+def resize(net: Net) -> None:
+    x = net.node("Resize", "x", "", net.constant([1, 1, 2, 3]), mode="nearest",
+                 coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    x = net.conv(x, 3, 4, 3, 3)
+    x = net.node("Resize", x, "", "", net.ints(1, 3, 32, 38), mode="nearest")
+    net.node("Resize", x, "", net.constant([1, 1, 0.5, 0.5]), mode="nearest",
+             coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+
+
+@case
+def upsample_9(net: Net) -> None:
+    net.opset = 9
+    net.node("Upsample", "x", net.constant([1, 1, 2, 2]), mode="nearest")
+
+
+@case
+def resize_of_shape(net: Net) -> None:
+    size = net.node("Slice", net.node("Shape", "x"), net.ints(2), net.ints(4), net.ints(0))
+    size = net.node("Mul", size, net.ints(2, 2))
+    size = net.node("Concat", net.ints(1, 4), size, axis=0)
+    net.node("Resize", "x", "", "", size, mode="nearest",
+             coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+
+
+@case
+def slices(net: Net) -> None:
+    net.shape = [1, 3, 10, 12]
+    parts = []
+    for row, column in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        part = net.node("Slice", "x", net.ints(row), net.ints(2**62), net.ints(2), net.ints(2))
+        parts.append(net.node("Slice", part, net.ints(column), net.ints(2**62), net.ints(3),
+                              net.ints(2)))
+    x = net.conv(net.node("Concat", *parts, axis=1), 20, 12, 3, 3, pads=[1, 1, 1, 1])
+    net.node("Slice", x, net.ints(3, -4), net.ints(19, -1), net.ints(1, 2))
+
+
+@case
+def slice_9(net: Net) -> None:
+    net.opset = 9
+    net.node("Slice", "x", starts=[1, 2], ends=[3, 9], axes=[1, 2])
+
+
+@case
+def split(net: Net) -> None:
+    x = net.conv("x", 40, 4, 1, 1)
+    net.node("Split", x, net.ints(8, 32), outputs=2, axis=1)
+    first, second = net.nodes[-1].output
+    net.node("Split", "x", outputs=2, axis=1)
+    _, last = net.nodes[-1].output
+    net.outputs = [net.conv(second, 4, 32, 3, 3), net.node("Relu", first), last]
+
+
+@case
+def channel_shuffle(net: Net) -> None:
+    net.shape = [1, 20, 6, 5]
+    x = net.node("Reshape", "x", net.ints(1, 4, 5, 6, 5))
+    x = net.node("Transpose", x, perm=[0, 2, 1, 3, 4])
+    net.conv(net.node("Reshape", x, net.ints(1, 20, 6, 5)), 6, 20, 3, 3)
+
+
+@case
+def detection_head(net: Net) -> None:
+    net.shape = [1, 3, 12, 12]
+    fine = net.conv("x", 6, 3, 3, 3, pads=[1, 1, 1, 1])
+    coarse = net.conv("x", 6, 3, 3, 3, pads=[1, 1, 1, 1], strides=[2, 2])
+    parts = [net.node("Reshape", part, net.ints(1, 6, -1)) for part in (fine, coarse)]
+    x = net.node("Concat", *parts, axis=2)
+    net.outputs = [net.node("Transpose", x, perm=[0, 2, 1]), x]
+
+
+@case
+def anchor_head(net: Net) -> None:
+    net.shape = [1, 3, 5, 4]
+    heads = []
+    for stride in (1, 2):
+        x = net.conv("x", 14, 3, 3, 3, pads=[1, 1, 1, 1], strides=[stride] * 2)
+        x = net.node("Reshape", x, net.ints(1, 2, 7, -1))
+        x = net.node("Sigmoid", net.node("Transpose", x, perm=[0, 1, 3, 2]))
+        heads.append(net.node("Reshape", x, net.ints(1, -1, 7)))
+    net.node("Concat", *heads, axis=1)
+
+
+@case
+def transposed_picture(net: Net) -> None:
+    net.shape = [1, 6, 5, 3]
+    x = net.conv(net.node("Transpose", "x", perm=[0, 3, 1, 2]), 4, 3, 3, 3)
+    weight = net.node("Transpose", net.weight(3, 3, 4, 2), perm=[3, 2, 0, 1])
+    net.node("Transpose", net.node("Conv", x, weight), perm=[0, 2, 3, 1])
+
+
+@case
+def depth_to_space(net: Net) -> None:
+    net.shape = [1, 40, 4, 3]
+    x = net.node("DepthToSpace", "x", blocksize=2)
+    net.outputs = [x, net.node("DepthToSpace", "x", blocksize=2, mode="CRD")]
 
 
 # Pools and means
@@ -242,6 +398,11 @@ def global_average(net: Net) -> None:
     x = net.node("GlobalAveragePool", net.conv("x", 6, 4, 3, 3))
     x = net.conv(x, 3, 6, 1, 1)
     net.node("Gemm", net.node("Flatten", x), net.weight(5, 3), net.weight(5), transB=1)
+
+
+@case
+def global_max(net: Net) -> None:
+    net.node("GlobalMaxPool", net.conv("x", 6, 4, 3, 3))
 
 
 @case

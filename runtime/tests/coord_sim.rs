@@ -229,7 +229,8 @@ impl Sim {
             Ok(()) => Event::Ready { node, generation },
             Err(short) => Event::Refused { node, generation, why: format!("{short:?}") },
         };
-        let progress = Event::Progress { node, generation };
+        let (have, need) = (Bytes(1), Bytes(2));
+        let progress = Event::Progress { node, generation, have, need };
         self.send(node, false, fetching / 2.0, Plot::ToLeader(progress));
         self.send(node, false, fetching, Plot::ToLeader(answer));
     }
@@ -341,6 +342,7 @@ impl Sim {
                     assert!(self.given_up.insert(frame, error).is_none());
                 }
                 Command::Rest { .. } => {}
+                Command::End { why } => panic!("the leader lives: {why}"),
                 Command::Stuck { why } => panic!("alone is always possible here: {why}"),
             }
         }

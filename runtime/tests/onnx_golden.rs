@@ -106,6 +106,10 @@ fn normalisations_and_activations_become_part_of_the_layer_before() {
     assert_eq!(layers("relu_shared"), ["conv", "identity", "add"]);
     assert_eq!(layers("global_average"), ["conv", "sum-width", "sum-rows", "conv", "conv"]);
     assert_eq!(layers("no_ops"), ["conv", "conv"]);
+    assert_eq!(layers("activations"), ["conv", "conv", "conv", "identity", "identity"]);
+    assert_eq!(layers("gates"), ["conv", "conv", "conv", "identity", "mul"]);
+    assert_eq!(layers("slices")[..4], ["slice"; 4]);
+    assert_eq!(layers("channel_shuffle"), ["shuffle", "conv"]);
 }
 
 #[test]

@@ -45,7 +45,12 @@ const NEWCOMER: &str = "balcony";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Frames that are run between changes, so that each plan is seen at work.
-const CALM: usize = 8;
+const CALM: u64 = 8;
+
+/// How long the first plan runs before anything changes. All devices were measured at once on this
+/// one machine, each for slower than it is: frames correct that first, with a new plan if need be,
+/// and what changes then is the change.
+const SETTLING: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -132,7 +137,7 @@ async fn show(
     let model = watch.during(&mut happenings, cluster.load_with(stage.source(), options)).await??;
     let happenings = model.subscribe();
     let mut play = Play { stage, model, references, happenings, watch, tally, report, shown: 0 };
-    play.frames(CALM).await?;
+    play.calm(SETTLING).await?;
     if play.workers_with_a_share() < WORKERS.len() {
         return Err(wrong("a worker got no share"));
     }
@@ -263,12 +268,13 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Classifies pictures under the plan that there is.
-    async fn frames(&mut self, frames: usize) -> Result<(), Exit> {
-        let deadline = Instant::now() + PATIENCE;
-        for _ in 0..frames {
-            self.frame_before(deadline).await?;
+    /// Classifies [`CALM`] pictures, and more for at least this long, while nothing changes.
+    async fn calm(&mut self, least: Duration) -> Result<(), Exit> {
+        let (start, before) = (Instant::now(), self.shown);
+        while self.shown - before < CALM || start.elapsed() < least {
+            self.frame_before(start + PATIENCE).await?;
         }
+        let frames = self.shown - before;
         self.report.say(format_args!("  {frames} pictures, {frames} right answers"));
         Ok(())
     }
@@ -318,7 +324,7 @@ impl Play<'_> {
         }
         let frames = self.shown - before;
         self.report.say(format_args!("  {frames} pictures until then, all answers right"));
-        self.frames(CALM).await
+        self.calm(Duration::ZERO).await
     }
 
     /// How many plans there were.

@@ -82,8 +82,8 @@ fn tell(event: &WorkerEvent, open: bool, report: &Report) -> Result<(), Exit> {
             report.say(format_args!("{name_shown} listens on {address} (edgeld {version})"));
             if !open && address.ip().is_loopback() {
                 report.say(
-                    "only this machine reaches it: there is no cluster key, so offering it to the \
-                     network takes --insecure",
+                    "only this machine reaches it: offering it to a network, where anyone may use \
+                     it, takes --insecure",
                 );
             }
             let id = id.to_string();

@@ -338,6 +338,10 @@ impl Handler<Dialled> for DiscoveryActor {
         let number = self.numbers;
         let (probing, kernels) = (self.probing.clone(), self.kernels);
         let Some(known) = self.known.get_mut(&node) else { return };
+        // Sighted again while it was dialled, say: the connection that there is stays.
+        if matches!(known.state, State::Up(_)) {
+            return;
+        }
         let connection = match connection {
             Ok(connection) => connection,
             Err(error) => {

@@ -203,6 +203,10 @@ impl PipelineActor {
                     Some(loaded) => drop(loaded.send(Err(LoadError::NoPlan(why)))),
                     None => self.announce(&Event::Warning(format!("no plan fits: {why}"))),
                 },
+                Command::End { why } => match self.loaded.take() {
+                    Some(loaded) => drop(loaded.send(Err(LoadError::Start(why)))),
+                    None => self.announce(&Event::Warning(why)),
+                },
             }
         }
     }
@@ -273,7 +277,7 @@ impl PipelineActor {
             }
             WorkerMessage::Fetching { session, generation, have, need } if session == self.id => {
                 self.fetching(node, have, need);
-                self.happen(Happening::Progress { node, generation }, context);
+                self.happen(Happening::Progress { node, generation, have, need }, context);
             }
             WorkerMessage::Refused { session, generation, why } if session == self.id => {
                 // A device that others cannot reach is the one to do without.
@@ -281,6 +285,8 @@ impl PipelineActor {
                     Refusal::Unreachable { peer, .. } if *peer != self.me() => *peer,
                     _ => node,
                 };
+                // It may not even have opened the session.
+                self.opened.remove(&node);
                 let why = why.to_string();
                 self.happen(Happening::Refused { node, generation, why }, context);
             }
@@ -413,9 +419,9 @@ impl Handler<Close> for PipelineActor {
 
     fn handle(&mut self, _: Close, context: &mut Self::Context) {
         self.worker.do_send(Led(self.id));
-        let opened: Vec<NodeId> = self.opened.iter().copied().collect();
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
         let reason = "the leader is done".to_owned();
-        self.tell(&opened, &LeaderMessage::Close { session: self.id, reason });
+        self.tell(&peers, &LeaderMessage::Close { session: self.id, reason });
         context.stop();
     }
 }

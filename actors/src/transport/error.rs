@@ -21,7 +21,7 @@ pub enum TransportError {
     },
     /// An address beyond this machine, without protection.
     #[error(
-        "{address} can be reached from other machines, and without a cluster key anyone there could use this one: give --insecure if that is acceptable, or --listen 127.0.0.1:0 to stay on this machine"
+        "{address} can be reached from other machines, and anyone there could use this one: give --insecure if that is acceptable, or --listen 127.0.0.1:0 to stay on this machine"
     )]
     Exposed {
         /// The address.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use edgeld_runtime::coord::liveness::HEARTBEAT;
 use edgeld_runtime::wire::{Hello, NodeId, Purpose};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -40,7 +41,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             greeting: Duration::from_secs(5),
-            heartbeat: Duration::from_millis(200),
+            heartbeat: Duration::from_secs_f64(HEARTBEAT.0 / 1e3),
             stall: Duration::from_secs(10),
             greeting_at_once: 64,
             head_start: Duration::from_millis(100),

@@ -23,7 +23,7 @@ use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{
-    LeaderMessage, Member, Prepare, Purpose, Refusal, SessionId, SuiteResult, WorkerMessage,
+    LeaderMessage, Member, Prepare, Purpose, Refusal, SessionId, SuiteResult, WorkerMessage, encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -57,6 +57,8 @@ pub struct WorkerActor {
     controls: BTreeMap<u64, Sender>,
     next: u64,
     sessions: BTreeMap<SessionId, Session>,
+    /// Sessions that could not be opened, and why.
+    unopened: BTreeMap<SessionId, String>,
     /// Sessions that this device leads itself.
     own: BTreeMap<SessionId, Lead>,
     /// Connections that came before their session.
@@ -84,6 +86,7 @@ impl WorkerActor {
             controls: BTreeMap::new(),
             next: 0,
             sessions: BTreeMap::new(),
+            unopened: BTreeMap::new(),
             own: BTreeMap::new(),
             parked: Vec::new(),
             events,
@@ -143,22 +146,22 @@ impl Handler<Told> for WorkerActor {
             return sender.cut("a session that another leader has opened");
         }
         match message {
-            LeaderMessage::Heartbeat => {}
             LeaderMessage::Measure { kernels } => self.measure(kernels, sender, context),
-            LeaderMessage::Open { .. } if self.sessions.len() >= SESSIONS => {
-                sender.cut(format!("{SESSIONS} sessions are open here already"));
-            }
+            // A leader that was refused a plan asks again from the beginning.
+            LeaderMessage::Open { session, .. } if self.sessions.contains_key(&session) => {}
             LeaderMessage::Open { session, leader, manifest, encodings, kernels } => {
-                let model = self.model(session, &manifest);
-                match model {
-                    Ok((graph, supply)) => {
-                        let opened = Opening { leader, graph, encodings, kernels, supply };
-                        self.open(session, (control, sender), opened, context);
-                    }
-                    Err(error) => sender.cut(error),
+                let opened = self.model(session, &manifest).and_then(|(graph, supply)| {
+                    let opening = Opening { leader, graph, encodings, kernels, supply };
+                    self.open(session, (control, sender), opening, context)
+                });
+                match opened {
+                    Ok(()) => drop(self.unopened.remove(&session)),
+                    Err(why) => self.turn_away(session, why),
                 }
             }
-            LeaderMessage::Prepare { session, prepare } => self.prepare(session, prepare, context),
+            LeaderMessage::Prepare { session, prepare } => {
+                self.prepare(session, prepare, &sender, context);
+            }
             LeaderMessage::Abort { session, generation, frames } => {
                 if let Some(session) = self.sessions.get(&session) {
                     session.executor.order(Job::Abort { generation, frames });
@@ -170,7 +173,10 @@ impl Handler<Told> for WorkerActor {
                     session.retire(generation);
                 }
             }
-            LeaderMessage::Close { session, reason } => self.close(session, &reason),
+            LeaderMessage::Close { session, reason } => {
+                self.unopened.remove(&session);
+                self.close(session, &reason);
+            }
         }
     }
 }
@@ -187,6 +193,9 @@ struct Opening {
 impl WorkerActor {
     /// The model of a session: this device's own, or the leader's manifest.
     fn model(&self, id: SessionId, manifest: &[u8]) -> Result<(Arc<Graph>, Supply), String> {
+        if self.sessions.len() >= SESSIONS {
+            return Err(format!("{SESSIONS} sessions are open here already"));
+        }
         if let Some(own) = self.own.get(&id) {
             return Ok((own.graph.clone(), Supply::Own(own.weights.clone())));
         }
@@ -202,13 +211,10 @@ impl WorkerActor {
         control: (u64, Sender),
         opening: Opening,
         context: &mut Context<Self>,
-    ) {
+    ) -> Result<(), String> {
         let address = context.address();
         let report = move |report| address.do_send(Reported { session: id, report });
-        let executor = match executor::start(&self.device, report) {
-            Ok(executor) => executor,
-            Err(error) => return control.1.cut(error),
-        };
+        let executor = executor::start(&self.device, report).map_err(|error| error.to_string())?;
         let Opening { leader, graph, encodings, kernels, supply } = opening;
         self.worker.open(id, control.1.peer().node);
         self.event(WorkerEvent::Session { leader: leader.clone() });
@@ -221,6 +227,17 @@ impl WorkerActor {
         for (_, id, connection) in ours {
             self.attach(id, connection, context);
         }
+        Ok(())
+    }
+
+    /// A session cannot be opened; whoever asks it to prepare a plan is told why.
+    fn turn_away(&mut self, id: SessionId, why: String) {
+        tracing::warn!("a session was refused: {why}");
+        if self.unopened.len() >= SESSIONS {
+            self.unopened.pop_first();
+        }
+        self.unopened.insert(id, why);
+        self.parked.retain(|(_, of, _)| *of != id);
     }
 
     /// A connection of an open session.
@@ -249,9 +266,22 @@ impl WorkerActor {
         }
     }
 
-    fn prepare(&mut self, id: SessionId, prepare: Prepare, context: &mut Context<Self>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    fn prepare(
+        &mut self,
+        id: SessionId,
+        prepare: Prepare,
+        leader: &Sender,
+        context: &mut Context<Self>,
+    ) {
         let generation = prepare.generation;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            let why = self.unopened.get(&id).cloned();
+            let why = Refusal::Invalid(why.unwrap_or_else(|| "the session is not open".to_owned()));
+            let refused = WorkerMessage::Refused { session: id, generation, why };
+            // That the connection has ended is noticed by whoever reads from it.
+            let _ = leader.send(encode(&refused), Vec::new());
+            return;
+        };
         let refuse = |session: &Session, why| {
             session.tell(&WorkerMessage::Refused { session: id, generation, why });
         };

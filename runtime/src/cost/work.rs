@@ -22,7 +22,7 @@ pub enum LayerKind {
     Depthwise = 3,
     /// Pooling and sums over rows or width.
     Pool = 4,
-    /// Sums of maps, concatenation, activations.
+    /// Sums and products of maps, concatenation, activations, moved elements.
     Elementwise = 5,
     /// A dense layer: its time is that of reading its weights.
     Dense = 6,
@@ -72,7 +72,18 @@ impl LayerKind {
                 }
             }
             Op::Pool(_) | Op::SumWidth | Op::SumRows { .. } => LayerKind::Pool,
-            Op::Add | Op::Concat | Op::Identity | Op::Softmax => LayerKind::Elementwise,
+            Op::Add
+            | Op::Mul
+            | Op::Concat
+            | Op::Stack
+            | Op::Identity
+            | Op::Softmax
+            | Op::Lrn(_)
+            | Op::Upsample { .. }
+            | Op::Slice(_)
+            | Op::Shuffle { .. }
+            | Op::DepthToSpace { .. }
+            | Op::Reorder(_) => LayerKind::Elementwise,
         }
     }
 }
@@ -131,9 +142,18 @@ pub(crate) fn flops_per_output(graph: &Graph, layer: LayerId) -> f64 {
         Op::Pool(pool) => pool.window.cells() as f64,
         Op::SumWidth => f64::from(shapes[0].width),
         Op::SumRows { .. } => f64::from(shapes[0].rows),
-        Op::Add => shapes.len() as f64,
-        Op::Concat | Op::Identity => 1.0,
+        Op::Add | Op::Mul => shapes.len() as f64,
         Op::Softmax => 4.0,
+        // A square and a sum for each channel around, a power and a quotient.
+        Op::Lrn(lrn) => 2.0 * f64::from(lrn.size) + 4.0,
+        Op::Concat
+        | Op::Stack
+        | Op::Identity
+        | Op::Upsample { .. }
+        | Op::Slice(_)
+        | Op::Shuffle { .. }
+        | Op::DepthToSpace { .. }
+        | Op::Reorder(_) => 1.0,
     }
 }
 

@@ -15,13 +15,19 @@
 //! assert_eq!(graph.shape(sum), Shape::new(3, 8, 8));
 //! ```
 
+mod activation;
+mod moves;
 mod op;
+mod reach;
 mod shape;
 mod window;
 
 use serde::{Deserialize, Serialize};
 
-pub use op::{Activation, Conv, Op, Pool, Reduction};
+pub use activation::Activation;
+pub use moves::{Pick, Reorder, Slice};
+pub use op::{Conv, Lrn, Op, Pool, Reduction};
+pub use reach::Reach;
 pub use shape::Shape;
 pub use window::{Sweep, Window};
 
@@ -431,10 +437,7 @@ impl Builder {
 }
 
 fn check_size(name: &str, shape: Shape) -> Result<(), GraphError> {
-    let elements = [shape.rows, shape.width]
-        .iter()
-        .try_fold(u64::from(shape.channels), |product, axis| product.checked_mul(u64::from(*axis)))
-        .unwrap_or(u64::MAX);
+    let elements = shape.checked_elements().unwrap_or(u64::MAX);
     if elements == 0 || elements > MAX_ELEMENTS {
         return Err(GraphError::Size { name: name.to_owned(), elements });
     }
@@ -493,6 +496,14 @@ pub enum GeometryError {
     /// A map where a vector is needed.
     #[error("{op} takes a vector, not {input}")]
     NotAVector {
+        /// The operator.
+        op: &'static str,
+        /// What it was given.
+        input: Shape,
+    },
+    /// A part that a map does not have, or elements that are not those of the map.
+    #[error("{op} does not fit on an input of {input}")]
+    Misfit {
         /// The operator.
         op: &'static str,
         /// What it was given.

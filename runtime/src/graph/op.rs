@@ -1,12 +1,12 @@
-//! What layers compute: each operator's shape rule and region rule.
+//! What layers compute, and each operator's shape rule.
 //!
-//! A new operator is a variant here with its two rules, a kernel in [`crate::kernel`] and an
+//! A new operator is a variant here with its rules, here and in [`Reach`](super::Reach), a kernel in [`crate::kernel`] and an
 //! ONNX name in [`crate::operators`]; the compiler's exhaustiveness check finds every place.
 
 use serde::{Deserialize, Serialize};
 
-use super::{GeometryError, ParameterId, Shape, Window};
-use crate::region::{ChannelRange, Region, RowRange};
+use super::{GeometryError, ParameterId, Reorder, Shape, Slice, Window};
+use crate::region::ChannelRange;
 
 /// A convolution, and also a dense layer: that is a convolution whose window is the whole map.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,30 @@ pub struct Pool {
     pub window: Window,
 }
 
+/// Local response normalisation: x / (bias + alpha / size * sum of squares)^beta, where the sum is
+/// over up to `size` channels around x's (Krizhevsky et al., 2012, section 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lrn {
+    /// How many channels: half of the others before x's, and after it half of them rounded up.
+    pub size: u32,
+    /// Factor of the mean.
+    pub alpha: f32,
+    /// Exponent.
+    pub beta: f32,
+    /// Summand.
+    pub bias: f32,
+}
+
+impl Lrn {
+    /// The channels around `channel`, of `total`.
+    pub fn around(&self, channel: u32, total: u32) -> ChannelRange {
+        let before = self.size.saturating_sub(1) / 2;
+        let after = self.size.saturating_sub(1) - before;
+        let end = channel.saturating_add(after).saturating_add(1).min(total);
+        ChannelRange::new(channel.saturating_sub(before), end)
+    }
+}
+
 /// What a layer computes from its inputs, before its activation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Op {
@@ -86,46 +110,41 @@ pub enum Op {
     },
     /// Elementwise sum of inputs of one shape.
     Add,
+    /// Elementwise product of inputs, each of one shape or a vector of a factor per channel.
+    Mul,
     /// Channels of all inputs, one after the other.
     Concat,
+    /// Rows of all inputs, one below the other.
+    Stack,
     /// Nothing but the layer's activation; one input.
     Identity,
     /// Softmax over the elements of a vector; one input.
     Softmax,
-}
-
-/// What is applied to every element of a layer's result.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Activation {
-    /// Nothing.
-    Linear,
-    /// max(x, 0)
-    Relu,
-    /// x limited to `min..=max`.
-    Clip {
-        /// Smallest result.
-        min: f32,
-        /// Largest result.
-        max: f32,
+    /// Local response normalisation; one input.
+    Lrn(Lrn),
+    /// Every element repeated, `rows` times downwards and `cols` times across; one input.
+    Upsample {
+        /// Rows that a row becomes.
+        rows: u32,
+        /// Columns that a column becomes.
+        cols: u32,
     },
-    /// x, or where that is negative x times `slope`.
-    Leaky {
-        /// Factor of negative values.
-        slope: f32,
+    /// Part of a map; one input.
+    Slice(Slice),
+    /// Channels of `groups` groups dealt out in turn: first the groups' first channels, then
+    /// their second ones; one input.
+    Shuffle {
+        /// How many groups.
+        groups: u32,
     },
-    /// 1 / (1 + e^-x)
-    Sigmoid,
-    /// x times its sigmoid.
-    Silu,
-    /// `alpha` x + `beta` limited to `0..=1`.
-    HardSigmoid {
-        /// Factor.
-        alpha: f32,
-        /// Summand.
-        beta: f32,
+    /// Each run of `block`^2 channels becomes one channel of `block` x `block` cells an element,
+    /// row by row; one input.
+    DepthToSpace {
+        /// How many times more rows and columns there are.
+        block: u32,
     },
-    /// x times (x / 6 + 1/2 limited to `0..=1`).
-    HardSwish,
+    /// All elements in another order; one input.
+    Reorder(Reorder),
 }
 
 impl Op {
@@ -138,6 +157,14 @@ impl Op {
             Op::SumWidth => "sum-width",
             Op::SumRows { .. } => "sum-rows",
             Op::Add => "add",
+            Op::Mul => "mul",
+            Op::Stack => "stack",
+            Op::Lrn(_) => "lrn",
+            Op::Upsample { .. } => "upsample",
+            Op::Slice(_) => "slice",
+            Op::Shuffle { .. } => "shuffle",
+            Op::DepthToSpace { .. } => "depth-to-space",
+            Op::Reorder(_) => "reorder",
             Op::Concat => "concat",
             Op::Identity => "identity",
             Op::Softmax => "softmax",
@@ -190,56 +217,102 @@ impl Op {
                 },
                 [] => Err(GeometryError::InputCount { op: self.name(), found: 0 }),
             },
-            Op::Concat => match inputs {
-                [first, rest @ ..] => rest.iter().try_fold(*first, |sum, shape| {
-                    if (shape.rows, shape.width) != (sum.rows, sum.width) {
-                        return Err(GeometryError::Differ { op: self.name(), a: sum, b: *shape });
+            Op::Mul => {
+                let whole = inputs.iter().max_by_key(|shape| shape.elements());
+                let whole = whole.ok_or(GeometryError::InputCount { op: self.name(), found: 0 })?;
+                let fits = |shape: &Shape| *shape == Shape::vector(whole.channels);
+                match inputs.iter().find(|shape| *shape != whole && !fits(shape)) {
+                    None => Ok(*whole),
+                    Some(other) => {
+                        Err(GeometryError::Differ { op: self.name(), a: *whole, b: *other })
                     }
-                    let channels = sum.channels.checked_add(shape.channels);
-                    Ok(Shape { channels: channels.ok_or(GeometryError::TooLarge)?, ..sum })
-                }),
-                [] => Err(GeometryError::InputCount { op: self.name(), found: 0 }),
+                }
+            }
+            Op::Concat => self.joined(inputs, |sum, shape| {
+                let channels = sum.channels.checked_add(shape.channels)?;
+                (Shape { channels, ..shape } == Shape { channels, ..sum })
+                    .then_some(Shape { channels, ..sum })
+            }),
+            Op::Stack => self.joined(inputs, |sum, shape| {
+                let rows = sum.rows.checked_add(shape.rows)?;
+                (Shape { rows, ..shape } == Shape { rows, ..sum }).then_some(Shape { rows, ..sum })
+            }),
+            Op::Lrn(lrn) => match one()? {
+                input if lrn.size > 0 => Ok(input),
+                input => Err(GeometryError::Misfit { op: self.name(), input }),
+            },
+            Op::Upsample { rows, cols } => {
+                one().and_then(|input| self.grown(input, 1, *rows, *cols))
+            }
+            Op::DepthToSpace { block } => one().and_then(|input| {
+                let cells = block.checked_mul(*block).ok_or(GeometryError::TooLarge)?;
+                self.grown(input, cells, *block, *block)
+            }),
+            Op::Slice(slice) => one().and_then(|input| {
+                slice.shape(input).ok_or(GeometryError::Misfit { op: self.name(), input })
+            }),
+            Op::Shuffle { groups } => match one()? {
+                input if *groups > 0 && input.channels.is_multiple_of(*groups) => Ok(input),
+                input => Err(GeometryError::Misfit { op: self.name(), input }),
+            },
+            Op::Reorder(order) => match one()? {
+                input if order.fits(input) => Ok(order.shape),
+                input => Err(GeometryError::Misfit { op: self.name(), input }),
             },
         }
     }
 
-    /// The region rule: what part of input number `index` the outputs in `out` read.
-    ///
-    /// `inputs` are the shapes of all inputs, as [`Op::output_shape`] accepted them.
-    pub fn reads(&self, index: usize, inputs: &[Shape], out: Region) -> Region {
-        let input = inputs[index];
-        if out.is_empty() {
-            return Region::empty();
-        }
-        let (channels, rows) = match self {
-            Op::Conv(conv) => (
-                conv.input_channels(out.channels, input),
-                conv.window.rows.reads(out.rows, input.rows),
-            ),
-            Op::Pool(pool) => (out.channels, pool.window.rows.reads(out.rows, input.rows)),
-            Op::SumWidth | Op::Add | Op::Identity => (out.channels, out.rows),
-            Op::SumRows { .. } => (out.channels, RowRange::all(input.rows)),
-            Op::Concat => {
-                let offset: u32 = inputs[..index].iter().map(|shape| shape.channels).sum();
-                let mine = ChannelRange::new(offset, offset + input.channels);
-                let part = out.channels.intersect(mine);
-                if part.is_empty() {
-                    return Region::empty();
-                }
-                (ChannelRange::new(part.start - offset, part.end - offset), out.rows)
-            }
-            Op::Softmax => (ChannelRange::all(input.channels), out.rows),
+    /// All inputs joined by `join`, which refuses those that differ elsewhere.
+    fn joined(
+        &self,
+        inputs: &[Shape],
+        join: impl Fn(Shape, Shape) -> Option<Shape>,
+    ) -> Result<Shape, GeometryError> {
+        let [first, rest @ ..] = inputs else {
+            return Err(GeometryError::InputCount { op: self.name(), found: 0 });
         };
-        let region = Region::new(channels, rows);
-        if region.is_empty() { Region::empty() } else { region }
+        rest.iter().try_fold(*first, |sum, shape| {
+            let differ = GeometryError::Differ { op: self.name(), a: sum, b: *shape };
+            join(sum, *shape).ok_or(differ)
+        })
+    }
+
+    /// A map with `cells` times fewer channels and more rows and columns.
+    fn grown(
+        &self,
+        input: Shape,
+        cells: u32,
+        rows: u32,
+        cols: u32,
+    ) -> Result<Shape, GeometryError> {
+        if cells == 0 || rows == 0 || cols == 0 || !input.channels.is_multiple_of(cells) {
+            return Err(GeometryError::Misfit { op: self.name(), input });
+        }
+        let times = |a: u32, b: u32| a.checked_mul(b).ok_or(GeometryError::TooLarge);
+        let (rows, width) = (times(input.rows, rows)?, times(input.width, cols)?);
+        Ok(Shape { channels: input.channels / cells, rows, width })
     }
 
     /// Whether output channel c reads channel c of every input and no other, so that the layer
     /// can follow a split by features.
     pub fn is_channelwise(&self) -> bool {
         match self {
-            Op::Pool(_) | Op::SumWidth | Op::SumRows { .. } | Op::Add | Op::Identity => true,
-            Op::Conv(_) | Op::Concat | Op::Softmax => false,
+            Op::Pool(_)
+            | Op::SumWidth
+            | Op::SumRows { .. }
+            | Op::Add
+            | Op::Mul
+            | Op::Stack
+            | Op::Identity
+            | Op::Upsample { .. } => true,
+            Op::Conv(_)
+            | Op::Concat
+            | Op::Softmax
+            | Op::Lrn(_)
+            | Op::Slice(_)
+            | Op::Shuffle { .. }
+            | Op::DepthToSpace { .. }
+            | Op::Reorder(_) => false,
         }
     }
 

@@ -33,6 +33,11 @@ impl Shape {
         self.channels as u64 * self.rows as u64 * self.width as u64
     }
 
+    /// As [`Shape::elements`], of a shape that may be beyond all bounds.
+    pub fn checked_elements(&self) -> Option<u64> {
+        u64::from(self.channels).checked_mul(self.rows.into())?.checked_mul(self.width.into())
+    }
+
     /// All of it, as a region.
     pub const fn region(&self) -> Region {
         Region::new(ChannelRange::all(self.channels), RowRange::all(self.rows))

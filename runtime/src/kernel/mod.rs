@@ -49,7 +49,11 @@ mod error;
 mod isa;
 mod job;
 mod layout;
+mod lines;
+mod lrn;
 mod map;
+mod moves;
+mod mul;
 mod packed;
 mod pool;
 mod reduce;
@@ -212,6 +216,17 @@ impl Kernels {
             }
             Op::Identity => elementwise::identity(&job, inputs[0], output),
             Op::Softmax => elementwise::softmax(&job, inputs[0], output),
+            Op::Mul => mul::mul(&job, shapes, inputs, output),
+            Op::Lrn(lrn) => lrn::normalise(&job, lrn, inputs[0], output),
+            Op::Upsample { rows, cols } => moves::upsample(&job, *rows, *cols, inputs[0], output),
+            Op::Slice(slice) => moves::slice(&job, slice, inputs[0], output),
+            Op::Shuffle { groups } => moves::shuffle(&job, *groups, inputs[0], output),
+            Op::Stack => {
+                let heights = shapes.iter().map(|shape| shape.rows);
+                moves::stack(&job, inputs, heights, output);
+            }
+            Op::DepthToSpace { block } => moves::depth_to_space(&job, *block, inputs[0], output),
+            Op::Reorder(order) => moves::reorder(&job, order, inputs[0], output),
         }
         Ok(())
     }

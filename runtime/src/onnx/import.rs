@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use super::constant::{Constant, Data, product};
 use super::error::Problem;
 use crate::graph::{
-    Activation, Builder, Conv, DType, Graph, GraphError, Layer, Op, Parameter, ParameterId, Shape,
-    TensorId, Window,
+    Activation, Builder, DType, Graph, GraphError, Layer, Op, Parameter, ParameterId, Reorder,
+    Shape, TensorId,
 };
 
 /// No tensor has more channels: a bound on what is made per channel.
@@ -58,7 +58,7 @@ pub(crate) struct View {
     pub(crate) dims: Vec<u64>,
     /// Whether only one node reads the tensor, through whatever views: then that node can be
     /// folded into the layer that makes it.
-    pub(super) sole: bool,
+    pub(crate) sole: bool,
 }
 
 impl View {
@@ -75,10 +75,10 @@ impl View {
 /// A graph in the making.
 pub(crate) struct Import {
     builder_name: String,
-    inputs: Vec<(String, Vec<u64>)>,
-    layers: Vec<Layer>,
-    shapes: Vec<Shape>,
-    parameters: Vec<(Parameter, Data)>,
+    pub(super) inputs: Vec<(String, Vec<u64>)>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) shapes: Vec<Shape>,
+    pub(super) parameters: Vec<(Parameter, Data)>,
     held: u64,
     /// Names that are taken, each with the number that was last put after it.
     names: HashMap<String, u64>,
@@ -99,14 +99,7 @@ impl Import {
 
     /// Adds an input of the model.
     pub(super) fn input(&mut self, name: &str, dims: Vec<u64>) -> Result<View, Problem> {
-        let wanted = "only 1 x channels x rows x width and 1 x features are supported";
-        let side = |index: usize| dims.get(index).map_or(Some(1), |dim| u32::try_from(*dim).ok());
-        let shape = match (dims.len(), dims.first(), side(1), side(2), side(3)) {
-            (2..=4, Some(1), Some(channels), Some(rows), Some(width)) => {
-                Shape::new(channels, rows, width)
-            }
-            _ => return Err(Problem::Dims { dims, wanted: wanted.to_owned() }),
-        };
+        let shape = shape_of(&dims)?;
         check_size(shape)?;
         self.shapes.push(shape);
         self.inputs.push((name.to_owned(), dims.clone()));
@@ -150,6 +143,23 @@ impl Import {
         self.shapes[view.tensor.index()]
     }
 
+    /// The view of a tensor that has its dimensions, channels first. Reshaping moves no element,
+    /// but is a layer where what follows goes by channels and rows.
+    pub(crate) fn settled(&mut self, name: &str, view: &View) -> Result<View, Problem> {
+        if self.channels_first(view).is_ok() {
+            return Ok(view.clone());
+        }
+        let shape = shape_of(&view.dims)?;
+        if let Some(Layer { op: Op::Reorder(order), .. }) = self.foldable(view) {
+            order.shape = shape;
+            self.shapes[view.tensor.index()] = shape;
+            return Ok(view.clone());
+        }
+        let name = self.unique(&format!("{name}/reshape"));
+        let reshape = Op::Reorder(Reorder::reshape(shape));
+        self.layer(&name, reshape, &[view])?.reshaped(view.dims.clone())
+    }
+
     /// Adds a layer; its result is viewed channels first, with as many dimensions as the first
     /// input.
     pub(crate) fn layer(&mut self, name: &str, op: Op, inputs: &[&View]) -> Result<View, Problem> {
@@ -165,6 +175,16 @@ impl Import {
         });
         self.shapes.push(shape);
         Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: true })
+    }
+
+    /// Has the layer that makes a view compute something else, of another shape.
+    pub(crate) fn replace(&mut self, view: &View, op: Op) -> Result<View, Problem> {
+        let layer = view.tensor.index() - self.inputs.len();
+        let shapes = self.layers[layer].inputs.iter().map(|tensor| self.shapes[tensor.index()]);
+        let shape = op.output_shape(&shapes.collect::<Vec<_>>())?;
+        self.layers[layer].op = op;
+        self.shapes[view.tensor.index()] = shape;
+        Ok(View { dims: dims_of(shape, view.dims.len()), ..view.clone() })
     }
 
     /// Bytes of all constants that were made while loading.
@@ -208,92 +228,6 @@ impl Import {
         ParameterId(self.parameters.len() as u32 - 1)
     }
 
-    /// Applies `activation` to a view: within the layer that makes it, or as a layer of its own.
-    pub(crate) fn activate(
-        &mut self,
-        name: &str,
-        view: &View,
-        activation: Activation,
-    ) -> Result<View, Problem> {
-        if let Some(layer) = self.foldable(view) {
-            layer.activation = activation;
-            return Ok(view.clone());
-        }
-        let result = self.layer(name, Op::Identity, &[view])?;
-        if let Some(layer) = self.layers.last_mut() {
-            layer.activation = activation;
-        }
-        result.reshaped(view.dims.clone())
-    }
-
-    /// Multiplies channel c of a view by `scale[c]` and adds `shift[c]`: within the convolution
-    /// that makes it, or as a depthwise 1x1 convolution of its own. There is a number for every
-    /// channel.
-    pub(crate) fn affine(
-        &mut self,
-        name: &str,
-        view: &View,
-        scale: &[f32],
-        shift: &[f32],
-    ) -> Result<View, Problem> {
-        let channels = self.channels_first(view)?.channels;
-        if scale.len() != channels as usize || shift.len() != channels as usize {
-            let wanted = format!("there are {channels} channels");
-            return Err(Problem::Dims { dims: vec![scale.len() as u64], wanted });
-        }
-        let folded = match self.foldable(view) {
-            Some(Layer { name, op: Op::Conv(conv), .. }) => Some((name.clone(), conv.clone())),
-            _ => None,
-        };
-        let Some((layer_name, conv)) = folded else {
-            let weight = self.per_feature(&format!("{name}/scale"), scale);
-            let bias = self.per_feature(&format!("{name}/shift"), shift);
-            let window = Window::point();
-            let (scale, bias) = (None, Some(bias));
-            let op = Conv { features: channels, groups: channels, window, weight, scale, bias };
-            return self.layer(name, Op::Conv(op), &[view]);
-        };
-        // (x a + b) s + t = x (a s) + (b s + t)
-        let old_scale = self.numbers_of(conv.scale, 1.0, scale.len())?;
-        let old_bias = self.numbers_of(conv.bias, 0.0, scale.len())?;
-        let new_scale: Vec<f32> = old_scale.iter().zip(scale).map(|(a, s)| a * s).collect();
-        let new_bias: Vec<f32> =
-            old_bias.iter().zip(scale).zip(shift).map(|((b, s), t)| b.mul_add(*s, *t)).collect();
-        let plain = new_scale.iter().all(|factor| *factor == 1.0);
-        let scale = (!plain).then(|| self.per_feature(&format!("{layer_name}/scale"), &new_scale));
-        let bias = self.per_feature(&format!("{layer_name}/bias"), &new_bias);
-        if let Some(layer) = self.foldable(view) {
-            layer.op = Op::Conv(Conv { scale, bias: Some(bias), ..conv });
-        }
-        Ok(view.clone())
-    }
-
-    /// The layer that makes a view's tensor, where nothing else reads that and nothing has been
-    /// applied to it yet.
-    fn foldable(&mut self, view: &View) -> Option<&mut Layer> {
-        let layer = view.tensor.index().checked_sub(self.inputs.len())?;
-        let layer = self.layers.get_mut(layer)?;
-        (view.sole && layer.activation == Activation::Linear).then_some(layer)
-    }
-
-    /// The numbers of a parameter with one per feature; `default` where there is none.
-    fn numbers_of(
-        &self,
-        id: Option<ParameterId>,
-        default: f32,
-        features: usize,
-    ) -> Result<Vec<f32>, Problem> {
-        let Some(id) = id else { return Ok(vec![default; features]) };
-        let (parameter, data) = &self.parameters[id.index()];
-        let element = match parameter.dtype {
-            DType::F32 => super::constant::Element::F32,
-            DType::F16 => super::constant::Element::F16,
-        };
-        let dims = vec![u64::from(parameter.features)];
-        let (name, data) = (parameter.name.clone(), data.clone());
-        Constant { name, dims, element, data }.to_floats()
-    }
-
     /// An output of the model: a tensor that a layer makes.
     pub(super) fn output(&mut self, name: &str, view: View) -> Result<View, Problem> {
         if view.tensor.index() >= self.inputs.len() {
@@ -307,8 +241,9 @@ impl Import {
     /// are gone.
     pub(super) fn finish(
         mut self,
-        outputs: Vec<(String, View)>,
+        mut outputs: Vec<(String, View)>,
     ) -> Result<(Graph, Vec<(Parameter, Data)>), GraphError> {
+        self.fold_activations(&mut outputs);
         let mut builder = Builder::new(&self.builder_name);
         let mut parameters = Vec::new();
         for layer in &mut self.layers {
@@ -330,6 +265,20 @@ impl Import {
             builder.output(&name, view.tensor, view.dims)?;
         }
         Ok((builder.finish()?, parameters))
+    }
+}
+
+/// The file's dimensions, channels first, as a shape.
+fn shape_of(dims: &[u64]) -> Result<Shape, Problem> {
+    let side = |index: usize| dims.get(index).map_or(Some(1), |dim| u32::try_from(*dim).ok());
+    match (dims.len(), dims.first(), side(1), side(2), side(3)) {
+        (2..=4, Some(1), Some(channels), Some(rows), Some(width)) => {
+            Ok(Shape::new(channels, rows, width))
+        }
+        _ => {
+            let wanted = "only 1 x channels x rows x width and 1 x features are supported";
+            Err(Problem::Dims { dims: dims.to_vec(), wanted: wanted.to_owned() })
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod constant;
 mod error;
+mod fold;
 pub(crate) mod import;
 pub(crate) mod node;
 pub(crate) mod nodes;

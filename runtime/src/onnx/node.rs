@@ -31,6 +31,11 @@ impl Node<'_> {
         &self.inputs
     }
 
+    /// How many outputs it has.
+    pub(crate) fn outputs(&self) -> usize {
+        self.proto.output.len()
+    }
+
     /// An input that must be there.
     pub(crate) fn value(&self, index: usize) -> Result<&Value, Problem> {
         self.inputs.get(index).and_then(Option::as_ref).ok_or(Problem::InputMissing(index))

@@ -6,18 +6,10 @@
 
 use super::stages::Group;
 use crate::cost::{ClusterProfile, LayerKind, Work};
-use crate::graph::{Graph, LayerId, Op, Sweep, TensorId};
+use crate::graph::{Graph, LayerId, Reach, TensorId};
 use crate::plan::DeviceIx;
 use crate::program::Encoding;
 use crate::region::{ChannelRange, Region, RowRange};
-
-/// The rows of an input that rows of an output read.
-#[derive(Debug, Clone, Copy)]
-enum Reach {
-    Same,
-    All,
-    Window(Sweep),
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Read {
@@ -115,7 +107,8 @@ impl Model {
         for (slot, layer) in group.layers.clone().map(LayerId).enumerate() {
             let node = graph.layer(layer);
             let begin = model.reads.len();
-            for (tensor, shape) in node.inputs.iter().zip(graph.input_shapes(layer)) {
+            let shapes = graph.input_shapes(layer);
+            for (index, (tensor, shape)) in node.inputs.iter().zip(shapes).enumerate() {
                 let slot = if *tensor >= first {
                     (tensor.0 - first.0) as usize
                 } else {
@@ -127,7 +120,8 @@ impl Model {
                             place
                         })
                 };
-                model.reads.push(Read { slot, rows: shape.rows, reach: reach(&node.op) });
+                let reach = node.op.reach(index, shapes);
+                model.reads.push(Read { slot, rows: shape.rows, reach });
             }
             model.nodes.push(Node { reads: (begin, model.reads.len()) });
             let tensor = graph.output_of(layer);
@@ -179,11 +173,7 @@ impl Model {
                 continue;
             }
             for read in &self.reads[node.reads.0..node.reads.1] {
-                let rows = match read.reach {
-                    Reach::Same => wanted,
-                    Reach::All => RowRange::all(read.rows),
-                    Reach::Window(sweep) => sweep.reads(wanted, read.rows),
-                };
+                let rows = read.reach.rows(wanted, read.rows);
                 demand[read.slot] = demand[read.slot].hull(rows);
             }
         }
@@ -210,11 +200,7 @@ impl Model {
                 .zip(&read_rates[node.reads.0..node.reads.1])
             {
                 if *per_row > 0.0 {
-                    let input = match read.reach {
-                        Reach::Same => *rows,
-                        Reach::All => RowRange::all(read.rows),
-                        Reach::Window(sweep) => sweep.reads(*rows, read.rows),
-                    };
+                    let input = read.reach.rows(*rows, read.rows);
                     time += per_row * f64::from(input.len());
                 }
             }
@@ -256,15 +242,6 @@ fn region(crossing: &Crossing, rows: RowRange) -> Region {
         return Region::empty();
     }
     Region::new(ChannelRange::all(crossing.channels), rows)
-}
-
-fn reach(op: &Op) -> Reach {
-    match op {
-        Op::Conv(conv) => Reach::Window(conv.window.rows),
-        Op::Pool(pool) => Reach::Window(pool.window.rows),
-        Op::SumRows { .. } => Reach::All,
-        Op::SumWidth | Op::Add | Op::Concat | Op::Identity | Op::Softmax => Reach::Same,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::problem::{Fusion, Policy};
-use crate::graph::{Graph, LayerId, Op};
+use crate::graph::{Graph, LayerId, Op, Shape};
 use crate::plan::Exchange;
 
 /// Layers that will be one stage of the plan.
@@ -68,21 +68,40 @@ fn splits(graph: &Graph, policy: &Policy, layer: LayerId) -> Splits {
             }
         }
         Op::Conv(_) => Splits::Rows,
-        Op::SumRows { .. } | Op::Softmax | Op::SumWidth | Op::Pool(_) if through_leader => {
-            Splits::Leader
+        Op::SumRows { .. } | Op::Softmax | Op::Reorder(_) | Op::Stack => {
+            if through_leader {
+                Splits::Leader
+            } else {
+                Splits::Whole
+            }
         }
-        Op::SumRows { .. } | Op::Softmax => Splits::Whole,
+        Op::SumWidth | Op::Pool(_) if through_leader => Splits::Leader,
         Op::SumWidth | Op::Pool(_) => Splits::Rows,
-        Op::Add | Op::Concat | Op::Identity if through_leader && by_layer => Splits::Leader,
-        Op::Add | Op::Concat | Op::Identity => Splits::Rows,
+        Op::Add
+        | Op::Mul
+        | Op::Concat
+        | Op::Identity
+        | Op::Lrn(_)
+        | Op::Upsample { .. }
+        | Op::Slice(_)
+        | Op::Shuffle { .. }
+        | Op::DepthToSpace { .. } => {
+            if through_leader && by_layer {
+                Splits::Leader
+            } else {
+                Splits::Rows
+            }
+        }
     }
 }
 
 /// Whether a layer changes the height, or is the first half of a reduction over rows.
 fn ends_block(graph: &Graph, layer: LayerId) -> bool {
     let rows = graph.output_shape(layer).rows;
-    graph.layer(layer).op == Op::SumWidth
-        || graph.input_shapes(layer).iter().any(|shape| shape.rows != rows)
+    let op = &graph.layer(layer).op;
+    let factors = |shape: &Shape| *op == Op::Mul && shape.is_vector();
+    let mut inputs = graph.input_shapes(layer).iter();
+    *op == Op::SumWidth || inputs.any(|shape| shape.rows != rows && !factors(shape))
 }
 
 /// Whether `layer` can be part of a split by features that `first` begins.

@@ -88,8 +88,6 @@ pub enum LeaderMessage {
         /// Why, for people.
         reason: String,
     },
-    /// A sign of life.
-    Heartbeat,
 }
 
 /// Why a worker will not run a plan.
@@ -219,8 +217,6 @@ pub enum WorkerMessage {
     },
     /// The device goes away in order: its sessions end, and nobody need wonder why.
     Leaving,
-    /// A sign of life.
-    Heartbeat,
 }
 
 /// What goes over a connection for weights. The worker asks, the leader answers in the same

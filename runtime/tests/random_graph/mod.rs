@@ -4,8 +4,8 @@
 //! draw is a valid graph and shrinking a draw gives a smaller graph.
 
 use edgeld_runtime::graph::{
-    Activation, Builder, Conv, DType, Graph, Op, Parameter, Pool, Reduction, Shape, Sweep,
-    TensorId, Window,
+    Activation, Builder, Conv, DType, Graph, Lrn, Op, Parameter, Pick, Pool, Reduction, Reorder,
+    Shape, Slice, Sweep, TensorId, Window,
 };
 use proptest::prelude::*;
 
@@ -14,9 +14,12 @@ pub mod plan;
 /// A move is one layer; a residual block is three, a mean two.
 const MAX_MOVES: usize = 8;
 
+/// Products of products would grow beyond all bounds.
+const BOUNDED: Activation = Activation::Clip { min: -8.0, max: 8.0 };
+
 /// Small models: chains, residual sums, concatenations, strides, dilation, groups, depthwise
 /// layers, pools with ceil mode, asymmetric pads, maps of width 1, sums over rows, dense heads,
-/// several inputs and outputs. Heights are 1 to 24, channels of an input 1 to 24.
+/// products, moved channels and rows, several inputs and outputs. Heights are 1 to 24, channels of an input 1 to 24.
 pub fn random_graph() -> impl Strategy<Value = Graph> {
     let width = prop_oneof![1 => Just(1u32), 4 => 2u32..=10];
     let input = (1u32..=24, 1u32..=24, width);
@@ -48,8 +51,17 @@ enum Move {
     Residual { features: u32 },
     Add(prop::sample::Index),
     Concat(prop::sample::Index),
-    Clip,
+    Activation(Activation),
     Mean,
+    Mul(prop::sample::Index),
+    Excite,
+    Lrn { size: u32 },
+    Upsample { rows: u32, cols: u32 },
+    Slice { channels: (u8, u8), rows: (u8, u8, u32), cols: (u8, u8, u32) },
+    Shuffle(prop::sample::Index),
+    Stack(prop::sample::Index),
+    DepthToSpace,
+    Turn,
 }
 
 fn layer_move() -> impl Strategy<Value = Move> {
@@ -75,9 +87,36 @@ fn layer_move() -> impl Strategy<Value = Move> {
         2 => (1u32..=8).prop_map(|features| Move::Residual { features }),
         2 => any_earlier().prop_map(Move::Add),
         2 => any_earlier().prop_map(Move::Concat),
-        1 => Just(Move::Clip),
+        1 => activation().prop_map(Move::Activation),
         1 => Just(Move::Mean),
+        1 => any_earlier().prop_map(Move::Mul),
+        1 => Just(Move::Excite),
+        1 => (1u32..=6).prop_map(|size| Move::Lrn { size }),
+        1 => (1u32..=3, 1u32..=3).prop_map(|(rows, cols)| Move::Upsample { rows, cols }),
+        2 => (any::<(u8, u8)>(), part(), part())
+            .prop_map(|(channels, rows, cols)| Move::Slice { channels, rows, cols }),
+        1 => any_earlier().prop_map(Move::Shuffle),
+        1 => any_earlier().prop_map(Move::Stack),
+        1 => Just(Move::DepthToSpace),
+        1 => Just(Move::Turn),
     ]
+}
+
+fn activation() -> impl Strategy<Value = Activation> {
+    prop_oneof![
+        Just(Activation::Clip { min: -0.5, max: 0.5 }),
+        Just(Activation::Leaky { slope: 0.1 }),
+        Just(Activation::Sigmoid),
+        Just(Activation::Silu),
+        Just(Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+        Just(Activation::HardSwish),
+    ]
+}
+
+/// From where to where along an axis, in parts of 256, and the step.
+fn part() -> impl Strategy<Value = (u8, u8, u32)> {
+    let ends = prop_oneof![1 => Just((0, 255)), 2 => any::<(u8, u8)>()];
+    (ends, 1u32..=3).prop_map(|((a, b), step)| (a, b, step))
 }
 
 /// Any window of a convolution along one axis.
@@ -198,10 +237,58 @@ impl Sketch {
                 let other = self.earlier(index, fits);
                 self.layer(Op::Concat, &[other, input], Activation::Linear);
             }
-            Move::Clip => {
-                self.layer(Op::Identity, &[input], Activation::Clip { min: -0.5, max: 0.5 });
-            }
+            Move::Activation(activation) => self.layer(Op::Identity, &[input], activation),
             Move::Mean => self.mean(),
+            Move::Mul(index) => {
+                let other = self.earlier(index, |other| other == shape);
+                self.layer(Op::Mul, &[other, input], BOUNDED);
+            }
+            Move::Excite => {
+                self.mean();
+                self.conv(shape.channels, 1, Window::point(), (false, true));
+                let (factors, _) = self.current();
+                self.layer(Op::Mul, &[input, factors], BOUNDED);
+            }
+            Move::Lrn { size } => {
+                let lrn = Lrn { size, alpha: 0.5, beta: 0.75, bias: 1.0 };
+                self.layer(Op::Lrn(lrn), &[input], Activation::Linear);
+            }
+            Move::Upsample { rows, cols } => {
+                let (rows, cols) = if shape.rows > 24 { (1, cols) } else { (rows, cols) };
+                let cols = if shape.width > 24 { 1 } else { cols };
+                self.layer(Op::Upsample { rows, cols }, &[input], Activation::Linear);
+            }
+            Move::Slice { channels: (a, b), rows, cols } => {
+                let channels = pick((a, b, 1), shape.channels);
+                let (rows, cols) = (pick(rows, shape.rows), pick(cols, shape.width));
+                let op = Op::Slice(Slice { channels, rows, cols });
+                self.layer(op, &[input], Activation::Linear);
+            }
+            Move::Shuffle(index) => {
+                let divisors = (1..=shape.channels).filter(|n| shape.channels.is_multiple_of(*n));
+                let groups = *index.get(&divisors.collect::<Vec<_>>());
+                self.layer(Op::Shuffle { groups }, &[input], Activation::Linear);
+            }
+            Move::Stack(index) => {
+                let fits = |other: Shape| {
+                    (other.channels, other.width) == (shape.channels, shape.width)
+                        && other.rows + shape.rows <= 48
+                };
+                let other = self.earlier(index, fits);
+                self.layer(Op::Stack, &[other, input], Activation::Linear);
+            }
+            Move::DepthToSpace => {
+                let block = if shape.channels.is_multiple_of(4) { 2 } else { 1 };
+                self.layer(Op::DepthToSpace { block }, &[input], Activation::Linear);
+            }
+            Move::Turn => {
+                let order = Reorder {
+                    dims: vec![shape.channels, shape.rows, shape.width],
+                    axes: vec![1, 0, 2],
+                    shape: Shape::new(shape.rows, shape.channels, shape.width),
+                };
+                self.layer(Op::Reorder(order), &[input], Activation::Linear);
+            }
         }
     }
 
@@ -252,6 +339,13 @@ impl Sketch {
         }
         self.builder.finish().expect("a valid graph")
     }
+}
+
+/// Something between `from` and `to`, parts of 256 of `len` indices, at every `step`th.
+fn pick((from, to, step): (u8, u8, u32), len: u32) -> Pick {
+    let start = u32::from(from.min(to)) * len / 256;
+    let end = (u32::from(from.max(to)) * len).div_ceil(256).max(start + 1);
+    Pick { start, step, count: (end - start).div_ceil(step) }
 }
 
 /// The window, or along an axis that is too short for it the window of one cell.

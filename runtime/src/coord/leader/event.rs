@@ -3,7 +3,7 @@
 use crate::coord::Reason;
 use crate::ids::NodeId;
 use crate::plan::{Generation, Plan};
-use crate::units::Ms;
+use crate::units::{Bytes, Ms};
 
 /// A plan that somebody made.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,10 @@ pub enum Event {
         node: NodeId,
         /// For which plan.
         generation: Generation,
+        /// Bytes it has.
+        have: Bytes,
+        /// Bytes it needs; nothing until that is known.
+        need: Bytes,
     },
     /// A member is ready.
     Ready {
@@ -171,6 +175,11 @@ pub enum Command {
     },
     /// There is no plan, and nothing to wait for.
     Stuck {
+        /// Why.
+        why: String,
+    },
+    /// The session is over: no frame will be answered any more.
+    End {
         /// Why.
         why: String,
     },

@@ -95,4 +95,9 @@ impl Frames {
     pub(super) fn drain_waiting(&mut self) -> impl Iterator<Item = Frame> {
         self.waiting.drain(..)
     }
+
+    /// All of them, those in flight first.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Frame> {
+        self.running.drain(..).map(|run| run.frame).chain(self.waiting.drain(..))
+    }
 }

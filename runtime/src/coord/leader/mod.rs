@@ -19,21 +19,24 @@
 
 mod event;
 mod frames;
+mod loss;
 mod rest;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;
-use crate::units::Ms;
+use crate::units::{Bytes, Ms};
 
 pub use event::{Command, Event, Proposal};
 use frames::{Frame, Frames};
 use rest::Rests;
 
-/// A member that shows no progress for this long while it prepares is left out.
+/// A member that fetches weights and gets none for this long while it prepares is left out.
 pub const PATIENCE: Ms = Ms(10_000.0);
 
 /// After a link broke, the death of the device behind it has this long to show.
@@ -48,27 +51,30 @@ pub const STALL_FACTOR: f64 = 20.0;
 /// How often the leader's own device may refuse a plan before there is none.
 const OWN_REFUSALS: u32 = 3;
 
+/// How often frames without a plan wait for the end of a device's rest before they are given up.
+const RESTS_AWAITED: u32 = 3;
+
 /// A plan with its number, and the members that it still waits for.
 #[derive(Debug, Clone)]
 struct Live {
     generation: Generation,
     proposal: Proposal,
-    /// Who is not ready yet, and when it was last seen to make progress.
-    waiting: BTreeMap<NodeId, Moment>,
+    /// Who is not ready yet.
+    waiting: BTreeMap<NodeId, Fetched>,
+}
+
+/// How far a member is with its weights.
+#[derive(Debug, Clone, Copy)]
+struct Fetched {
+    have: Bytes,
+    /// When it was last seen to make progress.
+    at: Moment,
 }
 
 impl Live {
     fn has(&self, node: NodeId) -> bool {
         self.proposal.members.contains(&node)
     }
-}
-
-/// A broken link, until the death behind it shows.
-#[derive(Debug, Clone, Copy)]
-struct Down {
-    since: Moment,
-    generation: Generation,
-    blame: NodeId,
 }
 
 /// The leader of a session.
@@ -86,9 +92,15 @@ pub struct Leader {
     active: Option<Live>,
     retiring: Vec<Live>,
     frames: Frames,
-    down: Option<Down>,
+    /// Plans over a broken link, by the device that is taken for dead, until its death shows:
+    /// since when.
+    down: BTreeMap<(Generation, NodeId), Moment>,
     own_refusals: u32,
+    rests_awaited: u32,
+    /// Why there is no plan now.
     stuck: Option<String>,
+    /// Why there will never be one again.
+    over: Option<String>,
 }
 
 impl Leader {
@@ -107,9 +119,11 @@ impl Leader {
             active: None,
             retiring: Vec::new(),
             frames: Frames::default(),
-            down: None,
+            down: BTreeMap::new(),
             own_refusals: 0,
+            rests_awaited: 0,
             stuck: None,
+            over: None,
         };
         let mut commands = Vec::new();
         leader.ask(Reason::Start, &mut commands);
@@ -143,11 +157,20 @@ impl Leader {
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
         let out = &mut commands;
+        if let Some(why) = &self.over {
+            if let Event::Submitted { frame } = event {
+                out.push(Command::GiveUp { frame, attempts: 0, error: why.clone() });
+            }
+            return commands;
+        }
         match event {
             Event::Joined(node) => self.joined(now, node, out),
+            Event::Left(node) | Event::Lost(node) if node == self.me => self.end(out),
             Event::Left(node) => self.gone(now, node, Reason::Left, out),
             Event::Lost(node) => self.gone(now, node, Reason::Lost, out),
-            Event::Progress { node, generation } => self.progressed(now, node, generation),
+            Event::Progress { node, generation, have, need } => {
+                self.progressed(now, node, generation, (have, need));
+            }
             Event::Ready { node, generation } => self.ready(node, generation, out),
             Event::Refused { node, generation, why } => {
                 self.refused(now, node, generation, why, out);
@@ -166,9 +189,8 @@ impl Leader {
             }
             Event::LinkDown { node, generation, peer } => {
                 let blame = if peer == self.me { node } else { peer };
-                let known = self.live(generation).is_some_and(|live| live.has(blame));
-                if known && self.down.is_none() {
-                    self.down = Some(Down { since: now, generation, blame });
+                if self.live(generation).is_some_and(|live| live.has(blame)) {
+                    self.down.entry((generation, blame)).or_insert(now);
                 }
             }
             Event::Tick => self.tick(now, out),
@@ -188,38 +210,19 @@ impl Leader {
         }
     }
 
-    fn gone(&mut self, now: Moment, node: NodeId, reason: Reason, out: &mut Vec<Command>) {
-        if !self.devices.remove(&node) {
-            return;
-        }
-        if reason == Reason::Lost {
-            self.rests.rest(node, now);
-        }
-        if self.down.is_some_and(|down| down.blame == node) {
-            self.down = None;
-        }
-        let broken: Vec<Generation> = self
-            .preparing
-            .iter()
-            .chain(&self.active)
-            .chain(&self.retiring)
-            .filter(|live| live.has(node))
-            .map(|live| live.generation)
-            .collect();
-        for generation in &broken {
-            self.break_off(*generation, None, out);
-        }
-        // A question under way may be answered with a plan for the device that is gone.
-        if !broken.is_empty() || self.asked.is_some() {
-            self.ask(reason, out);
-        }
-    }
-
-    fn progressed(&mut self, now: Moment, node: NodeId, generation: Generation) {
+    /// Bytes that came are progress; so is that none are missing, while the device packs them.
+    fn progressed(
+        &mut self,
+        now: Moment,
+        node: NodeId,
+        generation: Generation,
+        (have, need): (Bytes, Bytes),
+    ) {
         if let Some(live) = self.preparing.as_mut().filter(|live| live.generation == generation)
-            && let Some(seen) = live.waiting.get_mut(&node)
+            && let Some(fetched) = live.waiting.get_mut(&node)
+            && (have > fetched.have || have >= need)
         {
-            *seen = now;
+            *fetched = Fetched { have, at: now };
         }
     }
 
@@ -238,42 +241,11 @@ impl Leader {
         if let Some(former) = self.active.replace(live) {
             self.retire_when_done(former, out);
         }
-        self.own_refusals = 0;
+        (self.own_refusals, self.rests_awaited) = (0, 0);
         self.stuck = None;
         let better = provisional.then_some(Reason::Weights);
         if let Some(reason) = self.deferred.take().into_iter().chain(better).min() {
             self.ask(reason, out);
-        }
-    }
-
-    fn refused(
-        &mut self,
-        now: Moment,
-        node: NodeId,
-        generation: Generation,
-        why: String,
-        out: &mut Vec<Command>,
-    ) {
-        let Some(reason) = self
-            .preparing
-            .as_ref()
-            .filter(|live| live.generation == generation && live.has(node))
-            .map(|live| live.proposal.reason)
-        else {
-            return;
-        };
-        self.break_off(generation, None, out);
-        if node != self.me {
-            self.rest(now, node, why, out);
-            self.ask(reason, out);
-            return;
-        }
-        self.own_refusals += 1;
-        if self.own_refusals < OWN_REFUSALS {
-            self.ask(reason, out);
-        } else {
-            self.own_refusals = 0;
-            self.no_plan(why, out);
         }
     }
 
@@ -288,10 +260,11 @@ impl Leader {
         self.asked = None;
         let proposal = match proposal {
             Ok(proposal) => Proposal { reason, ..proposal },
-            Err(why) => return self.no_plan(why, out),
+            Err(why) => return self.no_plan(reason, why, out),
         };
         if !self.is_possible(&proposal) {
-            return self.no_plan("the plan is for devices that are not there".to_owned(), out);
+            let why = "the plan is for devices that are not there".to_owned();
+            return self.no_plan(reason, why, out);
         }
         let same = self.active.as_ref().is_some_and(|live| {
             live.proposal.plan == proposal.plan && live.proposal.members == proposal.members
@@ -314,28 +287,22 @@ impl Leader {
         }
         self.newest = Generation(self.newest.0 + 1);
         let generation = self.newest;
-        let waiting = proposal.members.iter().map(|node| (*node, now)).collect();
+        let nothing = Fetched { have: Bytes::ZERO, at: now };
+        let waiting = proposal.members.iter().map(|node| (*node, nothing)).collect();
         out.push(Command::Prepare { generation, proposal: proposal.clone() });
         self.preparing = Some(Live { generation, proposal, waiting });
     }
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Command>) {
         let silent = self.preparing.as_ref().and_then(|live| {
-            let late = live.waiting.iter().find(|(_, seen)| now.since(**seen) >= PATIENCE);
+            let late = live.waiting.iter().find(|(_, fetched)| now.since(fetched.at) >= PATIENCE);
             late.map(|(node, _)| (*node, live.generation))
         });
         if let Some((node, generation)) = silent {
             let why = format!("not ready, and no progress for {PATIENCE}");
             self.refused(now, node, generation, why, out);
         }
-        if let Some(down) = self.down.filter(|down| now.since(down.since) >= LINK_GRACE) {
-            self.down = None;
-            if self.knows(down.generation) {
-                self.break_off(down.generation, None, out);
-                self.rest(now, down.blame, "its connection to another device broke".into(), out);
-                self.ask(Reason::Link, out);
-            }
-        }
+        self.give_up_links(now, out);
         if let Some((frame, generation)) = self.stalled(now) {
             let error = format!("no answer within {STALL}");
             self.failed(now, self.me, generation, frame, &error, out);
@@ -343,12 +310,6 @@ impl Leader {
         if self.rests.wake(now).iter().any(|node| self.devices.contains(node)) {
             self.ask(Reason::Joined, out);
         }
-    }
-
-    /// A device is left out for a while, and the question under way asked anew without it.
-    fn rest(&mut self, now: Moment, node: NodeId, why: String, out: &mut Vec<Command>) {
-        self.rests.rest(node, now);
-        out.push(Command::Rest { node, why });
     }
 
     fn present(&self, live: &Live) -> Vec<NodeId> {
@@ -382,16 +343,5 @@ impl Leader {
         let others = self.devices.iter().copied().filter(|node| !self.rests.rests(*node));
         let members = std::iter::once(self.me).chain(others).collect();
         out.push(Command::Ask { ask: self.asks, reason, members });
-    }
-
-    fn no_plan(&mut self, why: String, out: &mut Vec<Command>) {
-        if self.active.is_some() {
-            return;
-        }
-        for Frame { number, retries, .. } in self.frames.drain_waiting() {
-            out.push(Command::GiveUp { frame: number, attempts: retries, error: why.clone() });
-        }
-        self.stuck = Some(why.clone());
-        out.push(Command::Stuck { why });
     }
 }

@@ -1,6 +1,7 @@
 //! Every kernel against the plainest possible loops, and every strip against the whole.
 
 mod layers;
+mod moves;
 mod naive;
 mod windows;
 mod winograd;

@@ -105,3 +105,44 @@ pub(crate) fn cast(_: &mut Import, node: &Node) -> Loaded {
     };
     Ok(vec![Value::Constant(cast)])
 }
+
+/// Elementwise arithmetic on two constants, as shapes are made of: of one size, or one of them a
+/// single number. `None` where an input is computed at run time.
+pub(super) fn arithmetic(
+    node: &Node,
+    on_ints: impl Fn(i64, i64) -> Option<i64>,
+    on_floats: impl Fn(f32, f32) -> f32,
+) -> Result<Option<Value>, Problem> {
+    let [Some(Value::Constant(a)), Some(Value::Constant(b))] = node.inputs() else {
+        return Ok(None);
+    };
+    let count = a.elements().max(b.elements());
+    if [a, b].iter().any(|side| side.elements() != count && side.elements() != 1) {
+        let wanted = "only a single number or one of the same size is supported".to_owned();
+        return Err(Problem::Dims { dims: b.dims.clone(), wanted });
+    }
+    let dims =
+        if a.dims.len() >= b.dims.len() && a.elements() == count { &a.dims } else { &b.dims };
+    let constant = if a.element.is_float() || b.element.is_float() {
+        let (a, b) = (a.to_floats()?, b.to_floats()?);
+        let pairs = (0..count as usize).map(|i| (a[i % a.len()], b[i % b.len()]));
+        let results: Vec<f32> = pairs.map(|(a, b)| on_floats(a, b)).collect();
+        Constant::floats(&node.name, dims.clone(), &results)
+    } else {
+        let (a, b) = (a.to_ints()?, b.to_ints()?);
+        let pairs = (0..count as usize).map(|i| (a[i % a.len()], b[i % b.len()]));
+        let results: Option<Vec<i64>> = pairs.map(|(a, b)| on_ints(a, b)).collect();
+        let results = results.ok_or_else(|| {
+            Problem::Invalid("a quotient by zero, or a number of over 64 bits".to_owned())
+        })?;
+        Constant::ints(&node.name, dims.clone(), &results)
+    };
+    Ok(Some(Value::Constant(constant)))
+}
+
+/// `Floor` of a constant.
+pub(crate) fn floor(_: &mut Import, node: &Node) -> Loaded {
+    let constant = node.constant(0)?;
+    let floors: Vec<f32> = constant.to_floats()?.into_iter().map(f32::floor).collect();
+    Ok(vec![Value::Constant(Constant::floats(&node.name, constant.dims.clone(), &floors))])
+}

@@ -1,30 +1,23 @@
 //! Sums, and factors and summands per channel.
 
+use super::constants::arithmetic;
 use super::{Loaded, one};
-use crate::graph::Op;
+use crate::graph::{Lrn, Op};
 use crate::onnx::constant::Constant;
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, Value, View};
 use crate::onnx::node::Node;
 
-/// `Add` and `Sum`: of values of one shape, or of a value and a constant per channel.
+/// `Add` and `Sum`: of values of one shape, and of a constant per channel.
 pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {
-    let mut views: Vec<&View> = Vec::new();
-    let mut constants: Vec<&Constant> = Vec::new();
-    for index in 0..node.inputs().len() {
-        match node.value(index)? {
-            Value::View(view) => views.push(view),
-            Value::Constant(constant) => constants.push(constant),
-        }
+    if let Some(sum) = arithmetic(node, i64::checked_add, |a, b| a + b)? {
+        return Ok(vec![sum]);
     }
+    let (views, constants) = parted(node)?;
     let Some(first) = views.first() else { return Err(Problem::NotComputed(0)) };
-    if let Some(other) = views.iter().find(|view| view.dims != first.dims) {
-        let wanted = format!("another input has {:?}; all must be the same", first.dims);
-        return Err(Problem::Dims { dims: other.dims.clone(), wanted });
-    }
     let mut sum = match views.len() {
         1 => (*first).clone(),
-        _ => import.layer(&node.name, Op::Add, &views)?.reshaped(first.dims.clone())?,
+        _ => sum_of(import, node, &views)?,
     };
     for constant in constants {
         let shift = per_channel(import, constant, &sum)?;
@@ -32,6 +25,109 @@ pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {
         sum = import.affine(&name, &sum, &vec![1.0; shift.len()], &shift)?;
     }
     one(sum)
+}
+
+/// `Sub`: a sum with one side negated.
+pub(crate) fn sub(import: &mut Import, node: &Node) -> Loaded {
+    if let Some(difference) = arithmetic(node, i64::checked_sub, |a, b| a - b)? {
+        return Ok(vec![difference]);
+    }
+    let (a, b) = (node.value(0)?, node.value(1)?);
+    let negated = |import: &mut Import, view: &View, shift: Option<&Constant>| {
+        let channels = import.shape(view).channels as usize;
+        let shift = match shift {
+            Some(shift) => per_channel(import, shift, view)?,
+            None => vec![0.0; channels],
+        };
+        let name = import.unique(&format!("{}/negated", node.name));
+        import.affine(&name, view, &vec![-1.0; channels], &shift)
+    };
+    match (a, b) {
+        (Value::View(a), Value::Constant(b)) => {
+            let shift: Vec<f32> = per_channel(import, b, a)?.iter().map(|shift| -shift).collect();
+            one(import.affine(&node.name, a, &vec![1.0; shift.len()], &shift)?)
+        }
+        (Value::Constant(a), Value::View(b)) => one(negated(import, b, Some(a))?),
+        (Value::View(a), Value::View(b)) => {
+            let b = negated(import, b, None)?;
+            one(sum_of(import, node, &[a, &b])?)
+        }
+        _ => Err(Problem::NotComputed(0)),
+    }
+}
+
+/// `Mul`: of values of one shape or of a factor per channel, and of a constant per channel.
+pub(crate) fn mul(import: &mut Import, node: &Node) -> Loaded {
+    if let Some(product) = arithmetic(node, i64::checked_mul, |a, b| a * b)? {
+        return Ok(vec![product]);
+    }
+    let (views, constants) = parted(node)?;
+    let mut product = match views[..] {
+        [] => return Err(Problem::NotComputed(0)),
+        [view] => view.clone(),
+        [x, gate] if import.gated(x, gate) => gate.clone(),
+        [gate, x] if import.gated(x, gate) => gate.clone(),
+        _ => product_of(import, node, &views)?,
+    };
+    for constant in constants {
+        let scale = per_channel(import, constant, &product)?;
+        let name = if views.len() == 1 { node.name.clone() } else { import.unique(&node.name) };
+        product = import.affine(&name, &product, &scale, &vec![0.0; scale.len()])?;
+    }
+    one(product)
+}
+
+/// `Div` by a constant.
+pub(crate) fn div(import: &mut Import, node: &Node) -> Loaded {
+    if let Some(quotient) = arithmetic(node, i64::checked_div, |a, b| a / b)? {
+        return Ok(vec![quotient]);
+    }
+    let (view, divisor) = (node.view(0)?, node.constant(1)?);
+    let scale: Vec<f32> = per_channel(import, divisor, view)?.iter().map(|x| 1.0 / x).collect();
+    one(import.affine(&node.name, view, &scale, &vec![0.0; scale.len()])?)
+}
+
+/// The inputs that are computed and those that are known.
+fn parted<'a>(node: &'a Node) -> Result<(Vec<&'a View>, Vec<&'a Constant>), Problem> {
+    let (mut views, mut constants) = (Vec::new(), Vec::new());
+    for index in 0..node.inputs().len() {
+        match node.value(index)? {
+            Value::View(view) => views.push(view),
+            Value::Constant(constant) => constants.push(constant),
+        }
+    }
+    Ok((views, constants))
+}
+
+/// The sum of values of one shape.
+fn sum_of(import: &mut Import, node: &Node, views: &[&View]) -> Result<View, Problem> {
+    let dims = &views[0].dims;
+    same_dims(dims, views)?;
+    import.layer(&node.name, Op::Add, views)?.reshaped(dims.clone())
+}
+
+/// The product of values of one shape, or of maps and a factor for each of their channels.
+fn product_of(import: &mut Import, node: &Node, views: &[&View]) -> Result<View, Problem> {
+    let largest = views.iter().max_by_key(|view| import.shape(view).elements());
+    let dims = largest.map(|view| view.dims.clone()).unwrap_or_default();
+    for view in views.iter().filter(|view| view.dims != dims) {
+        // Of the same rank, so that the factors meet the channels.
+        let (factors, map) = (import.channels_first(view)?, dims.get(1).copied());
+        if view.dims.len() != dims.len() || !factors.is_vector() || map != Some(view.dims[1]) {
+            return same_dims(&dims, &[view]).map(|()| (*view).clone());
+        }
+    }
+    import.layer(&node.name, Op::Mul, views)?.reshaped(dims)
+}
+
+fn same_dims(dims: &[u64], views: &[&View]) -> Result<(), Problem> {
+    match views.iter().find(|view| view.dims != dims) {
+        None => Ok(()),
+        Some(other) => {
+            let wanted = format!("another input has {dims:?}; all must be the same");
+            Err(Problem::Dims { dims: other.dims.clone(), wanted })
+        }
+    }
 }
 
 /// `BatchNormalization` as it is after training: a factor and a summand per channel.
@@ -67,16 +163,33 @@ pub(crate) fn batch_normalization(import: &mut Import, node: &Node) -> Loaded {
     one(import.affine(&node.name, view, &scale, &shift)?)
 }
 
+/// `LRN`.
+pub(crate) fn lrn(import: &mut Import, node: &Node) -> Loaded {
+    let view = node.view(0)?;
+    import.channels_first(view)?;
+    let size = node.int("size", 0)?;
+    let size = u32::try_from(size).ok().filter(|size| *size > 0);
+    let wanted = "a positive integer";
+    let size = size.ok_or_else(|| Problem::Attribute { name: "size".to_owned(), wanted })?;
+    let [alpha, beta, bias] = [("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)]
+        .map(|(name, default)| node.float(name, default));
+    let lrn = Lrn { size, alpha: alpha?, beta: beta?, bias: bias? };
+    one(import.layer(&node.name, Op::Lrn(lrn), &[view])?)
+}
+
 /// A constant's numbers, one for every channel of `view`, where broadcasting spreads it so.
 fn per_channel(import: &Import, constant: &Constant, view: &View) -> Result<Vec<f32>, Problem> {
-    let channels = import.channels_first(view)?.channels as usize;
+    let channels = import.shape(view).channels as usize;
     let rank = view.dims.len();
+    if constant.elements() == 1 && constant.dims.len() <= rank {
+        return Ok(vec![constant.to_floats()?[0]; channels]);
+    }
+    import.channels_first(view)?;
     let mut dims = vec![1; rank.saturating_sub(constant.dims.len())];
     dims.extend_from_slice(&constant.dims);
     let along_channels = dims.iter().enumerate().all(|(axis, dim)| axis == 1 || *dim == 1);
     if dims.len() == rank && along_channels {
         match constant.to_floats()?[..] {
-            [number] => return Ok(vec![number; channels]),
             ref numbers if numbers.len() == channels => return Ok(numbers.to_vec()),
             _ => {}
         }

@@ -4,7 +4,7 @@ use super::{Loaded, one};
 use crate::graph::Op;
 use crate::onnx::constant::{Constant, MAX_RANK, product};
 use crate::onnx::error::Problem;
-use crate::onnx::import::{Import, Value, View};
+use crate::onnx::import::{Import, Value};
 use crate::onnx::node::{Node, axis};
 
 /// `Identity`.
@@ -101,25 +101,29 @@ pub(crate) fn unsqueeze(_: &mut Import, node: &Node) -> Loaded {
     Ok(vec![value.reshaped(dims)?])
 }
 
-/// `Concat` along the channels; of constants, shapes in the making, along their one axis.
+/// `Concat` along the channels or rows; of constants, shapes in the making, along their one axis.
 pub(crate) fn concat(import: &mut Import, node: &Node) -> Loaded {
     let rank = node.value(0)?.dims().len();
     let axis = axis(node.int("axis", 1)?, rank)?;
     if matches!(node.value(0)?, Value::Constant(_)) {
         return joined(node, rank);
     }
-    let views: Vec<&View> =
-        (0..node.inputs().len()).map(|index| node.view(index)).collect::<Result<_, _>>()?;
-    for view in &views {
-        import.channels_first(view)?;
-        if axis != 1 || view.dims.len() != rank {
-            let wanted = format!("only joining along axis 1 is supported, not {axis}");
-            return Err(Problem::Dims { dims: view.dims.clone(), wanted });
-        }
+    let mut views = Vec::new();
+    for index in 0..node.inputs().len() {
+        views.push(import.settled(&node.name, node.view(index)?)?);
     }
-    match views[..] {
+    let op = match axis {
+        1 => Op::Concat,
+        2 => Op::Stack,
+        _ => return Err(Problem::Unsupported(format!("joining along axis {axis}"))),
+    };
+    if let Some(view) = views.iter().find(|view| view.dims.len() != rank) {
+        let wanted = format!("another input has {rank} dimensions");
+        return Err(Problem::Dims { dims: view.dims.clone(), wanted });
+    }
+    match &views[..] {
         [view] => one(view.clone()),
-        _ => one(import.layer(&node.name, Op::Concat, &views)?),
+        _ => one(import.layer(&node.name, op, &views.iter().collect::<Vec<_>>())?),
     }
 }
 

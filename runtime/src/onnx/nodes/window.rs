@@ -1,5 +1,6 @@
 //! Operators that slide a window over a map, and means over all of it.
 
+use super::dense::transposed;
 use super::{Loaded, one};
 use crate::graph::{Conv, Op, Pool, Reduction, Shape, Sweep, Window};
 use crate::onnx::error::Problem;
@@ -44,6 +45,50 @@ pub(crate) fn conv(import: &mut Import, node: &Node) -> Loaded {
     one(import.layer(&node.name, Op::Conv(conv), &[view])?)
 }
 
+/// `ConvTranspose` whose kernel is as large as its stride, so that every output sees one input: a
+/// 1x1 convolution makes all cells of an element, which are then put side by side.
+pub(crate) fn conv_transpose(import: &mut Import, node: &Node) -> Loaded {
+    let view = node.view(0)?;
+    let (input, weight) = (import.map(view)?, node.constant(1)?);
+    let [channels, features, rows, cols] = weight.dims[..] else {
+        let wanted = "weights are channels x features x rows x columns".to_owned();
+        return Err(Problem::Dims { dims: weight.dims.clone(), wanted });
+    };
+    let block = side(rows, "kernel_shape")?;
+    let plain = rows == cols
+        && pair(node, "strides", 1)?.unwrap_or([1; 2]) == [block; 2]
+        && pair(node, "dilations", 1)?.unwrap_or([1; 2]) == [1; 2]
+        && node.int("group", 1)? == 1
+        && [node.ints("pads")?, node.ints("output_padding")?]
+            .iter()
+            .all(|pads| pads.is_none_or(|pads| pads.iter().all(|pad| *pad == 0)))
+        && matches!(node.text("auto_pad")?, "" | "NOTSET" | "VALID")
+        && !node.has("output_shape");
+    if !plain || channels != u64::from(input.channels) {
+        let what = "only a square kernel as large as its stride, one group and no padding are";
+        return Err(Problem::Unsupported(what.to_owned()));
+    }
+    // Bounded by 2^30 elements, as all constants are.
+    let cells = (features * rows * cols) as u32;
+    let matrix = transposed(&weight.reshaped(vec![channels, cells.into()])?)?;
+    let weight = import.parameter(&format!("{}/weight", node.name), cells, &matrix)?;
+    let bias = match node.optional(2)? {
+        Some(bias) if bias.elements() == features => {
+            let each = bias.to_floats()?.into_iter();
+            let biases: Vec<f32> =
+                each.flat_map(|bias| vec![bias; (rows * cols) as usize]).collect();
+            Some(import.per_feature(&format!("{}/bias", node.name), &biases))
+        }
+        Some(bias) => return Err(bias.problem(&format!("there are {features} features"))),
+        None => None,
+    };
+    let window = Window::point();
+    let conv = Conv { features: cells, groups: 1, window, weight, scale: None, bias };
+    let name = import.unique(&format!("{}/cells", node.name));
+    let made = import.layer(&name, Op::Conv(conv), &[view])?;
+    one(import.layer(&node.name, Op::DepthToSpace { block }, &[&made])?)
+}
+
 /// `MaxPool`, without its second output.
 pub(crate) fn max_pool(import: &mut Import, node: &Node) -> Loaded {
     if node.int("storage_order", 0)? != 0 {
@@ -80,6 +125,14 @@ pub(crate) fn global_average_pool(import: &mut Import, node: &Node) -> Loaded {
     let view = node.view(0)?;
     import.map(view)?;
     one(mean(import, node, view)?)
+}
+
+/// `GlobalMaxPool`: the largest of every channel.
+pub(crate) fn global_max_pool(import: &mut Import, node: &Node) -> Loaded {
+    let view = node.view(0)?;
+    let shape = import.map(view)?;
+    let window = Window::whole(shape.rows, shape.width);
+    one(import.layer(&node.name, Op::Pool(Pool { reduction: Reduction::Max, window }), &[view])?)
 }
 
 /// `ReduceMean` over rows and columns.
