@@ -28,12 +28,15 @@ import conformance  # noqa: E402
 import models  # noqa: E402
 
 OUT = ROOT / "target/bench"
+MODELS = ("vgg16", "resnet18", "resnet50", "mobilenetv2", "efficientnet_lite0", "squeezenet",
+          "inception_v1", "yolov3_tiny", "common_det")
 TOLERANCE = conformance.TOLERANCE
 
 
 def session(model: Path, threads: int) -> "models.onnxruntime.InferenceSession":
     options = models.onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors only
     return models.onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
 
 
@@ -100,9 +103,8 @@ def find(name: str) -> Path:
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
-    names = [name for name in conformance.MODELS if "," not in name and "--" not in name]
-    parser.add_argument("models", nargs="*", default=names, metavar="MODEL",
-                        help=f"out of {', '.join(names)}, or files")
+    parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL",
+                        help=f"names or files; else {', '.join(MODELS)}")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="R")
     parser.add_argument("--repeat", type=int, default=10, metavar="K")
