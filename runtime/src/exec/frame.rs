@@ -202,6 +202,10 @@ impl Frame {
         let kernels = &self.prepared.kernels;
         kernels.run(run.layer, &inputs, &mut output, run.region, scratch, threads)?;
         self.buffers[run.output.index()] = Some(output);
+        // A step may be many layers: what no later one reads is free before the step is done.
+        for buffer in run.inputs.iter().chain([&run.output]) {
+            self.used(*buffer);
+        }
         Ok(())
     }
 
@@ -240,20 +244,28 @@ impl Frame {
         })
     }
 
+    /// Frees a buffer if that was its last use.
+    fn used(&mut self, buffer: BufferId) {
+        self.uses_left[buffer.index()] -= 1;
+        if self.uses_left[buffer.index()] == 0 {
+            if let Some(map) = self.buffers[buffer.index()].take() {
+                self.prepared.arena.give_back(map);
+            }
+            self.pixels.retain(|(held, _)| *held != buffer);
+        }
+    }
+
     /// Marks a step done, frees what no later step uses, and finds what became ready.
     fn finish(&mut self, step: StepIx) {
         let steps = &self.prepared.program.steps;
         self.done[step.index()] = true;
         self.steps_left -= 1;
-        for buffer in steps[step.index()].action.buffers() {
-            self.uses_left[buffer.index()] -= 1;
-            if self.uses_left[buffer.index()] == 0 {
-                if let Some(map) = self.buffers[buffer.index()].take() {
-                    self.prepared.arena.give_back(map);
-                }
-                self.pixels.retain(|(held, _)| *held != buffer);
+        if !matches!(steps[step.index()].action, Action::Compute { .. }) {
+            for buffer in steps[step.index()].action.buffers() {
+                self.used(buffer);
             }
         }
+        let steps = &self.prepared.program.steps;
         for follower in &self.followers[step.index()] {
             self.waits_for[follower.index()] -= 1;
             let ready = self.waits_for[follower.index()] == 0;

@@ -14,7 +14,10 @@ impl Result {
     /// Whether `other` is the same but for rounding.
     pub(super) fn agrees(self, other: f32, tolerance: f64) -> bool {
         let difference = (self.value - f64::from(other)).abs();
-        self.value == f64::from(other) || difference <= tolerance * self.weight.max(1e-3)
+        let both = |what: fn(f64) -> bool| what(self.value) && what(f64::from(other));
+        self.value == f64::from(other)
+            || both(f64::is_nan)
+            || difference <= tolerance * self.weight.max(1e-3)
     }
 }
 
