@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::device::{Device, DeviceOptions};
 use crate::discovery::actor::{DiscoveryActor, Sources};
-use crate::discovery::news::{Attach, Failures, Saw, Subscribe};
+use crate::discovery::news::{Attach, Failed, Failures, Saw, Subscribe};
 use crate::discovery::{Mdns, Peers, Scope};
 use crate::error::{ClusterError, DEVICES_WAIT, DISCOVERY_WINDOW, LoadError};
 use crate::face::{DeviceInfo, DeviceState, Event};
@@ -198,13 +198,14 @@ impl Seen<'_> {
         if self.until(wait, |devices| measured(devices) >= wanted).await {
             return Ok(());
         }
-        let notes = self.failures().await;
+        let Failed { named, seen } = self.failures().await;
+        let notes = named.into_iter().chain(seen);
         Err(ClusterError::TooFew {
             // This device is there, measured or not.
             found: measured(&self.cluster.devices()).max(1),
             wanted,
             waited: Ms::from_duration(self.begun.elapsed()),
-            notes: notes.into_iter().map(|(peer, error)| format!("{peer}: {error}")).collect(),
+            notes: notes.map(|(peer, error)| format!("{peer}: {error}")).collect(),
         })
     }
 
@@ -213,7 +214,7 @@ impl Seen<'_> {
     async fn some(&self, window: Duration, known: Option<usize>) -> Result<(), ClusterError> {
         let enough = |devices: &[DeviceInfo]| known.is_some_and(|known| measured(devices) >= known);
         self.until(window, enough).await;
-        if let Some((peer, error)) = self.failures().await.into_iter().next() {
+        if let Some((peer, error)) = self.failures().await.named.into_iter().next() {
             return Err(match error {
                 TransportError::Refused { why, .. } => ClusterError::Refused { peer, why },
                 error => ClusterError::Unreachable { peer, error: error.to_string() },
@@ -240,7 +241,7 @@ impl Seen<'_> {
         }
     }
 
-    async fn failures(&self) -> Vec<(String, TransportError)> {
+    async fn failures(&self) -> Failed {
         self.cluster.inner.discovery.send(Failures).await.unwrap_or_default()
     }
 }

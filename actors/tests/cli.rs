@@ -295,6 +295,34 @@ fn variables_stand_for_flags() {
 }
 
 #[test]
+fn wrong_usage_is_told_as_the_variable_wants_it() {
+    let place = Place::new();
+    for (value, lines) in [("1", 1), ("true", 1), ("yes", 1), ("0", 0), ("false", 0), ("", 0)] {
+        let mut command = place.command(&["run", "--no-such-flag"]);
+        let output = command.env("EDGELD_JSON", value).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(stdout.lines().count(), lines, "{value:?}: {stdout}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_that_only_computes_ends_when_interrupted() {
+    let place = Place::new();
+    let args = ["bench", "local", SMALL, "--repeat", "65535"];
+    let mut command = place.command(&args);
+    let mut bench = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    // It says what the model is when it is under way.
+    let mut said = BufReader::new(bench.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let interrupt = ["-INT".to_owned(), bench.id().to_string()];
+    assert!(Command::new("kill").args(interrupt).status().unwrap().success());
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn results_for_people_go_to_standard_output_and_all_else_does_not() {
     let place = Place::new();
     let done = place.succeeds(&["run", SMALL, "random:1", "--alone"]);

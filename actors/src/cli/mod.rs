@@ -20,13 +20,17 @@ mod watch;
 mod worker;
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::Builder;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use exit::Exit;
 use report::Report;
+use tokio::sync::oneshot;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,7 +75,7 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     log_to_stderr();
-    let report = Report::new(cli.json);
+    let report = Arc::new(Report::new(cli.json));
     let done = actix_rt::System::new().block_on(perform(cli.command, &report));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,7 +86,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn perform(command: Command, report: &Report) -> Result<(), Exit> {
+async fn perform(command: Command, report: &Arc<Report>) -> Result<(), Exit> {
     // A worker ends in good order when it is interrupted; all else is dropped where it stands.
     if let Command::Worker(args) = command {
         return worker::worker(args, report).await;
@@ -92,8 +96,8 @@ async fn perform(command: Command, report: &Report) -> Result<(), Exit> {
             Command::Run(args) => run::run(*args, report).await,
             Command::Worker(args) => worker::worker(args, report).await,
             Command::Devices(args) => devices::devices(args, report).await,
-            Command::Plan(args) => plan::plan(args, report),
-            Command::Bench(args) => bench::bench(args, report),
+            Command::Plan(args) => aside(report, |report| plan::plan(args, report)).await,
+            Command::Bench(args) => aside(report, |report| bench::bench(args, report)).await,
             #[cfg(feature = "demo")]
             Command::Demo(demo::DemoArgs {}) => demo::demo(report).await,
         }
@@ -104,6 +108,23 @@ async fn perform(command: Command, report: &Report) -> Result<(), Exit> {
     }
 }
 
+/// Does what never waits on a thread of its own, so that a signal is heard meanwhile. When the
+/// command is interrupted the thread ends with the process.
+async fn aside(
+    report: &Arc<Report>,
+    work: impl FnOnce(&Report) -> Result<(), Exit> + Send + 'static,
+) -> Result<(), Exit> {
+    let (done, outcome) = oneshot::channel();
+    let report = Arc::clone(report);
+    let run = move || {
+        // Whoever waited may have been interrupted.
+        let _ = done.send(work(&report));
+    };
+    let failed = |error: &dyn Display| Exit::failed(error, "tell the authors");
+    Builder::new().name("edgeld-command".to_owned()).spawn(run).map_err(|error| failed(&error))?;
+    outcome.await.unwrap_or_else(|_| Err(failed(&"the command panicked")))
+}
+
 /// Says what is wrong with a command line, or what --help and --version ask for.
 fn refuse(error: &clap::Error) -> ExitCode {
     // Nothing is left to do if nobody reads it.
@@ -112,7 +133,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wants_json = std::env::args_os().any(|arg| arg == "--json")
-        || std::env::var_os("EDGELD_JSON").is_some_and(|value| value == OsStr::new("true"));
+        || std::env::var_os("EDGELD_JSON").is_some_and(|value| is_set(&value));
     let text = error.render().to_string();
     let message = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing".to_owned(),
@@ -129,6 +150,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
     exit.exit_code()
 }
 
+/// Whether the value of a variable sets its flag: as for any other flag of the command line.
+fn is_set(value: &OsStr) -> bool {
+    let parser = FalseyValueParser::new();
+    parser.parse_ref(&Cli::command(), None, value).unwrap_or(false)
+}
+
 /// Logs go to standard error: warnings, or what RUST_LOG says.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -143,7 +170,6 @@ fn log_to_stderr() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

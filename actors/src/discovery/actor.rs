@@ -15,7 +15,7 @@ use edgeld_runtime::wire::{Hello, NodeId, Purpose, WorkerMessage};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use super::news::{Announce, Attach, Failures, News, Peer, Profiled, Saw, Subscribe};
+use super::news::{Announce, Attach, Failed, Failures, News, Peer, Profiled, Saw, Subscribe};
 use super::{Device as Sighted, Mdns, Peers, Sighting};
 use crate::device::Device;
 use crate::face::{DeviceInfo, DeviceState, Event, Found};
@@ -25,6 +25,9 @@ use crate::transport::{Connection, Network, Sender, TransportError};
 
 /// Pauses between attempts to reach a device, first and longest.
 const PAUSES: (Ms, Ms) = (Ms(250.0), Ms(5_000.0));
+
+/// Addresses of a device that are remembered: it may have had others before it was restarted.
+const ADDRESSES: usize = 8;
 
 /// Where devices are looked for; ends with this.
 #[derive(Default)]
@@ -56,6 +59,7 @@ pub struct DiscoveryActor {
     network: Network,
     kernels: KernelKind,
     known: BTreeMap<NodeId, Known>,
+    /// Given addresses that lead nowhere.
     failures: BTreeMap<String, TransportError>,
     sessions: Vec<Recipient<News>>,
     subscribers: Vec<UnboundedSender<Event>>,
@@ -77,6 +81,8 @@ struct Known {
     reached: bool,
     state: State,
     pause: Ms,
+    /// Why it would not work with this device when it was dialled last.
+    refused: Option<TransportError>,
 }
 
 enum State {
@@ -125,6 +131,7 @@ impl DiscoveryActor {
             reached: false,
             state: State::Down(device.clock.now()),
             pause: PAUSES.0,
+            refused: None,
         };
         DiscoveryActor {
             known: BTreeMap::from([(hello.node, me)]),
@@ -299,8 +306,8 @@ impl Handler<Saw> for DiscoveryActor {
                 }
                 let network = self.network.clone();
                 let state = State::Dialling;
-                let (unseen, reached, pause) = (false, false, PAUSES.0);
-                let known = Known { sighted, network, unseen, reached, state, pause };
+                let (unseen, reached, pause, refused) = (false, false, PAUSES.0, None);
+                let known = Known { sighted, network, unseen, reached, state, pause, refused };
                 self.known.insert(node, known);
                 self.dial(node, context);
             }
@@ -326,6 +333,7 @@ fn merge(known: &mut Sighted, mut new: Sighted) {
             new.addresses.push(address);
         }
     }
+    new.addresses.truncate(ADDRESSES);
     *known = new;
 }
 
@@ -348,6 +356,7 @@ impl Handler<Dialled> for DiscoveryActor {
                 tracing::debug!("{}: {error}", known.sighted.name);
                 if matches!(error, TransportError::Refused { .. }) && known.pause == PAUSES.0 {
                     let text = format!("{}: {error}", known.sighted.name);
+                    known.refused = Some(error);
                     known.state = State::Down(now + known.pause);
                     known.pause = PAUSES.1;
                     return self.announce(&Event::Warning(text));
@@ -357,7 +366,7 @@ impl Handler<Dialled> for DiscoveryActor {
                 return;
             }
         };
-        (known.pause, known.reached) = (PAUSES.0, true);
+        (known.pause, known.reached, known.refused) = (PAUSES.0, true, None);
         let hello = connection.peer().clone();
         let (tell, mut heard) = unbounded_channel();
         let control = pump::worker_messages(connection, &self.network, tell);
@@ -472,7 +481,11 @@ impl Handler<Failures> for DiscoveryActor {
     type Result = MessageResult<Failures>;
 
     fn handle(&mut self, _: Failures, _: &mut Self::Context) -> Self::Result {
-        let failures = self.failures.iter();
-        MessageResult(failures.map(|(peer, error)| (peer.clone(), error.clone())).collect())
+        let named = self.failures.iter().map(|(peer, error)| (peer.clone(), error.clone()));
+        let seen = self.known.values().filter_map(|known| {
+            let error = known.refused.clone()?;
+            Some((known.sighted.name.clone(), error))
+        });
+        MessageResult(Failed { named: named.collect(), seen: seen.collect() })
     }
 }

@@ -67,10 +67,19 @@ pub struct Subscribe(pub UnboundedSender<Event>);
 #[rtype(result = "()")]
 pub struct Announce(pub Event);
 
-/// Why given addresses lead nowhere.
+/// Who does not take part, and why?
 #[derive(Message)]
-#[rtype(result = "Vec<(String, TransportError)>")]
+#[rtype(result = "Failed")]
 pub struct Failures;
+
+/// Those who do not take part.
+#[derive(Debug, Default)]
+pub struct Failed {
+    /// Given addresses that lead nowhere.
+    pub named: Vec<(String, TransportError)>,
+    /// Devices that were seen and will not work with this one, by name.
+    pub seen: Vec<(String, TransportError)>,
+}
 
 /// What a profiler has found.
 #[derive(Message)]

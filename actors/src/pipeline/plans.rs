@@ -193,12 +193,17 @@ impl Handler<Listed> for PipelineActor {
                 self.manifest = Some(Arc::new(manifest));
                 self.admit(context);
             }
-            Err(error) => {
-                if let Some(loaded) = self.loaded.take() {
+            Err(error) => match self.loaded.take() {
+                Some(loaded) => {
+                    // Whoever loads may have given up.
                     let _ = loaded.send(Err(LoadError::Weights(error)));
+                    context.notify(Close);
                 }
-                context.notify(Close);
-            }
+                None => {
+                    let text = format!("nobody else can take part: {error}");
+                    self.announce(&Event::Warning(text));
+                }
+            },
         }
     }
 }
@@ -207,18 +212,26 @@ impl Handler<Made> for PipelineActor {
     type Result = ();
 
     fn handle(&mut self, Made { ask, result }: Made, context: &mut Self::Context) {
+        let made = result.is_ok();
         let proposal = result.map(|candidate| {
             let proposal = candidate.proposal.clone();
             self.candidates.push(*candidate);
-            if self.candidates.len() > REMEMBERED {
-                self.candidates.remove(0);
-            }
             proposal
         });
         match (ask, proposal) {
             (Some(ask), proposal) => self.happen(Happening::Proposed { ask, proposal }, context),
             (None, Ok(proposal)) => self.happen(Happening::Improved(proposal), context),
             (None, Err(_)) => {}
+        }
+        // What was not taken up is forgotten.
+        let taken_up = |candidate: &Candidate| {
+            self.plans.values().any(|plan| plan.proposal.plan == candidate.proposal.plan)
+        };
+        if made && self.candidates.last().is_some_and(|candidate| !taken_up(candidate)) {
+            self.candidates.pop();
+        }
+        if self.candidates.len() > REMEMBERED {
+            self.candidates.remove(0);
         }
     }
 }

@@ -4,6 +4,7 @@
 mod memory;
 #[cfg(unix)]
 mod processes;
+mod refusals;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use edgeld::face::{DeviceState, Reason};
 use edgeld::serve::Worker;
-use edgeld::transport::Switchboard;
+use edgeld::transport::{Memory, Switchboard};
 use edgeld::{ClusterError, LoadOptions, WorkerEvent, WorkerOptions};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -10,17 +10,22 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 
 /// A LAN in memory.
-struct Lan {
+pub struct Lan {
     switchboard: Switchboard,
     home: TempDir,
 }
 
 impl Lan {
-    fn new() -> Lan {
+    pub fn new() -> Lan {
         Lan { switchboard: Switchboard::default(), home: tempfile::tempdir().unwrap() }
     }
 
-    async fn worker(&self, name: &str) -> (Worker, UnboundedReceiver<WorkerEvent>) {
+    /// The transport of a device.
+    pub fn plug(&self, name: &str) -> Memory {
+        self.switchboard.plug(name)
+    }
+
+    pub async fn worker(&self, name: &str) -> (Worker, UnboundedReceiver<WorkerEvent>) {
         let (events, happenings) = unbounded_channel();
         let options = WorkerOptions {
             name: Some(name.to_owned()),
