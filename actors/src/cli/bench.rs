@@ -1,4 +1,7 @@
-//! `edgeld bench local`: a model on this machine alone, layer by layer.
+//! `edgeld bench local`: a model on this machine alone, as a whole and layer by layer.
+//!
+//! The times of the layers add up to a little more than the whole, in which sums and convolutions
+//! are computed at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -74,35 +77,50 @@ pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
         Exit::failed(format_args!("{threads} threads: {error}"), "ask for fewer with --threads")
     })?;
     let busy = report.busy("preparing the kernels");
-    let prepared = prepare(&model, &args)?;
+    let alone = Plan::alone(model.graph.layers().len() as u32);
+    let whole = prepare(&model, &args, &alone, None)?;
+    let layers = prepare(&model, &args, &one_by_one(&model.graph), Some(&whole.kernels))?;
     drop(busy);
-    let bar = report.frames((WARMUP + args.repeat) as u64);
+    let bar = report.frames(2 * (WARMUP + args.repeat) as u64);
     let inputs = inputs(&model.graph);
     let mut scratch = Scratch::new();
-    let mut times = Vec::new();
-    for round in 0..WARMUP + args.repeat {
-        let timed =
-            catch_unwind(AssertUnwindSafe(|| time_frame(&prepared, &inputs, &mut scratch, &pool)));
-        let frame = timed.map_err(|panic| defect(panic_text(&*panic)))??;
-        bar.step();
-        if round >= WARMUP {
-            times.push(frame);
+    let mut time = |prepared: &Arc<Prepared>| -> Result<Vec<FrameTimes>, Exit> {
+        let mut times = Vec::new();
+        for round in 0..WARMUP + args.repeat {
+            let frame = || time_frame(prepared, &inputs, &mut scratch, &pool);
+            let timed = catch_unwind(AssertUnwindSafe(frame));
+            let frame = timed.map_err(|panic| defect(panic_text(&*panic)))??;
+            bar.step();
+            if round >= WARMUP {
+                times.push(frame);
+            }
         }
-    }
+        Ok(times)
+    };
+    let totals: Vec<Ms> = time(&whole)?.iter().map(|frame| frame.total).collect();
+    let each = time(&layers)?;
     drop(bar);
-    show(&prepared, &args, threads, &times, report)
+    show(&layers, &args, threads, (&totals, &each), report)
 }
 
-/// The executor's own path, with every layer a stage of its own, so that it can be timed.
-fn prepare(model: &Model, args: &LocalArgs) -> Result<Arc<Prepared>, Exit> {
-    let graph = &model.graph;
+/// Every layer a stage of its own, so that it can be timed.
+fn one_by_one(graph: &Graph) -> Plan {
     let stage = |layer: LayerId| Stage {
         layers: layer.0..layer.0 + 1,
         split: Split::Whole(DeviceIx::LEADER),
     };
-    let stages = graph.layer_ids().map(stage).collect();
-    let plan = Plan { devices: 1, exchange: Exchange::Peer, stages };
-    let derivation = derive(graph, &plan).map_err(defect)?;
+    Plan { devices: 1, exchange: Exchange::Peer, stages: graph.layer_ids().map(stage).collect() }
+}
+
+/// The executor's own path; weights are shared with `previous`.
+fn prepare(
+    model: &Model,
+    args: &LocalArgs,
+    plan: &Plan,
+    previous: Option<&Kernels>,
+) -> Result<Arc<Prepared>, Exit> {
+    let graph = &model.graph;
+    let derivation = derive(graph, plan).map_err(defect)?;
     let program = derivation.programs.into_iter().next();
     let program = program.ok_or_else(|| defect("the plan has no program"))?;
     let setup = Setup {
@@ -110,8 +128,9 @@ fn prepare(model: &Model, args: &LocalArgs) -> Result<Arc<Prepared>, Exit> {
         isa: args.machine.isa.unwrap_or_else(Isa::detect),
         memory: args.machine.memory,
     };
-    let kernels = Kernels::prepare(graph, &program.regions(graph), &*model.weights, setup, None)
-        .map_err(defect)?;
+    let regions = program.regions(graph);
+    let kernels = Kernels::prepare(graph, &regions, &*model.weights, setup, previous);
+    let kernels = kernels.map_err(defect)?;
     Ok(Arc::new(Prepared::new(
         (SessionId(0), Generation(0)),
         Arc::clone(graph),
@@ -167,12 +186,11 @@ fn show(
     prepared: &Prepared,
     args: &LocalArgs,
     threads: usize,
-    times: &[FrameTimes],
+    (totals, each): (&[Ms], &[FrameTimes]),
     report: &Report,
 ) -> Result<(), Exit> {
     let graph = &prepared.graph;
-    let totals: Vec<Ms> = times.iter().map(|frame| frame.total).collect();
-    let Some(total_ms) = Times::of(&totals) else {
+    let Some(total_ms) = Times::of(totals) else {
         return Err(Exit::usage("nothing was run", "give --repeat at least 1"));
     };
     let rate = |flops: f64, time: Ms| flops / (time.0 * 1e6);
@@ -180,7 +198,7 @@ fn show(
         .layer_ids()
         .map(|id| {
             let layer = graph.layer(id);
-            let taken: Vec<Ms> = times.iter().map(|frame| frame.layers[id.index()]).collect();
+            let taken: Vec<Ms> = each.iter().map(|frame| frame.layers[id.index()]).collect();
             let ms = Times::of(&taken).map_or(Ms::ZERO, |times| times.median);
             BenchLayer {
                 name: &layer.name,
@@ -206,7 +224,7 @@ fn show(
     report.result(format_args!(
         "{} (median of {}; {} to {}), {:.1} GFLOP/s on {threads} threads, {} kernels, {}; peak {}",
         total_ms.median,
-        times.len(),
+        totals.len(),
         total_ms.min,
         total_ms.max,
         bench.gflops,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::fused::Call;
 use super::strip::{load_input, pack, pack_pixels, to_planar, unpack, unpack_pixels};
 use super::{ExecError, Input, Prepared};
 use crate::kernel::{Map, Scratch, Threads};
@@ -163,8 +164,14 @@ impl Frame {
         let missing = ExecError::Missing(step.index());
         let progress = match &prepared.program.steps[step.index()].action {
             Action::Compute { stage, runs } => {
-                for run in runs {
-                    self.run(run, step, scratch, threads)?;
+                for call in prepared.calls(step) {
+                    match *call {
+                        Call::Run(run) => self.run(&runs[run], None, step, scratch, threads)?,
+                        Call::Sum { conv, sum, other } => {
+                            let sum = Some((&runs[sum], other));
+                            self.run(&runs[conv], sum, step, scratch, threads)?;
+                        }
+                    }
                 }
                 Progress::Computed { stage: *stage }
             }
@@ -182,29 +189,44 @@ impl Frame {
         Ok(progress)
     }
 
+    /// Computes a run; with the sum that follows it, if there is one, and which of that one's
+    /// inputs is the other summand.
     fn run(
         &mut self,
         run: &Run,
+        sum: Option<(&Run, usize)>,
         step: StepIx,
         scratch: &mut Scratch,
         threads: &dyn Threads,
     ) -> Result<(), ExecError> {
-        for buffer in run.inputs.iter().chain([&run.output]) {
+        let result = sum.map_or(run.output, |(sum, _)| sum.output);
+        let other = sum.map(|(sum, other)| sum.inputs[other]);
+        for buffer in run.inputs.iter().chain(&other).chain([&result]) {
             self.map(*buffer);
         }
         let missing = || ExecError::Missing(step.index());
-        let mut output = self.buffers[run.output.index()].take().ok_or_else(missing)?;
+        let mut output = self.buffers[result.index()].take().ok_or_else(missing)?;
         let inputs: Vec<&Map> = run
             .inputs
             .iter()
             .map(|buffer| self.buffers[buffer.index()].as_ref().ok_or_else(missing))
             .collect::<Result<_, _>>()?;
         let kernels = &self.prepared.kernels;
-        kernels.run(run.layer, &inputs, &mut output, run.region, scratch, threads)?;
-        self.buffers[run.output.index()] = Some(output);
+        match (sum, other) {
+            (Some((sum, _)), Some(other)) => {
+                let other = self.buffers[other.index()].as_ref().ok_or_else(missing)?;
+                let (layers, region) = ((run.layer, sum.layer), run.region);
+                let output = &mut output;
+                kernels.run_into_sum(layers, &inputs, other, output, region, scratch, threads)?;
+            }
+            _ => kernels.run(run.layer, &inputs, &mut output, run.region, scratch, threads)?,
+        }
+        self.buffers[result.index()] = Some(output);
         // A step may be many layers: what no later one reads is free before the step is done.
-        for buffer in run.inputs.iter().chain([&run.output]) {
-            self.used(*buffer);
+        for run in [Some(run), sum.map(|(sum, _)| sum)].into_iter().flatten() {
+            for buffer in run.inputs.iter().chain([&run.output]) {
+                self.used(*buffer);
+            }
         }
         Ok(())
     }

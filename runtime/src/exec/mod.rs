@@ -9,6 +9,7 @@
 //! reference for tests, and an example of how the pieces meet.
 
 mod frame;
+mod fused;
 mod prepared;
 pub mod strip;
 pub mod together;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ExecError;
+use super::fused::{Call, calls};
 use crate::graph::Graph;
 use crate::kernel::{Arena, Kernels};
 use crate::plan::{DeviceIx, Generation};
@@ -29,6 +30,7 @@ pub struct Prepared {
     encodings: Vec<Encoding>,
     receives: BTreeMap<TransferId, StepIx>,
     uses: Vec<u32>,
+    calls: Vec<Vec<Call>>,
 }
 
 impl Prepared {
@@ -51,6 +53,7 @@ impl Prepared {
                 uses[buffer.index()] += 1;
             }
         }
+        let calls = calls(&program, &kernels, &uses);
         Prepared {
             session,
             generation,
@@ -62,6 +65,7 @@ impl Prepared {
             encodings,
             receives,
             uses,
+            calls,
         }
     }
 
@@ -85,6 +89,11 @@ impl Prepared {
     /// The step that takes in a transfer.
     pub(super) fn receive_step(&self, transfer: TransferId) -> Result<StepIx, ExecError> {
         self.receives.get(&transfer).copied().ok_or(ExecError::Stray(transfer))
+    }
+
+    /// How a compute step calls the kernels.
+    pub(super) fn calls(&self, step: StepIx) -> &[Call] {
+        &self.calls[step.index()]
     }
 
     /// How many times the steps name each buffer.

@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::job::Job;
+use super::job::{Addend, Job};
 use super::layout::LANES;
 use super::taps::{self, Strides};
 use super::threads::Parts;
@@ -284,10 +284,15 @@ impl Strip<'_> {
                 let block = of(index).first / LANES - channels.start / LANES;
                 first + block as usize * self.job.output.plane()
             };
+            let addend = |index: usize| match self.job.addend {
+                Some(Addend { place, .. }) => place.line(of(index).first, rows.start).start,
+                None => 0,
+            };
             Some(Blocks {
                 weights: std::array::from_fn::<_, MOST_BLOCKS, _>(|index| of(index).weights),
                 bias: std::array::from_fn(|index| of(index).bias),
                 output: std::array::from_fn(output),
+                addend: std::array::from_fn(addend),
                 count,
                 next: std::array::from_fn(next),
             })
@@ -316,6 +321,7 @@ impl WithSimd for Computing<'_> {
             step,
             runs,
             output: strip.output,
+            addend: strip.job.addend.map(|addend| addend.elements),
             activation: strip.job.activation,
         };
         let (plain, hung) = (sums(strip.input, &windows.in_map), sums(room, &windows.in_room));

@@ -2,7 +2,7 @@
 
 use pulp::Arch;
 
-use super::map::Place;
+use super::map::{Map, Place};
 use super::{Scratch, Threads};
 use crate::graph::{Activation, Shape};
 use crate::region::Region;
@@ -18,12 +18,29 @@ pub(super) struct Job<'a> {
     pub(super) output: Place,
     /// What of the output to compute.
     pub(super) region: Region,
+    /// What to add to the sums of a convolution.
+    pub(super) addend: Option<Addend<'a>>,
     /// What to apply to every result.
     pub(super) activation: Activation,
     /// The instruction set to compute with.
     pub(super) arch: Arch,
     pub(super) scratch: &'a Scratch,
     pub(super) threads: &'a dyn Threads,
+}
+
+/// A map in the output's layout that is added to what is computed.
+#[derive(Clone, Copy)]
+pub(super) struct Addend<'a> {
+    /// Where its elements lie.
+    pub(super) place: Place,
+    /// All of them.
+    pub(super) elements: &'a [f32],
+}
+
+impl<'a> Addend<'a> {
+    pub(super) fn of(map: &'a Map) -> Addend<'a> {
+        Addend { place: map.place(), elements: map.as_slice() }
+    }
 }
 
 impl Job<'_> {

@@ -81,12 +81,12 @@ pub use map::Map;
 pub use scratch::Scratch;
 pub use threads::{Alone, Threads};
 
-use crate::graph::{Graph, Layer, LayerId, Op, TensorId};
+use crate::graph::{Activation, Graph, Layer, LayerId, Op, TensorId};
 use crate::region::{ChannelRange, Region};
 use crate::units::Bytes;
 use crate::weights::WeightSource;
 use algorithm::Algorithm;
-use job::Job;
+use job::{Addend, Job};
 use map::Place;
 use packed::Packed;
 pub use setup::Setup;
@@ -173,6 +173,61 @@ impl Kernels {
         scratch: &mut Scratch,
         threads: &dyn Threads,
     ) -> Result<(), KernelError> {
+        self.call(layer, inputs, None, output, region, scratch, threads)
+    }
+
+    /// Computes `region` of a convolution and of the sum that follows it, of the convolution and
+    /// `other`, at once; with the bits of one after the other.
+    ///
+    /// # Errors
+    /// As [`Kernels::run`], and when [they do not go together](Kernels::can_sum).
+    #[allow(clippy::too_many_arguments)]
+    pub fn run_into_sum(
+        &self,
+        (layer, sum): (LayerId, LayerId),
+        inputs: &[&Map],
+        other: &Map,
+        output: &mut Map,
+        region: Region,
+        scratch: &mut Scratch,
+        threads: &dyn Threads,
+    ) -> Result<(), KernelError> {
+        if !self.can_sum(layer, sum) {
+            return Err(KernelError::NoSuchLayer { layer: sum.0, features: region.channels });
+        }
+        self.call(layer, inputs, Some((sum, other)), output, region, scratch, threads)
+    }
+
+    /// Whether the kernel of a convolution can add its result to the other input of a sum.
+    pub fn can_sum(&self, layer: LayerId, sum: LayerId) -> bool {
+        let layers = self.graph.layers();
+        let (Some(conv), Some(add)) = (layers.get(layer.index()), layers.get(sum.index())) else {
+            return false;
+        };
+        let direct = match self.weights.get(&layer) {
+            Some(Packed::Own(weights)) => {
+                matches!(weights.algorithm, Algorithm::Direct | Algorithm::Winograd(_))
+            }
+            _ => false,
+        };
+        direct
+            && conv.activation == Activation::Linear
+            && add.op == Op::Add
+            && add.inputs.len() == 2
+            && add.inputs.contains(&self.graph.output_of(layer))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn call(
+        &self,
+        layer: LayerId,
+        inputs: &[&Map],
+        sum: Option<(LayerId, &Map)>,
+        output: &mut Map,
+        region: Region,
+        scratch: &mut Scratch,
+        threads: &dyn Threads,
+    ) -> Result<(), KernelError> {
         let Some(node) = self.graph.layers().get(layer.index()) else {
             return Err(KernelError::NoSuchLayer { layer: layer.0, features: region.channels });
         };
@@ -181,12 +236,20 @@ impl Kernels {
             return Ok(());
         }
         let shapes = self.graph.input_shapes(layer);
+        let (mut addend, mut activation) = (None, node.activation);
+        if let Some((sum, other)) = sum {
+            let layout = (output.width(), output.lanes());
+            self.check_map(node, "what is added", other, region, layout)?;
+            addend = Some(Addend::of(other));
+            activation = self.graph.layer(sum).activation;
+        }
         let job = Job {
             shape: shapes[0],
             input: inputs[0].place(),
             output: output.place(),
             region,
-            activation: node.activation,
+            addend,
+            activation,
             arch: self.arch,
             scratch,
             threads,

@@ -53,6 +53,8 @@ pub(super) struct Sums<'a> {
     pub(super) runs: &'a [Run],
     /// Where the sums go.
     pub(super) output: &'a Parts<'a>,
+    /// What is added to the sums at the end.
+    pub(super) addend: Option<&'a [f32]>,
     /// Applied to every sum.
     pub(super) activation: Activation,
 }
@@ -66,6 +68,8 @@ pub(super) struct Blocks<'a> {
     pub(super) bias: [&'a [f32; BLOCK]; MOST_BLOCKS],
     /// Where in the output the first pixel of each block's map lies.
     pub(super) output: [usize; MOST_BLOCKS],
+    /// The same in the addend, where there is one.
+    pub(super) addend: [usize; MOST_BLOCKS],
     /// How many blocks there are.
     pub(super) count: usize,
     /// Weights that are needed next: fetched into the caches while these are multiplied.
@@ -102,7 +106,7 @@ fn sizes<S: Simd>() -> &'static [usize] {
 /// How many blocks a tile of this many pixels may have.
 pub(super) fn blocks<S: Simd>(pixels: usize) -> usize {
     match (S::F32_LANES, pixels) {
-        (16, ..=7) => 4,
+        (16, ..=4) => 4,
         (16, _) => 2,
         _ => 1,
     }
@@ -162,7 +166,6 @@ impl Sums<'_> {
                 (14, _) => tile!(14, 1),
                 (13, 2) => tile!(13, 2),
                 (13, _) => tile!(13, 1),
-                (7, 4) => tile!(7, 4),
                 (7, 2) => tile!(7, 2),
                 (7, _) => tile!(7, 1),
                 (4, 4) => tile!(4, 4),
@@ -262,6 +265,14 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
         let limits = sums.activation.limits();
         for v in 0..V {
             let (block, part) = (v / per, v % per * S::F32_LANES);
+            if let Some(addend) = sums.addend {
+                let start = blocks.addend[block] + pixels.output;
+                let (addend, _) = addend[start..start + P * BLOCK].as_chunks::<BLOCK>();
+                for p in 0..P {
+                    let other = vector::at::<S>(&addend[p][part..]);
+                    results[p][v] = simd.add_f32s(results[p][v], other);
+                }
+            }
             let start = blocks.output[block] + pixels.output;
             // SAFETY: no other task has these pixels of this block.
             let out = unsafe { sums.output.part(start..start + P * BLOCK) };

@@ -57,6 +57,7 @@ impl Case {
             input: inputs[0].place(),
             output: output.place(),
             region,
+            addend: None,
             activation: Activation::Linear,
             arch: Arch::new(),
             scratch: &Scratch::new(),

@@ -11,7 +11,7 @@ use super::Tile;
 use super::transform::{F2, F4, Transform};
 use crate::graph::{Activation, Conv};
 use crate::kernel::activate::limit;
-use crate::kernel::job::Job;
+use crate::kernel::job::{Addend, Job};
 use crate::kernel::layout::LANES;
 use crate::kernel::threads::Parts;
 use crate::kernel::tile::{self, BLOCK, Blocks, MOST_BLOCKS, Pixels, Run, Sums};
@@ -138,7 +138,8 @@ impl Group<'_> {
         let most = tile::blocks::<S>(cuts.iter().map(|(_, count)| *count).max().unwrap_or(1));
         let output = Parts::new(sums);
         let (output, activation) = (&output, Activation::Linear);
-        let sums = Sums { input: inputs, step: BLOCK, runs: &runs, output, activation };
+        let addend = None;
+        let sums = Sums { input: inputs, step: BLOCK, runs: &runs, output, addend, activation };
         for index in 0..places {
             let mut next = 0;
             while next < self.blocks.len() {
@@ -157,6 +158,7 @@ impl Group<'_> {
                 let group = Blocks {
                     weights: std::array::from_fn::<_, MOST_BLOCKS, _>(panel),
                     bias: [&[0.0; BLOCK]; MOST_BLOCKS],
+                    addend: [0; MOST_BLOCKS],
                     output: std::array::from_fn(|i| index * to + (next + i) * tiles * BLOCK),
                     count,
                     next: std::array::from_fn(ahead),
@@ -303,9 +305,17 @@ impl<
                         let from = line + left * BLOCK;
                         // SAFETY: no other task has these pixels of this block.
                         let out = unsafe { group.output.part(from..from + columns * BLOCK) };
-                        for (out, result) in out.chunks_exact_mut(BLOCK).zip(results) {
-                            let result = limit(simd, simd.add_f32s(result, bias), limits);
-                            vector::put::<S>(&mut out[part..], result);
+                        let addend = job.addend.map(|Addend { place, elements }| {
+                            let line = place.line(of.first, top + i as u32).start;
+                            &elements[line + left * BLOCK..][..columns * BLOCK]
+                        });
+                        for (x, out) in out.chunks_exact_mut(BLOCK).enumerate() {
+                            let mut result = simd.add_f32s(results[x], bias);
+                            if let Some(addend) = addend {
+                                let other = vector::at::<S>(&addend[x * BLOCK + part..]);
+                                result = simd.add_f32s(result, other);
+                            }
+                            vector::put::<S>(&mut out[part..], limit(simd, result, limits));
                         }
                         if part + S::F32_LANES == BLOCK {
                             job.activation.bend(simd, out);
