@@ -202,6 +202,7 @@ impl Frame {
         let kernels = &self.prepared.kernels;
         kernels.run(run.layer, &inputs, &mut output, run.region, scratch, threads)?;
         self.buffers[run.output.index()] = Some(output);
+        run.inputs.iter().chain([&run.output]).for_each(|buffer| self.release(*buffer));
         Ok(())
     }
 
@@ -240,19 +241,27 @@ impl Frame {
         })
     }
 
-    /// Marks a step done, frees what no later step uses, and finds what became ready.
+    /// Gives a buffer's memory back if no later run or step uses it.
+    fn release(&mut self, buffer: BufferId) {
+        self.uses_left[buffer.index()] -= 1;
+        if self.uses_left[buffer.index()] == 0 {
+            if let Some(map) = self.buffers[buffer.index()].take() {
+                self.prepared.arena.give_back(map);
+            }
+            self.pixels.retain(|(held, _)| *held != buffer);
+        }
+    }
+
+    /// Marks a step done and finds what became ready.
     fn finish(&mut self, step: StepIx) {
-        let steps = &self.prepared.program.steps;
+        let prepared = Arc::clone(&self.prepared);
+        let steps = &prepared.program.steps;
         self.done[step.index()] = true;
         self.steps_left -= 1;
-        for buffer in steps[step.index()].action.buffers() {
-            self.uses_left[buffer.index()] -= 1;
-            if self.uses_left[buffer.index()] == 0 {
-                if let Some(map) = self.buffers[buffer.index()].take() {
-                    self.prepared.arena.give_back(map);
-                }
-                self.pixels.retain(|(held, _)| *held != buffer);
-            }
+        let action = &steps[step.index()].action;
+        // Those of a computation were released run by run.
+        if !matches!(action, Action::Compute { .. }) {
+            action.buffers().into_iter().for_each(|buffer| self.release(buffer));
         }
         for follower in &self.followers[step.index()] {
             self.waits_for[follower.index()] -= 1;
