@@ -2,11 +2,12 @@
 
 use edgeld::transport::{Network, Receiver, Sender, Settings};
 use edgeld_runtime::graph::{Activation, Builder as GraphBuilder, Op, Shape};
+use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::plan::{DeviceIx, Generation, Plan};
 use edgeld_runtime::wire::{
-    Hello, Isa, LeaderMessage, Member, PROTOCOL, Prepare, Purpose, Refusal, SessionId,
-    WorkerMessage, decode, encode,
+    Hello, LeaderMessage, Member, PROTOCOL, Prepare, Purpose, Refusal, SessionId, WorkerMessage,
+    decode, encode,
 };
 
 use super::memory::Lan;

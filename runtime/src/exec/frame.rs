@@ -224,9 +224,7 @@ impl Frame {
         self.buffers[result.index()] = Some(output);
         // A step may be many layers: what no later one reads is free before the step is done.
         for run in [Some(run), sum.map(|(sum, _)| sum)].into_iter().flatten() {
-            for buffer in run.inputs.iter().chain([&run.output]) {
-                self.used(*buffer);
-            }
+            run.inputs.iter().chain([&run.output]).for_each(|buffer| self.release(*buffer));
         }
         Ok(())
     }
@@ -266,8 +264,8 @@ impl Frame {
         })
     }
 
-    /// Frees a buffer if that was its last use.
-    fn used(&mut self, buffer: BufferId) {
+    /// Gives a buffer's memory back if no later run or step uses it.
+    fn release(&mut self, buffer: BufferId) {
         self.uses_left[buffer.index()] -= 1;
         if self.uses_left[buffer.index()] == 0 {
             if let Some(map) = self.buffers[buffer.index()].take() {
@@ -277,17 +275,17 @@ impl Frame {
         }
     }
 
-    /// Marks a step done, frees what no later step uses, and finds what became ready.
+    /// Marks a step done and finds what became ready.
     fn finish(&mut self, step: StepIx) {
-        let steps = &self.prepared.program.steps;
+        let prepared = Arc::clone(&self.prepared);
+        let steps = &prepared.program.steps;
         self.done[step.index()] = true;
         self.steps_left -= 1;
-        if !matches!(steps[step.index()].action, Action::Compute { .. }) {
-            for buffer in steps[step.index()].action.buffers() {
-                self.used(buffer);
-            }
+        let action = &steps[step.index()].action;
+        // Those of a computation were released run by run.
+        if !matches!(action, Action::Compute { .. }) {
+            action.buffers().into_iter().for_each(|buffer| self.release(buffer));
         }
-        let steps = &self.prepared.program.steps;
         for follower in &self.followers[step.index()] {
             self.waits_for[follower.index()] -= 1;
             let ready = self.waits_for[follower.index()] == 0;

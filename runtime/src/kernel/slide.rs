@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use pulp::{Scalar, Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::activate::limit;
 use super::job::Job;
@@ -82,13 +82,10 @@ pub(super) fn slide<F: Fold>(
     let output = Parts::new(output);
     let lanes = job.output.lanes;
     let blocks = job.region.channels.len().div_ceil(lanes) as usize;
+    // Maps of the reference kernels have one lane.
+    let arch = if lanes == LANES { job.arch } else { Arch::Scalar };
     job.share(blocks * job.region.rows.len() as usize, |units| {
-        let slide = Slide { job, window, fold, units, input, output: &output };
-        match lanes {
-            LANES => job.arch.dispatch(slide),
-            // Only maps of the reference kernels.
-            _ => slide.with_simd(Scalar),
-        }
+        arch.dispatch(Slide { job, window, fold, units, input, output: &output });
     });
 }
 
@@ -108,7 +105,7 @@ impl<F: Fold> WithSimd for Slide<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Window { rows, cols } = self.window;
-        let plain = cols.dilation == 1 && self.job.output.lanes == LANES;
+        let plain = cols.dilation == 1 && S::F32_LANES > 1;
         match (rows.kernel, cols.kernel, cols.stride) {
             (2, 2, 2) if plain => self.lines::<S, 2, 2>(simd),
             (3, 3, 1) if plain => self.lines::<S, 3, 1>(simd),
