@@ -108,9 +108,13 @@ mod tests {
             let window =
                 Window::square(Sweep { kernel: 3, pad_before: 1, pad_after: 1, ..Sweep::point() });
             let conv = Conv { features: 20, groups: 1, window, weight, scale: None, bias: None };
-            let made = builder.layer("conv", Op::Conv(conv), &[x], Activation::Linear).unwrap();
+            let made = builder
+                .layer(&format!("conv {turn}"), Op::Conv(conv), &[x], Activation::Linear)
+                .unwrap();
             let summands = if turn { [x, made] } else { [made, x] };
-            x = builder.layer("sum", Op::Add, &summands, Activation::Relu).unwrap();
+            x = builder
+                .layer(&format!("sum {turn}"), Op::Add, &summands, Activation::Relu)
+                .unwrap();
         }
         builder.output("y", x, vec![1, 20, 9, 7]).unwrap();
         Arc::new(builder.finish().unwrap())
