@@ -2,13 +2,19 @@
 //!
 //! A [`Pool`] belongs to a device; the executors of all its sessions share it, one layer at a time.
 //! The calling thread works too, so a pool of one spawns nothing.
+//!
+//! Layers of light networks take less time than waking a thread. Helpers therefore look out for
+//! the next layer for some microseconds before they sleep, and so does the caller for its helpers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use edgeld_runtime::kernel::Threads;
+
+/// Looks before a thread sleeps: some ten microseconds.
+const LOOKS: usize = 2_000;
 
 /// A fixed number of threads.
 pub struct Pool {
@@ -20,6 +26,10 @@ pub struct Pool {
 
 struct Shared {
     state: Mutex<State>,
+    /// Counts the jobs given out, as [`State::round`], for those who look without a lock.
+    round: AtomicU64,
+    /// Helpers that have not finished this round.
+    busy: AtomicUsize,
     work: Condvar,
     done: Condvar,
 }
@@ -29,8 +39,8 @@ struct State {
     /// Counts the jobs given out; a helper takes part in each once.
     round: u64,
     job: Option<Job>,
-    /// Helpers that have not finished this round.
-    busy: usize,
+    /// Helpers that sleep until there is work.
+    asleep: usize,
     stopping: bool,
     panicked: bool,
 }
@@ -73,6 +83,8 @@ impl Pool {
     pub fn new(threads: usize) -> std::io::Result<Pool> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
+            round: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
             work: Condvar::new(),
             done: Condvar::new(),
         });
@@ -108,16 +120,20 @@ impl Threads for Pool {
         {
             let mut state = self.shared.lock();
             state.round += 1;
-            state.busy = self.helpers.len();
             state.job = Some(job);
-            self.shared.work.notify_all();
+            self.shared.busy.store(self.helpers.len(), Ordering::Relaxed);
+            self.shared.round.store(state.round, Ordering::Release);
+            if state.asleep > 0 {
+                self.shared.work.notify_all();
+            }
         }
         // SAFETY: `task` and `next` live until this function returns. A panic in a task must not
         // leave it before the helpers have.
         let own = catch_unwind(AssertUnwindSafe(|| unsafe { job.run() }));
         next.store(tasks, Ordering::Relaxed);
+        look(|| self.shared.busy.load(Ordering::Acquire) == 0);
         let mut state = self.shared.lock();
-        while state.busy > 0 {
+        while self.shared.busy.load(Ordering::Acquire) > 0 {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.job = None;
@@ -149,6 +165,7 @@ impl Shared {
     fn help(&self) {
         let mut seen = 0;
         loop {
+            look(|| self.round.load(Ordering::Acquire) != seen);
             let job = {
                 let mut state = self.lock();
                 loop {
@@ -161,20 +178,34 @@ impl Shared {
                             break job;
                         }
                         _ => {
+                            state.asleep += 1;
                             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                            state.asleep -= 1;
                         }
                     }
                 }
             };
             // SAFETY: the round is not over before this helper is no longer busy.
             let ran = catch_unwind(AssertUnwindSafe(|| unsafe { job.run() }));
-            let mut state = self.lock();
-            state.panicked |= ran.is_err();
-            state.busy -= 1;
-            if state.busy == 0 {
+            if ran.is_err() {
+                self.lock().panicked = true;
+            }
+            if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+                // With the lock, so that it cannot fall between the caller's look and its sleep.
+                let _state = self.lock();
                 self.done.notify_all();
             }
         }
+    }
+}
+
+/// Looks until something is so, for a short time.
+fn look(mut so: impl FnMut() -> bool) {
+    for _ in 0..LOOKS {
+        if so() {
+            return;
+        }
+        std::hint::spin_loop();
     }
 }
 
