@@ -1,0 +1,75 @@
+//! After the first frames a frame computes in memory that is there: nothing as large as a map is
+//! allocated, and hence none is copied, between layers.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
+use edgeld_runtime::kernel::{Alone, KernelKind, Kernels, Scratch};
+use edgeld_runtime::models::{self, Options};
+use edgeld_runtime::plan::{Generation, Plan};
+use edgeld_runtime::program::{Encoding, derive};
+use edgeld_runtime::wire::SessionId;
+
+/// Counts what is allocated: all, and what may be a map.
+struct Counting;
+
+static ALL: AtomicUsize = AtomicUsize::new(0);
+static LARGE: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes from which an allocation counts as large: smaller than all maps of the network below.
+const MAP: usize = 16 * 1024;
+
+// SAFETY: every call goes on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALL.fetch_add(1, Ordering::Relaxed);
+        LARGE.fetch_add(usize::from(layout.size() >= MAP), Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn frames_compute_in_memory_that_is_there() {
+    let model = models::open("vgg11?size=96&classes=10", &Options::default()).unwrap();
+    let graph = &model.graph;
+    let derivation = derive(graph, &Plan::alone(graph.layers().len() as u32)).unwrap();
+    let program = derivation.programs.into_iter().next().unwrap();
+    let kind = KernelKind::Fast;
+    let regions = program.regions(graph);
+    let kernels = Kernels::prepare(graph, &regions, &*model.weights, kind, None).unwrap();
+    let prepared = Arc::new(Prepared::new(
+        (SessionId(0), Generation(0)),
+        Arc::clone(graph),
+        vec![Encoding::F32],
+        program,
+        derivation.transfers.into(),
+        kernels,
+    ));
+    let elements = graph.shape(graph.inputs()[0].tensor).elements() as usize;
+    let inputs = [Input::Values(vec![0.5; elements].into())];
+    let mut scratch = Scratch::new();
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        let mut frame = Frame::new(Arc::clone(&prepared), 0);
+        frame.begin(&inputs).unwrap();
+        let before = (ALL.load(Ordering::Relaxed), LARGE.load(Ordering::Relaxed));
+        while frame.advance(&mut scratch, &Alone).unwrap() != Progress::Finished {}
+        let (all, large) = (ALL.load(Ordering::Relaxed), LARGE.load(Ordering::Relaxed));
+        counts.push((all - before.0, large - before.1));
+    }
+    let layers = graph.layers().len();
+    let (all, large) = counts[3];
+    assert_eq!(large, 0, "{counts:?}");
+    assert!(all <= 2 * layers, "{all} allocations for {layers} layers");
+}
