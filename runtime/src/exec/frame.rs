@@ -206,20 +206,28 @@ impl Frame {
         }
         let missing = || ExecError::Missing(step.index());
         let mut output = self.buffers[result.index()].take().ok_or_else(missing)?;
-        let inputs: Vec<&Map> = run
-            .inputs
-            .iter()
-            .map(|buffer| self.buffers[buffer.index()].as_ref().ok_or_else(missing))
-            .collect::<Result<_, _>>()?;
+        let map = |buffer: &BufferId| self.buffers[buffer.index()].as_ref().ok_or_else(missing);
+        let (one, several);
+        let inputs: &[&Map] = match &run.inputs[..] {
+            // Most layers have one input, and need no list of them.
+            [input] => {
+                one = [map(input)?];
+                &one
+            }
+            inputs => {
+                several = inputs.iter().map(map).collect::<Result<Vec<_>, _>>()?;
+                &several
+            }
+        };
         let kernels = &self.prepared.kernels;
         match (sum, other) {
             (Some((sum, _)), Some(other)) => {
-                let other = self.buffers[other.index()].as_ref().ok_or_else(missing)?;
+                let other = map(&other)?;
                 let (layers, region) = ((run.layer, sum.layer), run.region);
                 let output = &mut output;
-                kernels.run_into_sum(layers, &inputs, other, output, region, scratch, threads)?;
+                kernels.run_into_sum(layers, inputs, other, output, region, scratch, threads)?;
             }
-            _ => kernels.run(run.layer, &inputs, &mut output, run.region, scratch, threads)?,
+            _ => kernels.run(run.layer, inputs, &mut output, run.region, scratch, threads)?,
         }
         self.buffers[result.index()] = Some(output);
         // A step may be many layers: what no later one reads is free before the step is done.

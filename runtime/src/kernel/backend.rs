@@ -7,6 +7,8 @@
 // Its authors have marked it deprecated in favour of burn-flex; it is pinned and named only here.
 #![allow(deprecated)]
 
+use std::sync::LazyLock;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, NdArray, backend_extension};
 use burn_ndarray::{NdArrayTensor, SharedArray};
@@ -123,6 +125,12 @@ pub(super) fn storage_of(axes: [usize; 4], elements: Vec<f32>) -> Storage {
 /// The memory of a storage that nobody shares, all of what [`storage_of`] was given.
 pub(super) fn into_elements(storage: Storage) -> Option<Vec<f32>> {
     Some(storage.try_into_owned_nocopy().ok()?.into_raw_vec_and_offset().0)
+}
+
+/// No elements; the same memory every time.
+pub(super) fn nothing() -> Storage {
+    static NOTHING: LazyLock<Storage> = LazyLock::new(|| zeros([0; 4]));
+    NOTHING.clone()
 }
 
 /// The elements of a storage in standard order, which all storages of maps have.

@@ -14,6 +14,7 @@
 //! A 1x1 convolution takes the same way: its rows run on into each other, and nothing is laid out.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use pulp::{Simd, WithSimd};
 
@@ -21,7 +22,7 @@ use super::job::{Addend, Job};
 use super::layout::LANES;
 use super::taps::{self, Strides};
 use super::threads::Parts;
-use super::tile::{self, BLOCK, Blocks, MOST_BLOCKS, Pixels, Run, Sums};
+use super::tile::{self, BLOCK, Blocks, Cut, MOST_BLOCKS, Pixels, Run, Sums};
 use super::weights::{Block, Weights};
 use crate::graph::{Conv, Window};
 use crate::region::ChannelRange;
@@ -37,9 +38,8 @@ pub(super) fn compute(
     input: &[f32],
     output: &mut [f32],
 ) {
-    let blocks: Vec<Block<'_>> = weights.blocks(job.region.channels).collect();
-    let alike: Vec<&[Block<'_>]> =
-        blocks.chunk_by(|a, b| channels(job, conv, a) == channels(job, conv, b)).collect();
+    let blocks = weights.blocks(job.region.channels);
+    let alike = blocks.chunk_by(|a, b| channels(job, conv, a) == channels(job, conv, b));
     let map = Geometry::new(job, conv.window);
     let output = Parts::new(output);
     let tiles = job.arch.dispatch(Row(map.width));
@@ -47,26 +47,29 @@ pub(super) fn compute(
     let threads = job.threads.count().max(1);
     for blocks in alike {
         let channels = channels(job, conv, &blocks[0]);
-        let windows = Windows::new(job, &map, conv.window, channels);
-        let count = map.rows * tiles.len();
+        let runs = (job.scratch.runs(), job.scratch.runs());
+        let windows = Windows::new(job, &map, conv.window, channels, runs);
+        let count = map.rows * tiles.len;
         // What a tile of new input takes, without what it shares with its neighbours.
-        let fresh = map.width * map.down * map.across * channels.len() as usize / tiles.len();
-        let strips = count.div_ceil((STRIP / fresh.max(1)).max(2 * tiles.len().min(16)));
+        let fresh = map.width * map.down * map.across * channels.len() as usize / tiles.len;
+        let strips = count.div_ceil((STRIP / fresh.max(1)).max(2 * tiles.len.min(16)));
         let strips = strips.next_multiple_of(threads).min(count);
         let parts = threads.div_ceil(strips).min(blocks.len());
         job.threads.each(strips * parts, &|task| {
             let (strip, part) = (task % strips, task / strips);
             let blocks = &blocks[part * blocks.len() / parts..(part + 1) * blocks.len() / parts];
             let range = strip * count / strips..(strip + 1) * count / strips;
-            let (map, windows, tiles, output) = (&map, &windows, &*tiles, &output);
+            let (map, windows, tiles, output) = (&map, &windows, &tiles, &output);
             let strip = Strip { job, map, windows, tiles, blocks, range, input, output };
             let room = strip.hanging().count() * windows.laid;
             job.scratch.lend(room, |room| job.arch.dispatch(Computing { strip, room }));
         });
+        job.scratch.take_back(windows.in_map);
+        job.scratch.take_back(windows.in_room);
     }
 }
 
-fn channels(job: &Job<'_>, conv: &Conv, block: &Block<'_>) -> ChannelRange {
+fn channels(job: &Job<'_>, conv: &Conv, block: &Block) -> ChannelRange {
     taps::channels(conv, job.shape, block.first)
 }
 
@@ -150,7 +153,14 @@ struct Windows {
 }
 
 impl Windows {
-    fn new(job: &Job<'_>, map: &Geometry, window: Window, channels: ChannelRange) -> Windows {
+    /// `runs` are room for the windows' elements.
+    fn new(
+        job: &Job<'_>,
+        map: &Geometry,
+        window: Window,
+        channels: ChannelRange,
+        (mut in_map, mut in_room): (Vec<Run>, Vec<Run>),
+    ) -> Windows {
         let (lanes, held) = (job.input.lanes, job.input.region.channels.start);
         let across = window.cols.dilation as usize * map.step;
         let strides = Strides {
@@ -168,11 +178,13 @@ impl Windows {
         // A region that reads nothing but padding may come with any map, of later channels even.
         let first = (channels.start / lanes).saturating_sub(held / lanes) as usize;
         let count = (channels.end.div_ceil(lanes) - channels.start / lanes) as usize;
+        strides.runs(channels, window, &mut in_map);
+        room.runs(channels, window, &mut in_room);
         Windows {
             window,
             extent,
-            in_map: strides.runs(channels, window),
-            in_room: room.runs(channels, window),
+            in_map,
+            in_room,
             room,
             laid: count * plane,
             blocks: first..first + count,
@@ -181,15 +193,15 @@ impl Windows {
     }
 }
 
-/// [Cuts](tile::cut) a row of so many pixels into tiles.
+/// [Cuts](Cut::new) a row of so many pixels into tiles.
 struct Row(usize);
 
 impl WithSimd for Row {
-    type Output = Vec<(usize, usize)>;
+    type Output = Cut;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<(usize, usize)> {
-        tile::cut::<S>(self.0)
+    fn with_simd<S: Simd>(self, _: S) -> Cut {
+        Cut::new::<S>(self.0)
     }
 }
 
@@ -198,8 +210,8 @@ struct Strip<'a> {
     job: &'a Job<'a>,
     map: &'a Geometry,
     windows: &'a Windows,
-    tiles: &'a [(usize, usize)],
-    blocks: &'a [Block<'a>],
+    tiles: &'a Cut,
+    blocks: &'a [Arc<Block>],
     /// Which tiles, counted along the rows.
     range: Range<usize>,
     input: &'a [f32],
@@ -222,7 +234,7 @@ impl Strip<'_> {
     fn pieces(&self) -> impl Iterator<Item = Piece> {
         self.range.clone().map(|index| {
             let (row, (column, count)) =
-                (index / self.tiles.len(), self.tiles[index % self.tiles.len()]);
+                (index / self.tiles.len, self.tiles.tile(index % self.tiles.len));
             let (top, left) = self.map.corner(row, column);
             let right = left + ((count - 1) * self.map.across) as i64 + self.windows.extent.1;
             let hangs = top < 0
@@ -278,8 +290,9 @@ impl Strip<'_> {
             let count = tile::group(most, rest.len());
             let (group, after) = rest.split_at(count);
             rest = after;
-            let of = |index: usize| &group[index.min(count - 1)];
-            let next = |index: usize| after.get(index).unwrap_or(of(index)).weights;
+            let of = |index: usize| &*group[index.min(count - 1)];
+            let next =
+                |index: usize| &*after.get(index).map_or(of(index), |block| &**block).weights;
             let output = |index: usize| {
                 let block = of(index).first / LANES - channels.start / LANES;
                 first + block as usize * self.job.output.plane()
@@ -289,8 +302,8 @@ impl Strip<'_> {
                 None => 0,
             };
             Some(Blocks {
-                weights: std::array::from_fn::<_, MOST_BLOCKS, _>(|index| of(index).weights),
-                bias: std::array::from_fn(|index| of(index).bias),
+                weights: std::array::from_fn::<_, MOST_BLOCKS, _>(|index| &*of(index).weights),
+                bias: std::array::from_fn(|index| &of(index).bias),
                 output: std::array::from_fn(output),
                 addend: std::array::from_fn(addend),
                 count,
@@ -325,8 +338,7 @@ impl WithSimd for Computing<'_> {
             activation: strip.job.activation,
         };
         let (plain, hung) = (sums(strip.input, &windows.in_map), sums(room, &windows.in_room));
-        let largest = strip.tiles.iter().map(|(_, count)| *count).max().unwrap_or(1);
-        for group in strip.groups(tile::blocks::<S>(largest)) {
+        for group in strip.groups(tile::blocks::<S>(strip.tiles.largest)) {
             let mut laid = 0;
             for (left, piece) in (0..strip.range.len()).rev().zip(strip.pieces()) {
                 let group = if left == 0 { group } else { group.again() };

@@ -13,6 +13,8 @@
 
 use std::ops::Range;
 
+use std::sync::Arc;
+
 use pulp::{Simd, WithSimd};
 
 use super::activate::activate;
@@ -30,7 +32,7 @@ const CHAINS: usize = 2;
 
 /// Computes features of a dense layer from the whole input.
 pub(super) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &mut [f32]) {
-    let blocks: Vec<Block<'_>> = weights.blocks(job.region.channels).collect();
+    let blocks = weights.blocks(job.region.channels);
     let output = Parts::new(output);
     let first = job.output.line(job.region.channels.start, 0).start;
     job.scratch.lend(job.shape.elements() as usize, |elements| {
@@ -63,7 +65,7 @@ fn real(job: &Job<'_>, input: &[f32], elements: &mut [f32]) {
 /// Some blocks of features.
 struct Product<'a> {
     job: &'a Job<'a>,
-    blocks: &'a [Block<'a>],
+    blocks: &'a [Arc<Block>],
     elements: &'a [f32],
     out: &'a mut [[f32; BLOCK]],
 }
@@ -90,7 +92,7 @@ impl Product<'_> {
         let (groups, rest) = self.blocks.as_chunks::<B>();
         let (out_groups, out_rest) = self.out.as_chunks_mut::<B>();
         let activation = self.job.activation;
-        let store = |sums: [S::f32s; V], block: &Block<'_>, out: &mut [f32; BLOCK]| {
+        let store = |sums: [S::f32s; V], block: &Arc<Block>, out: &mut [f32; BLOCK]| {
             for (v, sum) in sums.into_iter().enumerate() {
                 let place = v * S::F32_LANES;
                 let sum = simd.add_f32s(sum, vector::at::<S>(&block.bias[place..]));
@@ -98,13 +100,14 @@ impl Product<'_> {
             }
         };
         for (group, out) in groups.iter().zip(out_groups) {
-            let sums = sums::<S, V, B>(simd, group.map(|block| block.weights), self.elements);
+            let sums =
+                sums::<S, V, B>(simd, group.each_ref().map(|block| &*block.weights), self.elements);
             for ((sums, block), out) in sums.into_iter().zip(group).zip(out) {
                 store(sums, block, out);
             }
         }
         for (block, out) in rest.iter().zip(out_rest) {
-            let [sums] = sums::<S, V, 1>(simd, [block.weights], self.elements);
+            let [sums] = sums::<S, V, 1>(simd, [&block.weights], self.elements);
             store(sums, block, out);
         }
     }

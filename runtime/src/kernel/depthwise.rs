@@ -1,5 +1,7 @@
 //! Depthwise convolution: every output channel reads one input channel.
 
+use std::sync::Arc;
+
 use pulp::Simd;
 
 use super::job::Job;
@@ -11,7 +13,7 @@ use crate::graph::Conv;
 use crate::region::Region;
 
 struct WeightedSum<'a> {
-    blocks: Vec<Block<'a>>,
+    blocks: &'a [Arc<Block>],
 }
 
 impl Fold for WeightedSum<'_> {
@@ -19,7 +21,7 @@ impl Fold for WeightedSum<'_> {
 
     #[inline(always)]
     fn weights(&self, block: usize) -> &[f32] {
-        self.blocks[block].weights
+        &self.blocks[block].weights
     }
 
     #[inline(always)]
@@ -41,7 +43,7 @@ pub(super) fn compute(
     input: &[f32],
     output: &mut [f32],
 ) {
-    let fold = WeightedSum { blocks: weights.blocks(job.region.channels).collect() };
+    let fold = WeightedSum { blocks: weights.blocks(job.region.channels) };
     let multiplier = conv.features / conv.groups;
     if multiplier == 1 {
         return slide(job, conv.window, &fold, input, output);

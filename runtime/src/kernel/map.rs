@@ -99,7 +99,7 @@ impl Map {
     /// Lends the elements, as a tensor that nobody else holds, to `work`, which gives them back.
     pub(super) fn lend(&mut self, work: impl FnOnce(Tensor<4>) -> Tensor<4>) {
         let loan = Loan(self);
-        let storage = std::mem::replace(&mut loan.0.storage, backend::zeros([0; 4]));
+        let storage = std::mem::replace(&mut loan.0.storage, backend::nothing());
         loan.0.storage = backend::storage(work(backend::tensor(storage)));
     }
 }

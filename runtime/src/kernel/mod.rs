@@ -239,7 +239,7 @@ impl Kernels {
         let (mut addend, mut activation) = (None, node.activation);
         if let Some((sum, other)) = sum {
             let layout = (output.width(), output.lanes());
-            self.check_map(node, "what is added", other, region, layout)?;
+            self.check_map(node, What::Addend, other, region, layout)?;
             addend = Some(Addend::of(other));
             activation = self.graph.layer(sum).activation;
         }
@@ -372,12 +372,11 @@ impl Kernels {
         if !start.is_multiple_of(lanes) || !end.is_multiple_of(lanes) && end != shape.channels {
             return Err(KernelError::CutBlock { layer: layer.name.clone(), region, lanes });
         }
-        self.check_map(layer, "the output", output, region, (shape.width, lanes))?;
+        self.check_map(layer, What::Output, output, region, (shape.width, lanes))?;
         for (index, input) in inputs.iter().enumerate() {
             let needs = layer.op.reads(index, shapes, region);
-            let what = || format!("input {index}");
             let lanes = self.lanes[layer.inputs[index].index()];
-            self.check_map(layer, &what(), input, needs, (shapes[index].width, lanes))?;
+            self.check_map(layer, What::Input(index), input, needs, (shapes[index].width, lanes))?;
         }
         Ok(())
     }
@@ -385,22 +384,40 @@ impl Kernels {
     fn check_map(
         &self,
         layer: &Layer,
-        what: &str,
+        what: What,
         map: &Map,
         wanted: Region,
         layout: (u32, u32),
     ) -> Result<(), KernelError> {
         let layer = || layer.name.clone();
         if !map.region().covers(wanted) {
-            let (what, found) = (what.to_owned(), map.region());
+            let (what, found) = (what.to_string(), map.region());
             return Err(KernelError::Uncovered { layer: layer(), what, wanted, found });
         }
         let (wanted, found) = (layout, (map.width(), map.lanes()));
         if found != wanted {
-            let what = what.to_owned();
+            let what = what.to_string();
             return Err(KernelError::Layout { layer: layer(), what, wanted, found });
         }
         Ok(())
+    }
+}
+
+/// A map that a kernel is given.
+#[derive(Clone, Copy)]
+enum What {
+    Input(usize),
+    Addend,
+    Output,
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            What::Input(index) => write!(f, "input {index}"),
+            What::Addend => f.write_str("what is added"),
+            What::Output => f.write_str("the output"),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::tile::Run;
+
 /// Vectors are loaded fastest from addresses that are a multiple of this many bytes.
 const ALIGNMENT: usize = 64;
 
@@ -10,6 +12,7 @@ const ALIGNMENT: usize = 64;
 #[derive(Debug, Default)]
 pub struct Scratch {
     idle: Mutex<Vec<Vec<f32>>>,
+    runs: Mutex<Vec<Vec<Run>>>,
 }
 
 impl Scratch {
@@ -35,6 +38,17 @@ impl Scratch {
         let result = work(&mut buffer[skip..skip + len]);
         self.lock().push(buffer);
         result
+    }
+
+    /// Room for runs, of any content; [give it back](Scratch::take_back).
+    pub(super) fn runs(&self) -> Vec<Run> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.pop().unwrap_or_default()
+    }
+
+    /// Takes back room for runs.
+    pub(super) fn take_back(&self, runs: Vec<Run>) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).push(runs);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {

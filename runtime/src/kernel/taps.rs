@@ -61,10 +61,10 @@ pub(super) struct Strides {
 }
 
 impl Strides {
-    /// The taps as runs, counted from the first block's cell in the kernel's first row and
-    /// column; runs that follow upon each other are joined.
-    pub(super) fn runs(&self, channels: ChannelRange, window: Window) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
+    /// Fills `runs` with the taps, counted from the first block's cell in the kernel's first row
+    /// and column; runs that follow upon each other are joined.
+    pub(super) fn runs(&self, channels: ChannelRange, window: Window, runs: &mut Vec<Run>) {
+        runs.clear();
         for tap in taps(channels, window, self.lanes) {
             let block = (tap.channel / self.lanes).saturating_sub(self.channel / self.lanes);
             let offset = block as usize * self.plane
@@ -77,7 +77,6 @@ impl Strides {
                 _ => runs.push(Run { offset, len }),
             }
         }
-        runs
     }
 }
 
@@ -134,7 +133,8 @@ mod tests {
     #[test]
     fn runs_follow_the_channels_of_a_block() {
         let strides = Strides { channel: 16, lanes: 16, plane: 1000, row: 100, column: 16 };
-        let runs = strides.runs(ChannelRange::new(16, 36), WINDOW);
+        let mut runs = vec![Run { offset: 9, len: 9 }];
+        strides.runs(ChannelRange::new(16, 36), WINDOW, &mut runs);
         assert_eq!(
             runs,
             [

@@ -112,25 +112,59 @@ pub(super) fn blocks<S: Simd>(pixels: usize) -> usize {
     }
 }
 
-/// Cuts a row of so many pixels into the tiles that take least: where each begins, and how many
-/// pixels it has.
-pub(super) fn cut<S: Simd>(pixels: usize) -> Vec<(usize, usize)> {
-    let sizes = sizes::<S>();
-    let cut = |largest: usize| {
-        let mut tiles = Vec::new();
-        let mut next = 0;
-        while next < pixels {
-            let fits = |size: &&usize| **size <= largest && **size <= pixels - next;
-            let size = sizes.iter().find(fits).copied().unwrap_or(1);
-            tiles.push((next, size));
-            next += size;
+/// A row of pixels cut into tiles: as many of one size as fit, then smaller ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Pixels of the large tiles.
+    pub(super) largest: usize,
+    /// How many of them there are.
+    large: usize,
+    /// Pixels of the tiles after them; zeros behind the last.
+    small: [usize; SMALL],
+    /// All tiles.
+    pub(super) len: usize,
+}
+
+/// Tiles that may follow the large ones.
+const SMALL: usize = 6;
+
+impl Cut {
+    /// Cuts a row so that the tiles take least time.
+    pub(super) fn new<S: Simd>(pixels: usize) -> Cut {
+        let cut = |largest: usize| {
+            let mut cut = Cut { largest, large: pixels / largest, small: [0; SMALL], len: 0 };
+            cut.len = cut.large;
+            let mut left = pixels % largest;
+            for size in sizes::<S>() {
+                while left >= *size && cut.len - cut.large < SMALL {
+                    cut.small[cut.len - cut.large] = *size;
+                    cut.len += 1;
+                    left -= size;
+                }
+            }
+            (left == 0).then_some(cut)
+        };
+        // A tile of fewer than four pixels takes as long as one of four: loading weights does.
+        let time = |size: usize| 1 + size.max(4);
+        let cost = |cut: &Cut| {
+            let small = cut.small[..cut.len - cut.large].iter();
+            cut.large * time(cut.largest) + small.map(|size| time(*size)).sum::<usize>()
+        };
+        let cuts = sizes::<S>().iter().filter_map(|largest| cut(*largest));
+        // Tiles of one pixel always fit.
+        let ones = Cut { largest: 1, large: pixels, small: [0; SMALL], len: pixels };
+        cuts.min_by_key(cost).unwrap_or(ones)
+    }
+
+    /// Where a tile begins, and how many pixels it has.
+    pub(super) fn tile(&self, index: usize) -> (usize, usize) {
+        if index < self.large {
+            return (index * self.largest, self.largest);
         }
-        tiles
-    };
-    // A tile of fewer than four pixels takes as long as one of four: loading weights does.
-    let cost =
-        |tiles: &Vec<(usize, usize)>| tiles.iter().map(|(_, n)| 1 + n.max(&4)).sum::<usize>();
-    sizes.iter().map(|largest| cut(*largest)).min_by_key(cost).unwrap_or_default()
+        let small = &self.small[..index - self.large];
+        let start = self.large * self.largest + small.iter().sum::<usize>();
+        (start, self.small[index - self.large])
+    }
 }
 
 /// How many of `left` blocks make up the next tile, where `most` may.

@@ -1,12 +1,10 @@
 //! Weights in the form that kernels read, packed once.
 //!
-//! They are kept in **pieces** of at most [`PIECE`] features. A piece is read from the source,
-//! packed and shared on its own: preparing never holds more than one piece twice, and a new plan
-//! takes over whatever pieces the previous one has packed, also when shares have grown or shrunk.
-//! Pieces are the blocks of the output's channels, so that features 16..32 are the same piece for
-//! whoever computes them.
+//! They are kept in the blocks of the output's channels, of [`PIECE`] features each. A block is
+//! read from the source, packed and shared on its own: preparing never holds more than one twice,
+//! and a new plan takes over whatever blocks the previous one has packed, also when shares have
+//! grown or shrunk. Features 16..32 are the same block for whoever computes them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use half::f16;
@@ -45,20 +43,21 @@ pub(super) struct Weights {
     /// What computes with them.
     pub(super) algorithm: Algorithm,
     form: Form,
-    pieces: BTreeMap<u32, Arc<Piece>>,
+    /// Neighbours on the grid.
+    blocks: Vec<Arc<Block>>,
 }
 
-/// Packed weights of neighbouring features of one group.
+/// Packed weights of the features of a block of output channels.
 #[derive(Debug)]
-struct Piece {
-    /// Where the grid has this piece begin.
-    start: u32,
+pub(super) struct Block {
+    /// The block's first feature, whether there are weights for it or not.
+    pub(super) first: u32,
     /// The features it has weights for.
     features: ChannelRange,
     /// In the layer's [`Form`], scaled.
-    weights: Vec<f32>,
-    /// A summand per feature from `start` on.
-    bias: [f32; PIECE as usize],
+    pub(super) weights: Vec<f32>,
+    /// A summand per feature from `first` on.
+    pub(super) bias: [f32; PIECE as usize],
 }
 
 impl Weights {
@@ -78,52 +77,36 @@ impl Weights {
             Algorithm::Winograd(tile) => Form::Winograd(tile),
         };
         let previous = previous.filter(|previous| previous.form == form);
-        let mut pieces = BTreeMap::new();
+        let mut blocks = Vec::new();
         let mut next = features.start;
         while next < features.end {
             let start = next / PIECE * PIECE;
             let part = ChannelRange::new(next, (start + PIECE).min(features.end));
-            let known = previous.and_then(|previous| previous.pieces.get(&start));
-            let piece = match known {
-                Some(piece) if piece.features.covers(part) => Arc::clone(piece),
-                _ => Arc::new(reader.piece(conv, shape, start, part, form)?),
-            };
-            pieces.insert(start, piece);
+            let known = previous.and_then(|previous| previous.blocks(part).first());
+            blocks.push(match known {
+                Some(block) if block.features.covers(part) => Arc::clone(block),
+                _ => Arc::new(reader.block(conv, shape, start, part, form)?),
+            });
             next = part.end;
         }
-        Ok(Weights { features, algorithm, form, pieces })
+        Ok(Weights { features, algorithm, form, blocks })
     }
 
     /// Bytes in memory.
     pub(super) fn bytes(&self) -> u64 {
-        self.pieces.values().map(|piece| 4 * (piece.weights.len() + piece.bias.len()) as u64).sum()
+        self.blocks.iter().map(|block| 4 * (block.weights.len() + block.bias.len()) as u64).sum()
     }
 
     /// The blocks that hold any of `features`, in order.
-    pub(super) fn blocks(&self, features: ChannelRange) -> impl Iterator<Item = Block<'_>> {
-        self.pieces(features).map(|piece| Block {
-            first: piece.start,
-            weights: &piece.weights,
-            bias: &piece.bias,
-        })
+    pub(super) fn blocks(&self, features: ChannelRange) -> &[Arc<Block>] {
+        let wanted = self.features.intersect(features);
+        if wanted.is_empty() {
+            return &[];
+        }
+        let first = self.features.start / PIECE;
+        let range = wanted.start / PIECE - first..wanted.end.div_ceil(PIECE) - first;
+        &self.blocks[range.start as usize..range.end as usize]
     }
-
-    fn pieces(&self, features: ChannelRange) -> impl Iterator<Item = &Piece> {
-        let end = features.end.max(features.start);
-        let first = features.start.saturating_sub(PIECE - 1);
-        self.pieces.range(first..end).map(|(_, piece)| &**piece)
-    }
-}
-
-/// The features of a block of output channels.
-#[derive(Clone, Copy)]
-pub(super) struct Block<'a> {
-    /// The block's first feature, whether there are weights for it or not.
-    pub(super) first: u32,
-    /// In the layer's [`Form`].
-    pub(super) weights: &'a [f32],
-    /// A summand per feature.
-    pub(super) bias: &'a [f32; PIECE as usize],
 }
 
 /// Reads rows of parameters, one piece at a time.
@@ -169,14 +152,14 @@ impl<'a> Reader<'a> {
         Ok((weights, bias))
     }
 
-    fn piece(
+    fn block(
         &mut self,
         conv: &Conv,
         shape: Shape,
         start: u32,
         features: ChannelRange,
         form: Form,
-    ) -> Result<Piece, KernelError> {
+    ) -> Result<Block, KernelError> {
         let skip = (features.start - start) as usize;
         let (weights, biases) = self.rows(conv, features)?;
         let mut bias = [0.0; PIECE as usize];
@@ -186,7 +169,7 @@ impl<'a> Reader<'a> {
             Form::Windows { lanes } => taps::panel(conv, shape, lanes, start, skip, &weights),
             Form::Winograd(tile) => tile.panel(shape.channels as usize, skip, &weights),
         };
-        Ok(Piece { start, features, weights, bias })
+        Ok(Block { first: start, features, weights, bias })
     }
 
     /// Rows of a parameter as float32.

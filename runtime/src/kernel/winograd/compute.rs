@@ -4,6 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use pulp::{Simd, WithSimd};
 
@@ -14,7 +15,7 @@ use crate::kernel::activate::limit;
 use crate::kernel::job::{Addend, Job};
 use crate::kernel::layout::LANES;
 use crate::kernel::threads::Parts;
-use crate::kernel::tile::{self, BLOCK, Blocks, MOST_BLOCKS, Pixels, Run, Sums};
+use crate::kernel::tile::{self, BLOCK, Blocks, Cut, MOST_BLOCKS, Pixels, Run, Sums};
 use crate::kernel::vector;
 use crate::kernel::weights::{Block, Weights};
 
@@ -33,7 +34,7 @@ pub(in crate::kernel) fn compute(
     input: &[f32],
     output: &mut [f32],
 ) {
-    let blocks: Vec<Block<'_>> = weights.blocks(job.region.channels).collect();
+    let blocks = weights.blocks(job.region.channels);
     let output = Parts::new(output);
     let (down, across) = tile.outputs();
     let down = job.region.rows.len().div_ceil(down) as usize;
@@ -71,7 +72,7 @@ fn place(blocks: usize, tiles: usize) -> usize {
 struct Group<'a> {
     job: &'a Job<'a>,
     conv: &'a Conv,
-    blocks: &'a [Block<'a>],
+    blocks: &'a [Arc<Block>],
     /// Which, counted along the rows of tiles.
     tiles: Range<usize>,
     /// Tiles of a row.
@@ -128,14 +129,14 @@ impl Group<'_> {
         let (tiles, channels) = (self.tiles.len(), self.job.shape.channels as usize);
         let blocks = channels.div_ceil(BLOCK);
         let (from, to) = (place(blocks, tiles), place(self.blocks.len(), tiles));
-        let runs: Vec<Run> = (0..blocks)
-            .map(|block| Run {
-                offset: block * tiles * BLOCK,
-                len: BLOCK.min(channels - block * BLOCK),
-            })
-            .collect();
-        let cuts = tile::cut::<S>(tiles);
-        let most = tile::blocks::<S>(cuts.iter().map(|(_, count)| *count).max().unwrap_or(1));
+        let mut runs = self.job.scratch.runs();
+        runs.clear();
+        runs.extend((0..blocks).map(|block| Run {
+            offset: block * tiles * BLOCK,
+            len: BLOCK.min(channels - block * BLOCK),
+        }));
+        let cut = Cut::new::<S>(tiles);
+        let most = tile::blocks::<S>(cut.largest);
         let output = Parts::new(sums);
         let (output, activation) = (&output, Activation::Linear);
         let addend = None;
@@ -163,14 +164,16 @@ impl Group<'_> {
                     count,
                     next: std::array::from_fn(ahead),
                 };
-                for (left, &(start, count)) in (0..cuts.len()).rev().zip(&cuts) {
+                for tile in 0..cut.len {
+                    let (start, count) = cut.tile(tile);
                     let (input, output) = (index * from + start * BLOCK, start * BLOCK);
-                    let group = if left == 0 { group } else { group.again() };
+                    let group = if tile + 1 == cut.len { group } else { group.again() };
                     sums.tile(simd, &group, Pixels { input, output, count });
                 }
                 next += count;
             }
         }
+        self.job.scratch.take_back(runs);
     }
 }
 
