@@ -208,3 +208,57 @@ pub async fn serve_chunks(
 
 /// Bytes of chunks that may wait to be sent to one device.
 const AHEAD: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use edgeld_runtime::kernel::Isa;
+    use edgeld_runtime::models::Vgg;
+    use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId};
+
+    use super::*;
+    use crate::transport::{Network, Settings, Switchboard};
+
+    fn device(switchboard: &Switchboard, name: &str, node: u128) -> Network {
+        let me = Hello {
+            protocol: PROTOCOL,
+            build: "test".to_owned(),
+            node: NodeId(node),
+            name: name.to_owned(),
+            cluster: "test".to_owned(),
+            isa: Isa::Plain,
+            threads: 1,
+            memory: 0,
+            purpose: Purpose::Control,
+        };
+        Network::start(Arc::new(switchboard.plug(name)), me, Settings::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_session_ends_a_fetch_under_way() {
+        let switchboard = Switchboard::default();
+        let (worker, leader) = (device(&switchboard, "w", 1), device(&switchboard, "l", 2));
+        let mut listener = worker.listen("w:0").await.unwrap();
+        let address = listener.address().to_owned();
+        let dialled = leader.dial(&address, Purpose::Weights(SessionId(1)));
+        let (dialled, accepted) = tokio::join!(dialled, listener.accept());
+
+        let model = Vgg::new(11).unwrap().size(32).classes(3).model().unwrap();
+        let manifest = Manifest::build(&model.graph, &*model.weights, &mut |_, _| ()).unwrap();
+        let all: Vec<u32> = (0..manifest.chunks().len() as u32).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(ChunkStore::open(folder.path(), None).unwrap());
+        let fetched = Arc::new(Fetched::new(Arc::new(manifest), store));
+        fetched.connect(accepted.unwrap());
+        let fetcher = fetched.clone();
+        let fetch = move || fetcher.fetch(&all, &AtomicBool::new(false), &|_, _| ());
+        let fetching = tokio::task::spawn_blocking(fetch);
+
+        // The leader is asked, and says nothing.
+        let (_sender, mut receiver) = dialled.unwrap().split();
+        let asked = decode(&receiver.next().await.unwrap().header).unwrap();
+        let WeightsMessage::Fetch { chunks } = asked else { panic!("{asked:?}") };
+        assert_eq!(chunks.len(), WINDOW);
+        fetched.close();
+        assert!(fetching.await.unwrap().is_err());
+    }
+}

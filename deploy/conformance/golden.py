@@ -121,6 +121,12 @@ def conv_width_1(net: Net) -> None:
 
 
 @case
+def pad(net: Net) -> None:
+    x = net.node("Pad", "x", net.ints(0, 0, 1, 0, 0, 0, 2, 3))
+    net.conv(x, 3, 4, 3, 3, strides=[2, 2])
+
+
+@case
 def conv_transpose(net: Net) -> None:
     x = net.node("ConvTranspose", "x", net.weight(4, 5, 2, 2), net.weight(5), strides=[2, 2])
     x = net.norm(x, 5)
@@ -206,6 +212,12 @@ def activations(net: Net) -> None:
     x = net.node("HardSigmoid", net.conv(x, 5, 6, 1, 1), alpha=0.3, beta=0.4)
     x = net.node("Sigmoid", net.conv(x, 4, 5, 1, 1))
     net.node("LeakyRelu", net.node("Sigmoid", x))
+
+
+@case
+def prelu(net: Net) -> None:
+    x = net.node("PRelu", net.conv("x", 5, 4, 3, 3), net.weight(5, 1, 1))
+    net.node("PRelu", net.conv(x, 4, 5, 1, 1), net.constant([0.3]))
 
 
 @case

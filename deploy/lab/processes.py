@@ -141,13 +141,17 @@ class Workers:
         peers = [flag for address in self.addresses for flag in ("--peer", address)]
         return ["--cluster", self.cluster, "--no-mdns", *peers]
 
+    def begin(self, *arguments: str, start: Spawn = spawn) -> Watched:
+        """An `edgeld run`, under way."""
+        command = [self.edgeld, "run", "--json", *arguments]
+        return Watched(start(command, self.environment("leader")))
+
     def lead(self, *arguments: str, start: Spawn = spawn, seconds: float = 600) -> Watched:
         """An `edgeld run` to its end. Its last events are in the message if it fails."""
-        command = [self.edgeld, "run", "--json", *arguments]
-        leader = Watched(start(command, self.environment("leader")))
+        leader = self.begin(*arguments, start=start)
         if leader.end(seconds) != 0:
-            raise Failed(f"{' '.join(command)}: exit code {leader.process.returncode}\n"
-                         f"{leader.said()}")
+            raise Failed(f"edgeld run {' '.join(arguments)}: exit code "
+                         f"{leader.process.returncode}\n{leader.said()}")
         return leader
 
     def __exit__(self, *_: object) -> None:

@@ -65,6 +65,8 @@ pub const OPERATORS: &[Operator] = &[
     operator("MatMul", nodes::matmul, &["conv"]),
     operator("MaxPool", nodes::max_pool, &["max-pool"]),
     operator("Mul", nodes::mul, &["mul", "conv"]),
+    operator("PRelu", nodes::prelu, &["identity", "conv", "add"]),
+    operator("Pad", nodes::pad, &["conv"]),
     operator("ReduceMean", nodes::reduce_mean, &["sum-width", "sum-rows"]),
     operator("Relu", nodes::relu, &["identity"]),
     operator("Reshape", nodes::reshape, &[]),

@@ -75,42 +75,48 @@ pub(super) fn depth_to_space(job: &Job<'_>, block: u32, input: &Map, output: &mu
     });
 }
 
-/// All elements in another order.
+/// All elements in another order. They are laid out channel by channel first, whatever the layout
+/// of the maps, so that an element's place is its number.
 pub(super) fn reorder(job: &Job<'_>, order: &Reorder, input: &Map, output: &mut Map) {
-    let (place, elements, lanes) = (input.place(), input.as_slice(), job.output.lanes);
-    let (from, to) = (job.shape, order.shape);
-    let (rows, width) = (from.rows as usize, from.width as usize);
+    let (from, to, lanes) = (job.shape, order.shape, job.output.lanes);
+    let source = Source::of(input);
     // By axis of the result: its length, and how far apart its elements are in the input.
-    let axes: Vec<(usize, usize)> = (order.axes.iter())
+    let axes: Vec<(u32, u32)> = (order.axes.iter())
         .map(|axis| {
-            let (dim, behind) = (order.dims[*axis as usize], &order.dims[*axis as usize + 1..]);
-            (dim as usize, behind.iter().map(|dim| *dim as usize).product())
+            let behind = &order.dims[*axis as usize + 1..];
+            (order.dims[*axis as usize], behind.iter().product())
         })
         .collect();
-    each_line(job, output.as_mut_slice(), |line, out| {
-        for channel in line.channels.start..line.channels.end {
-            let first =
-                (channel as usize * to.rows as usize + line.row as usize) * to.width as usize;
-            let out = out[(channel % lanes) as usize..].iter_mut().step_by(lanes as usize);
-            for (x, out) in out.enumerate() {
-                let index = if axes.is_empty() { first + x } else { source(&axes, first + x) };
-                let (line, x) = (index / width, index % width);
-                let (channel, row) = ((line / rows) as u32, (line % rows) as u32);
-                let lane = (channel % place.lanes) as usize;
-                *out = elements[place.line(channel, row).start + x * place.lanes as usize + lane];
-            }
+    job.scratch.lend(from.elements() as usize, |elements| {
+        for (number, line) in (0..).zip(elements.chunks_exact_mut(from.width as usize)) {
+            let row = source.channel(number / from.rows, number % from.rows);
+            line.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
         }
+        let elements = &*elements;
+        each_line(job, output.as_mut_slice(), |line, out| {
+            for channel in line.channels.start..line.channels.end {
+                let first = (channel * to.rows + line.row) * to.width;
+                let out = out[(channel % lanes) as usize..].iter_mut().step_by(lanes as usize);
+                if axes.is_empty() {
+                    out.zip(&elements[first as usize..]).for_each(|(to, from)| *to = *from);
+                } else {
+                    out.zip(first..).for_each(|(to, index)| {
+                        *to = elements[place(&axes, index) as usize];
+                    });
+                }
+            }
+        });
     });
 }
 
 /// Where the element that comes out as number `index` lies.
-fn source(axes: &[(usize, usize)], mut index: usize) -> usize {
-    let mut source = 0;
+fn place(axes: &[(u32, u32)], mut index: u32) -> u32 {
+    let mut place = 0;
     for (dim, distance) in axes.iter().rev() {
-        source += index % dim * distance;
+        place += index % dim * distance;
         index /= dim;
     }
-    source
+    place
 }
 
 /// An input that elements are taken from.

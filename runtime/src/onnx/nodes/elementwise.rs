@@ -2,7 +2,7 @@
 
 use super::constants::arithmetic;
 use super::{Loaded, one};
-use crate::graph::{Lrn, Op};
+use crate::graph::{Activation, Lrn, Op};
 use crate::onnx::constant::Constant;
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, Value, View};
@@ -85,6 +85,27 @@ pub(crate) fn div(import: &mut Import, node: &Node) -> Loaded {
     let (view, divisor) = (node.view(0)?, node.constant(1)?);
     let scale: Vec<f32> = per_channel(import, divisor, view)?.iter().map(|x| 1.0 / x).collect();
     one(import.affine(&node.name, view, &scale, &vec![0.0; scale.len()])?)
+}
+
+/// `PRelu`: with one slope for all channels a leaky relu, else relu(x) - slope relu(-x).
+pub(crate) fn prelu(import: &mut Import, node: &Node) -> Loaded {
+    let (view, slopes) = (node.view(0)?, node.constant(1)?);
+    let slopes = per_channel(import, slopes, view)?;
+    if slopes.iter().all(|slope| *slope == slopes[0]) {
+        let slope = slopes[0];
+        return one(import.activate(&node.name, view, Activation::Leaky { slope })?);
+    }
+    // Both halves read it, so it is folded into neither.
+    let shared = View { sole: false, ..view.clone() };
+    let zeros = vec![0.0; slopes.len()];
+    let [positive, flipped, negative] = ["positive", "flipped", "negative"]
+        .map(|part| import.unique(&format!("{}/{part}", node.name)));
+    let positive = import.activate(&positive, &shared, Activation::Relu)?;
+    let flipped = import.affine(&flipped, &shared, &vec![-1.0; slopes.len()], &zeros)?;
+    let flipped = View { sole: false, ..import.activate(&node.name, &flipped, Activation::Relu)? };
+    let slopes: Vec<f32> = slopes.iter().map(|slope| -slope).collect();
+    let negative = import.affine(&negative, &flipped, &slopes, &zeros)?;
+    one(sum_of(import, node, &[&positive, &negative])?)
 }
 
 /// The inputs that are computed and those that are known.

@@ -14,13 +14,14 @@ mod window;
 pub(crate) use activations::{clip, hard_sigmoid, hard_swish, leaky_relu, relu, sigmoid};
 pub(crate) use constants::{cast, constant, constant_of_shape, floor, gather, shape};
 pub(crate) use dense::{gemm, matmul, softmax};
-pub(crate) use elementwise::{add, batch_normalization, div, lrn, mul, sub};
+pub(crate) use elementwise::{add, batch_normalization, div, lrn, mul, prelu, sub};
 pub(crate) use layout::{concat, dropout, flatten, identity, reshape, squeeze, unsqueeze};
 pub(crate) use order::{depth_to_space, transpose};
 pub(crate) use parts::{slice, split};
 pub(crate) use resize::{resize, upsample};
 pub(crate) use window::{
-    average_pool, conv, conv_transpose, global_average_pool, global_max_pool, max_pool, reduce_mean,
+    average_pool, conv, conv_transpose, global_average_pool, global_max_pool, max_pool, pad,
+    reduce_mean,
 };
 
 use super::error::Problem;

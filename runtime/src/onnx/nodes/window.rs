@@ -89,6 +89,32 @@ pub(crate) fn conv_transpose(import: &mut Import, node: &Node) -> Loaded {
     one(import.layer(&node.name, Op::DepthToSpace { block }, &[&made])?)
 }
 
+/// `Pad` with zeros around a map: a depthwise 1x1 convolution by 1 over the padded map.
+pub(crate) fn pad(import: &mut Import, node: &Node) -> Loaded {
+    let view = node.view(0)?;
+    let channels = import.map(view)?.channels;
+    let value = match node.optional(2)? {
+        Some(value) if node.opset >= 11 => value.to_floats()?,
+        _ => vec![node.float("value", 0.0)?],
+    };
+    let pads = node.ints_or_input("pads", 1, 11)?.ok_or(Problem::InputMissing(1))?;
+    let zeros = matches!(node.text("mode")?, "" | "constant") && value.iter().all(|x| *x == 0.0);
+    let ([0, 0, top, left, 0, 0, bottom, right], true) = (&pads[..], zeros) else {
+        let what = format!("pads {pads:?}; only constant zeros around rows and columns are");
+        return Err(Problem::Unsupported(what));
+    };
+    let sweep = |before: i64, after: i64| -> Result<Sweep, Problem> {
+        let pad = |pad: i64| pick(pad, 0..=MAX_SIDE, "pads", "from 0 to 65536");
+        Ok(Sweep { pad_before: pad(before)?, pad_after: pad(after)?, ..Sweep::point() })
+    };
+    let window = Window { rows: sweep(*top, *bottom)?, cols: sweep(*left, *right)? };
+    let ones = vec![1.0; channels as usize];
+    let weight = import.per_feature(&format!("{}/one", node.name), &ones);
+    let conv =
+        Conv { features: channels, groups: channels, window, weight, scale: None, bias: None };
+    one(import.layer(&node.name, Op::Conv(conv), &[view])?)
+}
+
 /// `MaxPool`, without its second output.
 pub(crate) fn max_pool(import: &mut Import, node: &Node) -> Loaded {
     if node.int("storage_order", 0)? != 0 {
