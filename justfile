@@ -31,7 +31,7 @@ examples:
 conformance *flags:
     deploy/conformance/run {{ flags }}
 
-# One thread against onnxruntime, by turns on the same core (--threads 2, --isa avx2, or a file)
+# Against onnxruntime, by turns on the same cores; also threads, strips, memory (or --threads 2, a file ...)
 bench-onnxruntime *flags:
     deploy/bench/run {{ flags }}
 

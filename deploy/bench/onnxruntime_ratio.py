@@ -2,6 +2,7 @@
 """Times edgeld and onnxruntime on the same model files, by turns on the same pinned cores.
 
     onnxruntime_ratio.py [MODEL ...] [--threads N] [--rounds R] [--repeat K]
+    onnxruntime_ratio.py --scaling [MODEL ...]
                                   deploy/bench/run makes the environment it needs, and calls it
 
 A model is a name of deploy/conformance or an .onnx file. In every round each program computes the
@@ -9,6 +10,8 @@ model K times and its median counts; the table shows the ratio of the two of eac
 median and largest, and at the end the geometric mean of the medians. Before, both compute the same
 input, and their outputs must agree within 1e-3 of the largest. The memory is the most that a
 process ever had resident that loads the model and runs it.
+
+--scaling times edgeld alone: how many times faster it is on two threads than on one, by turns.
 """
 
 import json
@@ -94,6 +97,18 @@ def peak() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
+def scaling(binary: Path, names: list[str], rounds: int, repeat: int) -> None:
+    print(f"{'model':22} {'1 thread':>10} {'2 threads':>10} {'times: min':>11} {'median':>7} {'max':>6}")
+    for name in names:
+        model = find(name)
+        times = [[ours(binary, model, threads, repeat)["total_ms"]["median"] for threads in (1, 2)]
+                 for _ in range(rounds)]
+        each = sorted(one / two for one, two in times)
+        one, two = (statistics.median(column) for column in zip(*times))
+        print(f"{model.stem:22} {one:10.2f} {two:10.2f} {each[0]:11.2f} "
+              f"{statistics.median(each):7.2f} {each[-1]:6.2f}", flush=True)
+
+
 def find(name: str) -> Path:
     if name.endswith(".onnx"):
         return Path(name)
@@ -111,7 +126,12 @@ def main() -> None:
     parser.add_argument("--isa", metavar="SET", help="instructions that edgeld may use at most")
     parser.add_argument("--json", action="store_true", help="a line per model")
     parser.add_argument("--binaries", type=Path, default=ROOT / "target/release", metavar="DIR")
+    parser.add_argument("--scaling", action="store_true", help="edgeld alone, on one and two threads")
     arguments = parser.parse_args()
+    if arguments.scaling:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-2:])
+        return scaling(arguments.binaries / "edgeld", arguments.models, arguments.rounds,
+                       arguments.repeat)
     cores = sorted(os.sched_getaffinity(0))[-arguments.threads:]
     if len(cores) < arguments.threads:
         sys.exit(f"{arguments.threads} threads want as many cores; this process may use {len(cores)}")
