@@ -6,7 +6,7 @@
 //!    ([`Op::reads`](crate::graph::Op::reads)) and whether it works channel by channel; or a
 //!    variant of [`Activation`](crate::graph::Activation), if it is elementwise without a
 //!    parameter. The compiler's exhaustiveness check then leads through every place that has to
-//!    know it: its kernel in `kernel/`, its cost in `cost/`.
+//!    know it: its kernel in `kernel/`, its cost in `cost/`, how it may be split in `solve/`.
 //! 2. A loader in `onnx/nodes/`, a function from a node with its inputs looked up to the values
 //!    of its outputs. Most call `Import::layer` once. One that only renames or folds adds no
 //!    layer, and may be all there is to do.

@@ -29,8 +29,8 @@ impl MemoryNeed {
 
 /// Counts what `program` takes with `in_flight` frames at once.
 ///
-/// The workspace is a second copy of the largest layer's inputs and outputs: kernels unfold or
-/// reorder at most that much at a time.
+/// The workspace is a second copy of the largest layer's inputs and outputs: kernels lay out or
+/// transform at most that much at a time.
 pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
     let weights = program.features(graph).into_iter().map(|(layer, features)| {
         let rows = graph.layer(layer).op.parameters().map(|id| u64::from(graph.parameter(id).row));

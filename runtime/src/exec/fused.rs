@@ -61,8 +61,8 @@ pub(super) fn calls(program: &Program, kernels: &Kernels, uses: &[u32]) -> Vec<V
 /// that is there by then; and which of its inputs that map is.
 fn sum_of(runs: &[Run], conv: usize, kernels: &Kernels) -> Option<(usize, usize)> {
     let made = &runs[conv];
-    let readers = runs.iter().enumerate().skip(conv + 1);
-    let (sum, reader) = readers.into_iter().find(|(_, run)| run.inputs.contains(&made.output))?;
+    let mut later = runs.iter().enumerate().skip(conv + 1);
+    let (sum, reader) = later.find(|(_, run)| run.inputs.contains(&made.output))?;
     let other = match reader.inputs[..] {
         [a, b] if a == made.output && b != made.output => 1,
         [a, b] if b == made.output && a != made.output => 0,

@@ -34,7 +34,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Joins a program and the kernels for [its features](Program::features).
+    /// Joins a program and the kernels prepared for [what it computes](Program::regions).
     pub fn new(
         (session, generation): (SessionId, Generation),
         graph: Arc<Graph>,

@@ -1,7 +1,7 @@
 //! What layers compute, and each operator's shape rule.
 //!
-//! A new operator is a variant here with its rules, here and in [`Reach`](super::Reach), a kernel in [`crate::kernel`] and an
-//! ONNX name in [`crate::operators`]; the compiler's exhaustiveness check finds every place.
+//! Its region rule is in [`Reach`](super::Reach). [`crate::operators`] says what else a new
+//! operator takes.
 
 use serde::{Deserialize, Serialize};
 

@@ -51,10 +51,10 @@ impl Activation {
         }
     }
 
-    /// Applies it to every element.
-    pub(super) fn apply(self, elements: &mut [f32]) {
+    /// Applies it to every element, with the instructions of `arch`.
+    pub(super) fn apply(self, arch: Arch, elements: &mut [f32]) {
         if self != Activation::Linear {
-            Arch::new().dispatch(Each { elements, activation: self });
+            arch.dispatch(Each { elements, activation: self });
         }
     }
 }
@@ -170,7 +170,7 @@ mod tests {
 
     fn applied(activation: Activation, values: &[f32]) -> Vec<f32> {
         let mut elements = values.to_vec();
-        activation.apply(&mut elements);
+        activation.apply(Arch::new(), &mut elements);
         elements
     }
 

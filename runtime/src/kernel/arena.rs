@@ -3,7 +3,7 @@
 //! Fresh memory costs as much as the arithmetic of a light layer: the system hands it out page by
 //! page, cleared, at the first touch. A map whose last reader is done gives its memory back, and
 //! the next one takes the smallest that fits, which often still lies in a cache. After the first
-//! frames of a program nothing is allocated any more.
+//! frames of a program no map is allocated any more.
 //!
 //! ```
 //! # use edgeld_runtime::graph::{Activation, Builder, Op, Shape};

@@ -3,66 +3,19 @@
 //! They are bound by memory, so each is one pass over runs of lines of the maps, activation
 //! included. Lanes that are no channels are computed like all others.
 
-use std::ops::Range;
-
 use super::job::Job;
-use super::map::{Map, Place};
-use super::threads::Parts;
-use crate::region::{ChannelRange, RowRange};
-
-/// Elements of an output that are worth waking other threads for.
-const MANY: usize = 1 << 16;
+use super::lines::{Run, each_run};
+use super::map::Map;
+use crate::region::ChannelRange;
 
 /// Lanes that are moved at once where all offsets allow it, which most networks' do.
 const QUAD: usize = 4;
-
-/// Rows of one block of channels, which lie one after the other in every map.
-#[derive(Clone, Copy)]
-struct Run {
-    channel: u32,
-    rows: RowRange,
-}
-
-impl Run {
-    fn of(self, place: Place) -> Range<usize> {
-        let first = place.line(self.channel, self.rows.start);
-        first.start..first.start + first.len() * self.rows.len() as usize
-    }
-}
-
-/// Calls `work` with every run of the job's region and where it goes, on several threads if there
-/// is much to do.
-fn runs(job: &Job<'_>, output: &mut [f32], work: impl Fn(Run, &mut [f32]) + Sync) {
-    let (lanes, channels, all) = (job.output.lanes, job.region.channels, job.region.rows);
-    let rows = all.len() as usize;
-    let lines = channels.len().div_ceil(lanes) as usize * rows;
-    let output = Parts::new(output);
-    let lines_of = |units: Range<usize>| {
-        let mut unit = units.start;
-        while unit < units.end {
-            let (block, row) = (unit / rows, unit % rows);
-            let end = rows.min(row + units.end - unit);
-            let run = Run {
-                channel: channels.start + block as u32 * lanes,
-                rows: RowRange::new(all.start + row as u32, all.start + end as u32),
-            };
-            // SAFETY: tasks have lines of their own.
-            let out = unsafe { output.part(run.of(job.output)) };
-            job.arch.dispatch(|| work(run, out));
-            unit += end - row;
-        }
-    };
-    match lines * job.output.width as usize * lanes as usize {
-        ..MANY => lines_of(0..lines),
-        _ => job.share(lines, lines_of),
-    }
-}
 
 /// The sum of all inputs.
 pub(super) fn add(job: &Job<'_>, inputs: &[&Map], output: &mut Map) {
     let inputs: Vec<_> = inputs.iter().map(|map| (map.place(), map.as_slice())).collect();
     let Some(((place, first), rest)) = inputs.split_first() else { return };
-    runs(job, output.as_mut_slice(), |run, sums| {
+    each_run(job, output.as_mut_slice(), |run, sums| {
         let first = &first[run.of(*place)];
         match rest {
             [(place, second)] => {
@@ -77,16 +30,16 @@ pub(super) fn add(job: &Job<'_>, inputs: &[&Map], output: &mut Map) {
                 }
             }
         }
-        job.activation.apply(sums);
+        job.activation.apply(job.arch, sums);
     });
 }
 
 /// The input as it is.
 pub(super) fn identity(job: &Job<'_>, input: &Map, output: &mut Map) {
     let (place, input) = (input.place(), input.as_slice());
-    runs(job, output.as_mut_slice(), |run, out| {
+    each_run(job, output.as_mut_slice(), |run, out| {
         out.copy_from_slice(&input[run.of(place)]);
-        job.activation.apply(out);
+        job.activation.apply(job.arch, out);
     });
 }
 
@@ -107,14 +60,14 @@ pub(super) fn concat(
         })
         .collect();
     let lanes = job.output.lanes;
-    runs(job, output.as_mut_slice(), |run, out| {
-        let block = ChannelRange::new(run.channel, run.channel + lanes);
+    each_run(job, output.as_mut_slice(), |run, out| {
         for &(channels, place, input) in &inputs {
-            let mut part = block.intersect(channels);
+            let mut part = run.channels.intersect(channels);
             while !part.is_empty() {
                 let (from, to) = (part.start - channels.start, part.start % lanes);
                 let count = part.len().min(lanes - from % lanes);
-                let input = &input[Run { channel: from, ..run }.of(place)];
+                let read = ChannelRange::new(from, from + count);
+                let input = &input[Run { channels: read, ..run }.of(place)];
                 let moved = (from % lanes, to, count);
                 if moved.0 == 0 && to == 0 {
                     // Lanes behind the input's last channel are some other input's, which comes
@@ -128,7 +81,7 @@ pub(super) fn concat(
                 part.start += count;
             }
         }
-        job.activation.apply(out);
+        job.activation.apply(job.arch, out);
     });
 }
 
@@ -161,5 +114,5 @@ pub(super) fn softmax(job: &Job<'_>, input: &Map, output: &mut Map) {
     for (target, x) in target.iter_mut().zip(&elements[region.indices()]) {
         *target = (x - largest).exp() / sum;
     }
-    job.activation.apply(target);
+    job.activation.apply(job.arch, target);
 }

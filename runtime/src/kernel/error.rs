@@ -52,7 +52,17 @@ pub enum KernelError {
         /// Features whose weights are there.
         held: ChannelRange,
     },
-    /// A region that ends within a block of channels.
+    /// A sum that is not to be computed along with the layer before it.
+    #[error(
+        "layer {sum} is no sum that the kernel of layer {layer} can add to; run one after the other"
+    )]
+    Apart {
+        /// The layer's number.
+        layer: u32,
+        /// The sum's number.
+        sum: u32,
+    },
+    /// A region that begins or ends within a block of channels.
     #[error(
         "layer {layer}: {region} is to be computed, but channels lie in blocks of {lanes}; cut \
          features at multiples of {lanes}"

@@ -1,11 +1,26 @@
-//! Work on a map line by line, on several threads where there is much of it.
+//! Work on a map piece by piece, on several threads where there is much of it.
+//!
+//! A piece is a [`Run`], as long as possible, for what is copied or added element by element; or
+//! a [`Line`], where work depends on the row.
+
+use std::ops::Range;
 
 use super::job::Job;
+use super::map::Place;
 use super::threads::Parts;
-use crate::region::ChannelRange;
+use crate::region::{ChannelRange, RowRange};
 
 /// Elements of an output that are worth waking other threads for.
 const MANY: usize = 1 << 16;
+
+/// Rows of one block of channels, which lie one after the other in every map.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    /// The channels of the block that are computed.
+    pub(super) channels: ChannelRange,
+    /// Which rows.
+    pub(super) rows: RowRange,
+}
 
 /// One row of a block of channels.
 #[derive(Debug, Clone, Copy)]
@@ -16,29 +31,57 @@ pub(super) struct Line {
     pub(super) row: u32,
 }
 
-/// Calls `work` with every line of the job's region and its elements: width x lanes, all of them
-/// the line's own, though only the lanes of its channels count.
-pub(super) fn each_line(job: &Job<'_>, output: &mut [f32], work: impl Fn(Line, &mut [f32]) + Sync) {
-    let (lanes, region) = (job.output.lanes, job.region);
-    let (first, rows) = (region.channels.start / lanes, region.rows.len() as usize);
-    let blocks = region.channels.end.div_ceil(lanes) - first;
-    let count = blocks as usize * rows;
-    let output = Parts::new(output);
-    let some = |lines: std::ops::Range<usize>| {
-        job.arch.dispatch(|| {
-            for line in lines.clone() {
-                let start = (first + (line / rows) as u32) * lanes;
-                let channels = ChannelRange::new(start, start + lanes).intersect(region.channels);
-                let row = region.rows.start + (line % rows) as u32;
-                // SAFETY: no other task has this line.
-                let out = unsafe { output.part(job.output.line(channels.start, row)) };
-                work(Line { channels, row }, out);
-                job.activation.apply(out);
-            }
-        });
-    };
-    match count * job.output.width as usize * lanes as usize {
-        ..MANY => some(0..count),
-        _ => job.share(count, some),
+impl Run {
+    /// Where it lies: rows x width x lanes.
+    pub(super) fn of(self, place: Place) -> Range<usize> {
+        let first = place.line(self.channels.start, self.rows.start);
+        first.start..first.start + first.len() * self.rows.len() as usize
     }
+}
+
+/// Calls `work` with every run of the job's region and where it goes, all elements the run's own,
+/// though only the lanes of its channels count.
+pub(super) fn each_run(job: &Job<'_>, output: &mut [f32], work: impl Fn(Run, &mut [f32]) + Sync) {
+    let (lanes, channels, all) = (job.output.lanes, job.region.channels, job.region.rows);
+    let rows = all.len() as usize;
+    let lines = channels.len().div_ceil(lanes) as usize * rows;
+    let output = Parts::new(output);
+    let some = |lines: Range<usize>| {
+        let mut line = lines.start;
+        while line < lines.end {
+            let (block, row) = (line / rows, line % rows);
+            let end = rows.min(row + lines.end - line);
+            // A region begins with a block.
+            let first = channels.start + block as u32 * lanes;
+            let run = Run {
+                channels: ChannelRange::new(first, first + lanes).intersect(channels),
+                rows: RowRange::new(all.start + row as u32, all.start + end as u32),
+            };
+            // SAFETY: tasks have lines of their own.
+            let out = unsafe { output.part(run.of(job.output)) };
+            job.arch.dispatch(|| work(run, out));
+            line += end - row;
+        }
+    };
+    match lines * job.output.width as usize * lanes as usize {
+        ..MANY => some(0..lines),
+        _ => job.share(lines, some),
+    }
+}
+
+/// Calls `work` with every line of the job's region and where it goes, as [`each_run`] does, and
+/// applies the activation to what it made.
+pub(super) fn each_line(job: &Job<'_>, output: &mut [f32], work: impl Fn(Line, &mut [f32]) + Sync) {
+    let pitch = job.output.width as usize * job.output.lanes as usize;
+    each_run(
+        job,
+        output,
+        #[inline(always)]
+        |run, out| {
+            for (row, out) in (run.rows.start..).zip(out.chunks_exact_mut(pitch)) {
+                work(Line { channels: run.channels, row }, out);
+                job.activation.apply(job.arch, out);
+            }
+        },
+    );
 }

@@ -3,9 +3,9 @@
 //! A map keeps float32 in the order blocks of channels x rows x width x lanes; with one lane
 //! that is plain NCHW. Blocks are those of the whole tensor: channel c is lane c % lanes of block
 //! c / lanes, whatever region a map holds, and a block that the region holds in part is filled up
-//! with lanes of any content. Its memory is what burn's ndarray backend uses for tensors, so that a map
-//! becomes a burn tensor, and a tensor a map, without copying: cloning either counts a reference,
-//! and whoever holds the only one writes in place.
+//! with lanes of any content. Its memory is what burn's ndarray backend uses for tensors, so that
+//! a map becomes a burn tensor, and a tensor a map, without copying: cloning either counts a
+//! reference, and whoever holds the only one writes in place.
 //!
 //! ```
 //! use edgeld_runtime::kernel::Map;

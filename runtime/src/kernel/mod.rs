@@ -100,7 +100,8 @@ pub enum KernelKind {
     Burn,
     /// Every output's summation order depends on the layer alone: the same bits for every plan.
     Exact,
-    /// The fastest; within 1e-4 of the largest logit. At present these are the exact ones.
+    /// The fastest; within 1e-4 of the largest logit. Convolutions are transformed where that
+    /// pays, which depends on a share's height and memory: other plans, other bits.
     Fast,
 }
 
@@ -193,7 +194,7 @@ impl Kernels {
         threads: &dyn Threads,
     ) -> Result<(), KernelError> {
         if !self.can_sum(layer, sum) {
-            return Err(KernelError::NoSuchLayer { layer: sum.0, features: region.channels });
+            return Err(KernelError::Apart { layer: layer.0, sum: sum.0 });
         }
         self.call(layer, inputs, Some((sum, other)), output, region, scratch, threads)
     }

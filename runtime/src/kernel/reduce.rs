@@ -24,7 +24,7 @@ pub(super) fn sum_width(job: &Job<'_>, input: &Map, output: &mut Map) {
                     LANES => target.copy_from_slice(&sum::<{ LANES as usize }>(line)),
                     _ => target.copy_from_slice(&sum::<1>(line)),
                 }
-                job.activation.apply(target);
+                job.activation.apply(job.arch, target);
             }
         }
     });
@@ -43,7 +43,7 @@ pub(super) fn sum_rows(job: &Job<'_>, scale: f32, input: &Map, output: &mut Map)
                 target.iter_mut().zip(summands).for_each(|(sum, x)| *sum += x);
             }
             target.iter_mut().for_each(|sum| *sum *= scale);
-            job.activation.apply(target);
+            job.activation.apply(job.arch, target);
         }
     });
 }

@@ -225,7 +225,7 @@ fn store(job: &Job<'_>, region: Region, result: backend::Storage, output: &mut M
             if let Some(line) = lines.next() {
                 let to = &mut output.as_mut_slice()[to];
                 to.copy_from_slice(line);
-                job.activation.apply(to);
+                job.activation.apply(job.arch, to);
             }
         }
     }

@@ -29,8 +29,8 @@ impl Threads for Alone {
 
 /// A slice whose parts are written by several tasks at once.
 ///
-/// Feature-major maps make the part that a task writes (some features, some rows) a set of short
-/// ranges, not one slice that could be split off beforehand.
+/// What a task writes, some rows of some blocks of channels, is a set of short ranges, not one
+/// slice that could be split off beforehand.
 pub(super) struct Parts<'a> {
     start: *mut f32,
     len: usize,

@@ -3,12 +3,12 @@
 use pulp::{MemMask, Simd};
 
 /// Lanes of the widest vectors.
-pub(super) const LANES: usize = 16;
+const WIDEST: usize = 16;
 
-const COUNT: [u32; LANES] = {
-    let mut count = [0; LANES];
+const COUNT: [u32; WIDEST] = {
+    let mut count = [0; WIDEST];
     let mut lane = 0;
-    while lane < LANES {
+    while lane < WIDEST {
         count[lane] = lane as u32;
         lane += 1;
     }
@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn nothing_outside_the_slice_is_written() {
-        let from: Vec<f32> = (1..=LANES).map(|x| x as f32).collect();
-        for len in 0..=LANES {
-            let mut to = [0.0; LANES];
+        let from: Vec<f32> = (1..=WIDEST).map(|x| x as f32).collect();
+        for len in 0..=WIDEST {
+            let mut to = [0.0; WIDEST];
             Arch::new().dispatch(Copy(&from[..len], &mut to));
             let copied = to.iter().take_while(|x| **x > 0.0).count();
             assert!(copied <= len && to[copied..].iter().all(|x| *x == 0.0));

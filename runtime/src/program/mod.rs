@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use derive::{Derivation, derive};
 
 use crate::graph::{Graph, LayerId, TensorId};
-use crate::plan::DeviceIx;
+use crate::plan::{DeviceIx, FEATURE_BLOCK};
 use crate::region::{ChannelRange, Region};
 use crate::units::Bytes;
 
@@ -124,9 +124,12 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Bytes of it as float32.
+    /// Bytes of it as float32, in the whole blocks of channels that kernels keep.
     pub fn bytes(&self, graph: &Graph) -> Bytes {
-        Bytes(self.region.lines() * u64::from(graph.shape(self.tensor).width) * 4)
+        let channels = self.region.channels;
+        let blocks = channels.end.div_ceil(FEATURE_BLOCK) - channels.start / FEATURE_BLOCK;
+        let pixels = u64::from(self.region.rows.len()) * u64::from(graph.shape(self.tensor).width);
+        Bytes(u64::from(blocks * FEATURE_BLOCK) * pixels * 4)
     }
 }
 

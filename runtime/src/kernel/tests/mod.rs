@@ -92,10 +92,10 @@ fn cut(shape: Shape, region: Region, values: &[f32]) -> Vec<f32> {
     part
 }
 
-/// Fills the channels of a map; what else there is, is not a number.
-fn fill(map: &mut Map, values: &[f32]) {
+/// Fills a region of a map; what else there is, is not a number.
+fn fill(map: &mut Map, region: Region, values: &[f32]) {
     map.as_mut_slice().fill(f32::NAN);
-    let places = places(map);
+    let places = places(map, region);
     for (place, value) in places.into_iter().zip(values) {
         map.as_mut_slice()[place] = *value;
     }
@@ -103,12 +103,12 @@ fn fill(map: &mut Map, values: &[f32]) {
 
 /// The elements of the channels of a map.
 fn read(map: &Map) -> Vec<f32> {
-    places(map).into_iter().map(|place| map.as_slice()[place]).collect()
+    places(map, map.region()).into_iter().map(|place| map.as_slice()[place]).collect()
 }
 
-/// Where the elements of the channels of a map are.
-fn places(map: &Map) -> Vec<usize> {
-    let (region, lanes) = (map.region(), map.lanes() as usize);
+/// Where the elements of a region of a map are.
+fn places(map: &Map, region: Region) -> Vec<usize> {
+    let lanes = map.lanes() as usize;
     let lines = region
         .channels
         .indices()
@@ -147,7 +147,8 @@ impl Bench {
         Kernels::prepare(&self.graph, &regions, &source, kind, None).unwrap()
     }
 
-    /// Computes `region` from inputs that hold just what it reads, onto a map that holds just it.
+    /// Computes `region` from inputs that hold what it reads, and beside it rows that have yet to
+    /// come, onto a map that holds just it.
     fn region(&self, kind: KernelKind, region: Region, threads: &dyn Threads) -> Vec<f32> {
         self.region_by(&self.kernels(kind, region), region, threads)
     }
@@ -166,8 +167,11 @@ impl Bench {
                     needs if needs.is_empty() => unread(shapes[index]),
                     needs => needs,
                 };
-                let mut map = kernels.map(layer.inputs[index], needs);
-                fill(&mut map, &cut(shapes[index], needs, values));
+                let (rows, total) = (needs.rows, shapes[index].rows);
+                let more = RowRange::new(rows.start.saturating_sub(2), total.min(rows.end + 3));
+                let held = Region::new(needs.channels, more);
+                let mut map = kernels.map(layer.inputs[index], held);
+                fill(&mut map, needs, &cut(shapes[index], needs, values));
                 map
             })
             .collect();

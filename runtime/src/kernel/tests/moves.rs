@@ -43,7 +43,7 @@ impl Case {
         let shape = self.shapes[index];
         let region = self.op.reads(index, &self.shapes, out);
         let mut map = Map::zeros(region, shape.width, lanes);
-        fill(&mut map, &cut(shape, region, &self.values(index)));
+        fill(&mut map, region, &cut(shape, region, &self.values(index)));
         map
     }
 

@@ -199,7 +199,7 @@ impl<
     fn with_simd<S: Simd>(self, simd: S) {
         let Inputs(group, room, _) = self;
         let (job, window) = (group.job, group.conv.window);
-        let held = job.input.region.rows;
+        let reads = window.rows.reads(job.region.rows, job.shape.rows);
         let width = i64::from(job.shape.width);
         let blocks = job.shape.channels.div_ceil(LANES) as usize;
         let (tiles, zero) = (group.tiles.len(), simd.splat_f32s(0.0));
@@ -215,8 +215,9 @@ impl<
                     let mut lines = [None; AR];
                     for (i, line) in lines.iter_mut().enumerate() {
                         let row = top + i as i64;
-                        // Rows that are not held lie under outputs that are not wanted.
-                        if (i64::from(held.start)..i64::from(held.end)).contains(&row) {
+                        // Others lie under outputs that are not wanted. The map may hold them,
+                        // with any content: they may have yet to come from another device.
+                        if (i64::from(reads.start)..i64::from(reads.end)).contains(&row) {
                             *line = Some(&group.input[job.input.line(channel, row as u32)]);
                         }
                     }
