@@ -53,11 +53,12 @@ impl Tile {
         let width = conv.window.cols.outputs(shape.width)?;
         let pairs = f64::from(shape.channels) * f64::from(conv.features);
         let bytes = |places: u32| 4.0 * f64::from(places) * pairs;
-        let plain = f64::from(rows * width * 9) * pairs + bytes(9) * PRODUCTS_PER_BYTE;
+        let cells = f64::from(rows) * f64::from(width) * 9.0;
+        let plain = cells * pairs + bytes(9) * PRODUCTS_PER_BYTE;
         let cost = |tile: Tile| {
             let (down, across) = tile.outputs();
             let places = (down + 2) * (across + 2);
-            let tiles = f64::from(rows.div_ceil(down) * width.div_ceil(across));
+            let tiles = f64::from(rows.div_ceil(down)) * f64::from(width.div_ceil(across));
             let transforms = f64::from(shape.channels + conv.features) * PRODUCTS_PER_TRANSFORM;
             tiles * f64::from(places) * (pairs + transforms) + bytes(places) * PRODUCTS_PER_BYTE
         };
