@@ -14,7 +14,7 @@
 //! for turn in 1..=40 {
 //!     stalls.tick(Moment(f64::from(turn) * 25.0)); // due 5 ms after the one before: 20 ms lost
 //! }
-//! assert_eq!(stalls.available(Moment(1_000.0)), 0.2);
+//! assert!((stalls.available(Moment(1_000.0)) - 0.2).abs() < 1e-9);
 //! // A stage of 1 ms in that fifth costs 5 ms; so does one that stood still for 20 ms besides.
 //! let cost = |from, to| stalls.cost(Moment(from), Moment(to), Moment(1_000.0)).0;
 //! assert!((cost(976.0, 977.0) - 5.0).abs() < 1e-9);
