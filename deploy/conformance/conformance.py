@@ -6,7 +6,8 @@
 deploy/conformance/run makes the environment that this needs, and calls it.
 
 Columns 1, 2, 3, 5: so many devices in one thread, strips through the wire format (the example
-onnx_together). Column "processes": two workers and a leader over TCP. Every figure is the largest
+onnx_together). Column "processes": two workers and a leader over TCP. Columns of instruction sets:
+this machine alone, without better ones; a dash where it has not got them. Every figure is the largest
 |difference| as a part of the output's largest element, of the output where that is worst: it must
 be at most 1e-3, and the top class of a classifier the same. Softmax outputs hide errors, so
 classifiers have their logits as an output.
@@ -27,6 +28,7 @@ from processes import Failed, Workers  # noqa: E402
 
 OUT = ROOT / "target/conformance"
 DEVICES = (1, 2, 3, 5)
+SETS = ("avx2", "plain")  # the other columns have the best that the machine has
 TOLERANCE = 1e-3
 TOPOLOGIES = {package: {member: target for member, target in members.items()
                         if target.startswith("sources/")}
@@ -124,6 +126,17 @@ def over_tcp(model: Path, folder: Path, workers: Workers, outputs: int) -> Answe
     return loaded(folder / "frame0", outputs)
 
 
+def with_set(edgeld: Path, name: str, model: Path, folder: Path, outputs: int) -> Answer | None:
+    out = folder / name
+    run = subprocess.run([edgeld, "run", model, folder / "input.npy", "--alone", "--no-mdns",
+                          "--isa", name, "--save", out, "--json"], capture_output=True, text=True)
+    if run.returncode == 2:  # this machine has not got it
+        return None
+    if run.returncode:
+        raise Failed(f"{model}, --isa {name}: {run.stderr}")
+    return loaded(out / "frame0", outputs)
+
+
 def loaded(prefix: Path, outputs: int) -> Answer:
     return [np.load(f"{prefix}_output{index}.npy") for index in range(outputs)]
 
@@ -146,7 +159,7 @@ def main() -> None:
     arguments = parser.parse_args()
     names = arguments.models or (QUICK if arguments.quick else tuple(MODELS))
     binaries = arguments.binaries
-    columns = [*map(str, DEVICES), "processes"]
+    columns = [*map(str, DEVICES), "processes", *SETS]
     print(f"{'|difference| / largest |output|':34}", *(f"{column:>10}" for column in columns))
     missed = 0
     with Workers(str(binaries / "edgeld"), 2) as workers:
@@ -155,9 +168,14 @@ def main() -> None:
             model, folder = make(), OUT / "answers" / name.split(",")[0].replace(" --", "_")
             wanted = onnxruntime_answer(model, source, folder)
             answers = {**in_memory(binaries, model, folder, len(wanted)),
-                       "processes": over_tcp(model, folder, workers, len(wanted))}
+                       "processes": over_tcp(model, folder, workers, len(wanted)),
+                       **{name: with_set(binaries / "edgeld", name, model, folder, len(wanted))
+                          for name in SETS}}
             cells = []
             for column in columns:
+                if answers[column] is None:
+                    cells.append("-")
+                    continue
                 worst = max(map(difference, answers[column], wanted))
                 missed += worst > TOLERANCE
                 cells.append(f"{worst:.1e}{' !' if worst > TOLERANCE else ''}")
