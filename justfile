@@ -37,7 +37,7 @@ bench-onnxruntime *flags:
 
 # Single layers, whole and in strips
 bench-layers *filter:
-    cargo bench --workspace --bench conv -- {{ filter }}
+    cargo bench --workspace --bench layers -- {{ filter }}
 
 # Five devices in network namespaces, one of them slow (Linux, root; exit 77: not possible here)
 lab *flags:

@@ -95,10 +95,8 @@ pub fn demand(graph: &Graph, program: &Program) -> Demand {
         .features(graph)
         .into_iter()
         .map(|(layer, features)| {
-            let parameters = graph.layer(layer).op.parameters();
-            let row: u64 = parameters.map(|id| u64::from(graph.parameter(id).row)).sum();
             let key = (layer, features.start, features.end);
-            (key, Bytes(4 * row * u64::from(features.len())))
+            (key, cost::weight_bytes(graph, layer, features))
         })
         .collect();
     Demand { weights, working: need.activations + need.workspace }

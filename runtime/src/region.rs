@@ -20,6 +20,10 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
+/// Channels of a block: a block's channels lie side by side in memory, and splits by features cut
+/// between blocks.
+pub const CHANNEL_BLOCK: u32 = 16;
+
 /// Marks a range over the H axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowAxis;

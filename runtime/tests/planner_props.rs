@@ -7,8 +7,9 @@ use std::sync::Arc;
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile, makespan, memory};
 use edgeld_runtime::graph::{Graph, LayerId};
 use edgeld_runtime::models;
-use edgeld_runtime::plan::{DeviceIx, Exchange, FEATURE_BLOCK, Split};
+use edgeld_runtime::plan::{DeviceIx, Exchange, Split};
 use edgeld_runtime::program::{Derivation, derive};
+use edgeld_runtime::region::CHANNEL_BLOCK;
 use edgeld_runtime::solve::{
     Candidate, Fusion, Partition, Policy, Problem, Solution, SolveError, explain, solve,
 };
@@ -130,7 +131,7 @@ proptest! {
         for stage in &solution.plan.stages {
             let (cuts, units, least) = match &stage.split {
                 Split::Rows(cuts) => (cuts, cuts.total(), 1),
-                Split::Features(cuts) => (cuts, cuts.total() / FEATURE_BLOCK, FEATURE_BLOCK),
+                Split::Features(cuts) => (cuts, cuts.total() / CHANNEL_BLOCK, CHANNEL_BLOCK),
                 Split::Whole(_) => continue,
             };
             if units as usize >= 2 * members.len() {

@@ -1,8 +1,9 @@
 //! What a program takes of a device's memory.
 
 use crate::cost::Work;
-use crate::graph::Graph;
+use crate::graph::{Graph, LayerId, Op};
 use crate::program::{Action, Program};
+use crate::region::ChannelRange;
 use crate::units::Bytes;
 
 /// The process itself: code, connections, queues.
@@ -11,7 +12,7 @@ const PROCESS: Bytes = Bytes(64_000_000);
 /// What a program takes of a device's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// Weights in the form that kernels read: float32.
+    /// Weights in the smallest form that kernels read.
     pub weights: Bytes,
     /// Activations of all frames in flight, at the worst moment.
     pub activations: Bytes,
@@ -27,15 +28,19 @@ impl MemoryNeed {
     }
 }
 
+/// Bytes of the weights of some features of a layer, in the smallest form that kernels read.
+pub fn weight_bytes(graph: &Graph, layer: LayerId, features: ChannelRange) -> Bytes {
+    let Op::Conv(conv) = &graph.layer(layer).op else { return Bytes::ZERO };
+    Bytes(4 * conv.packed_elements(features, graph.input_shapes(layer)[0]))
+}
+
 /// Counts what `program` takes with `in_flight` frames at once.
 ///
 /// The workspace is a second copy of the largest layer's inputs and outputs: kernels lay out or
 /// transform at most that much at a time.
 pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
-    let weights = program.features(graph).into_iter().map(|(layer, features)| {
-        let rows = graph.layer(layer).op.parameters().map(|id| u64::from(graph.parameter(id).row));
-        4 * u64::from(features.len()) * rows.sum::<u64>()
-    });
+    let features = program.features(graph).into_iter();
+    let weights = features.map(|(layer, features)| weight_bytes(graph, layer, features));
     let mut workspace = 0.0f64;
     for step in &program.steps {
         if let Action::Compute { runs, .. } = &step.action {
@@ -46,7 +51,7 @@ pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
         }
     }
     MemoryNeed {
-        weights: Bytes(weights.sum()),
+        weights: weights.sum(),
         activations: Bytes(program.peak_activation_bytes(graph).0 * u64::from(in_flight)),
         workspace: Bytes(workspace as u64),
     }

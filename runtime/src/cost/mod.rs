@@ -26,7 +26,7 @@ mod work;
 pub use ewma::Ewma;
 pub use fit::{Fit, Sample};
 pub use makespan::{DeviceTime, Prediction, Resource, makespan};
-pub use memory::{MemoryNeed, memory};
+pub use memory::{MemoryNeed, memory, weight_bytes};
 pub use profile::{ClusterProfile, DeviceProfile, LinkProfile};
 pub use traffic::{StageTraffic, Traffic, traffic};
 pub use work::{LayerKind, Work, graph_flops};

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{GeometryError, ParameterId, Reorder, Shape, Slice, Window};
-use crate::region::ChannelRange;
+use crate::region::{CHANNEL_BLOCK, ChannelRange};
 
 /// A convolution, and also a dense layer: that is a convolution whose window is the whole map.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,27 @@ impl Conv {
             features.start / outputs * inputs,
             features.end.div_ceil(outputs) * inputs,
         )
+    }
+
+    /// The input channels that the block of features that begins with `first` reads: the same ones
+    /// for whatever part of the block is computed.
+    pub fn block_channels(&self, first: u32, input: Shape) -> ChannelRange {
+        let block = ChannelRange::new(first, (first + CHANNEL_BLOCK).min(self.features));
+        self.input_channels(block, input)
+    }
+
+    /// Elements of the weights and biases of `features` in the smallest form that kernels read:
+    /// whole blocks of features, with a weight for every channel that the block reads.
+    pub fn packed_elements(&self, features: ChannelRange, input: Shape) -> u64 {
+        let blocks = features.start / CHANNEL_BLOCK..features.end.div_ceil(CHANNEL_BLOCK);
+        let elements = |block: u32| {
+            let channels = match self.is_depthwise(input) {
+                true => 1,
+                false => self.block_channels(block * CHANNEL_BLOCK, input).len(),
+            };
+            u64::from(CHANNEL_BLOCK) * (u64::from(channels) * self.window.cells() + 1)
+        };
+        blocks.map(elements).sum()
     }
 }
 

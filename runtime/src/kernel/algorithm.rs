@@ -41,14 +41,6 @@ impl Algorithm {
         }
     }
 
-    /// How many times the weights' memory its form of them takes.
-    pub(super) fn growth(self) -> f64 {
-        match self {
-            Algorithm::Winograd(tile) => tile.growth(),
-            Algorithm::Dense | Algorithm::Depthwise | Algorithm::Direct => 1.0,
-        }
-    }
-
     /// For people.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -19,10 +19,10 @@ use std::sync::Arc;
 use pulp::{Simd, WithSimd};
 
 use super::job::{Addend, Job};
-use super::layout::LANES;
-use super::taps::{self, Strides};
+use super::layout::{BLOCK, LANES};
+use super::taps::Strides;
 use super::threads::Parts;
-use super::tile::{self, BLOCK, Blocks, Cut, MOST_BLOCKS, Pixels, Run, Sums};
+use super::tile::{self, Blocks, Cut, MOST_BLOCKS, MOST_PIXELS, Pixels, Run, Sums};
 use super::weights::{Block, Weights};
 use crate::graph::{Conv, Window};
 use crate::region::ChannelRange;
@@ -70,7 +70,7 @@ pub(super) fn compute(
 }
 
 fn channels(job: &Job<'_>, conv: &Conv, block: &Block) -> ChannelRange {
-    taps::channels(conv, job.shape, block.first)
+    conv.block_channels(block.first, job.shape)
 }
 
 /// The rows of pixels that are computed, and where their windows begin.
@@ -171,7 +171,7 @@ impl Windows {
             column: across,
         };
         let extent = (window.rows.extent() as i64, window.cols.extent() as i64);
-        let most = 14.min(map.width);
+        let most = MOST_PIXELS.min(map.width);
         let pitch = ((most - 1) * map.across + extent.1 as usize) * map.step;
         let plane = window.rows.kernel as usize * pitch;
         let room = Strides { channel: channels.start, lanes, plane, row: pitch, column: across };

@@ -19,13 +19,10 @@ use pulp::{Simd, WithSimd};
 
 use super::activate::activate;
 use super::job::Job;
-use super::layout::LANES;
+use super::layout::{BLOCK, LANES};
 use super::threads::Parts;
 use super::vector;
 use super::weights::{Block, Weights};
-
-/// Features of a block.
-const BLOCK: usize = LANES as usize;
 
 /// Sums of one block that do not wait for each other; their number is part of the result.
 const CHAINS: usize = 2;

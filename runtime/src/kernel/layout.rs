@@ -12,9 +12,13 @@
 use super::KernelKind;
 use super::algorithm::Algorithm;
 use crate::graph::{Graph, Op, TensorId};
+use crate::region::CHANNEL_BLOCK;
 
 /// Channels that lie side by side.
-pub(super) const LANES: u32 = 16;
+pub(super) const LANES: u32 = CHANNEL_BLOCK;
+
+/// The same, as the length of vectors and arrays.
+pub(super) const BLOCK: usize = LANES as usize;
 
 /// The lanes of every tensor's maps.
 pub(super) fn lanes(graph: &Graph, kind: KernelKind) -> Vec<u32> {

@@ -11,9 +11,10 @@ use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use super::KernelError;
 use super::backend::{self, Tensor};
 use super::job::Job;
+use super::layout::LANES;
 use super::map::Map;
 use super::pool::counted;
-use super::weights::{PIECE, Reader};
+use super::weights::Reader;
 use crate::graph::{Conv, Pool, Reduction, Shape, Window};
 use crate::region::{ChannelRange, Region};
 
@@ -34,7 +35,7 @@ enum Weight {
 }
 
 impl Weights {
-    /// Reads `features` of a layer of an input of this shape, a piece at a time.
+    /// Reads `features` of a layer of an input of this shape, a block at a time.
     pub(super) fn read(
         reader: &mut Reader<'_>,
         conv: &Conv,
@@ -46,9 +47,9 @@ impl Weights {
         let dense = conv.is_dense(shape);
         let mut weights = vec![0.0; row * count];
         let mut biases = Vec::with_capacity(count);
-        for start in (features.start..features.end).step_by(PIECE as usize) {
-            let piece = ChannelRange::new(start, (start + PIECE).min(features.end));
-            let (rows, bias) = reader.rows(conv, piece)?;
+        for start in (features.start..features.end).step_by(LANES as usize) {
+            let block = ChannelRange::new(start, (start + LANES).min(features.end));
+            let (rows, bias) = reader.rows(conv, block)?;
             let first = biases.len();
             biases.extend(bias);
             if !dense {

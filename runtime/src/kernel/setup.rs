@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::algorithm::Algorithm;
-use super::{Isa, KernelKind};
-use crate::graph::{Conv, Graph, LayerId, Op};
+use super::{Isa, KernelKind, weights};
+use crate::graph::{Graph, LayerId, Op};
 use crate::region::Region;
 use crate::units::Bytes;
 
@@ -50,22 +50,20 @@ impl Setup {
         });
         let mut chosen: BTreeMap<LayerId, Algorithm> = chosen.collect();
         let Some(Bytes(limit)) = self.memory else { return chosen };
-        let plain = |id: LayerId, conv: &Conv| {
-            4 * u64::from(graph.parameter(conv.weight).row) * u64::from(regions[&id].channels.len())
-        };
         let bytes = |id: LayerId, algorithm: Algorithm| {
-            let conv = convolution(id).map(|(conv, _)| conv);
-            conv.map_or(0.0, |conv| plain(id, conv) as f64 * algorithm.growth())
+            convolution(id).map_or(0, |(conv, shape)| {
+                weights::bytes(algorithm, conv, shape, regions[&id].channels)
+            })
         };
-        let mut total: f64 = chosen.iter().map(|(id, algorithm)| bytes(*id, *algorithm)).sum();
+        let mut total: u64 = chosen.iter().map(|(id, algorithm)| bytes(*id, *algorithm)).sum();
         // Transforms save a part of the products, of which a weight has one per pixel.
         let mut transformed: Vec<LayerId> = chosen.keys().copied().collect();
-        transformed.retain(|id| chosen[id].growth() > 1.0);
+        transformed.retain(|id| matches!(chosen[id], Algorithm::Winograd(_)));
         transformed.sort_by_key(|id| {
             u64::from(graph.output_shape(*id).width) * u64::from(regions[id].rows.len())
         });
         for id in transformed {
-            if total <= limit as f64 {
+            if total <= limit {
                 break;
             }
             total -= bytes(id, chosen[&id]) - bytes(id, Algorithm::Direct);

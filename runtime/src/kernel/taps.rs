@@ -7,8 +7,8 @@
 //! Where groups are narrower than a block of features, the block reads the channels of all groups
 //! that it has part in, with weights of zero between features and channels of different groups.
 
-use super::layout::LANES;
-use super::tile::{BLOCK, Run};
+use super::layout::BLOCK;
+use super::tile::Run;
 use crate::graph::{Conv, Shape, Window};
 use crate::region::ChannelRange;
 
@@ -80,13 +80,6 @@ impl Strides {
     }
 }
 
-/// The channels that the block of features that starts with `first` reads: the same ones for
-/// whatever part of the block is computed.
-pub(super) fn channels(conv: &Conv, shape: Shape, first: u32) -> ChannelRange {
-    let block = ChannelRange::new(first, (first + LANES).min(conv.features));
-    conv.input_channels(block, shape)
-}
-
 /// Packs rows of weights, those of the block's features from `skip` on, as elements x [`BLOCK`];
 /// zeros for features that are not there. Maps of the input have so many `lanes`.
 pub(super) fn panel(
@@ -97,7 +90,7 @@ pub(super) fn panel(
     skip: usize,
     rows: &[f32],
 ) -> Vec<f32> {
-    let channels = channels(conv, shape, first);
+    let channels = conv.block_channels(first, shape);
     let cells = conv.window.cells() as usize;
     let (outputs, inputs) = (conv.features / conv.groups, shape.channels / conv.groups);
     let row = inputs as usize * cells;

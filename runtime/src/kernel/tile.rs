@@ -23,16 +23,16 @@
 use pulp::{Simd, WithSimd};
 
 use super::activate::limit;
-use super::layout::LANES;
+use super::layout::BLOCK;
 use super::threads::Parts;
 use super::vector;
 use crate::graph::Activation;
 
-/// Features of a block.
-pub(super) const BLOCK: usize = LANES as usize;
-
 /// Most blocks of a tile.
 pub(super) const MOST_BLOCKS: usize = 4;
+
+/// Most pixels of a tile.
+pub(super) const MOST_PIXELS: usize = 14;
 
 /// Elements of a window that lie side by side in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub(super) struct Pixels {
 /// How many pixels a tile may have, largest first.
 fn sizes<S: Simd>() -> &'static [usize] {
     match S::F32_LANES {
-        16 => &[14, 13, 7, 4, 2, 1],
+        16 => &[MOST_PIXELS, 13, 7, 4, 2, 1],
         8 | 4 => &[6, 5, 4, 3, 2, 1],
         _ => &[2, 1],
     }

@@ -1,6 +1,6 @@
 //! Weights in the form that kernels read, packed once.
 //!
-//! They are kept in the blocks of the output's channels, of [`PIECE`] features each. A block is
+//! They are kept in the blocks of the output's channels, of [`LANES`] features each. A block is
 //! read from the source, packed and shared on its own: preparing never holds more than one twice,
 //! and a new plan takes over whatever blocks the previous one has packed, also when shares have
 //! grown or shrunk. Features 16..32 are the same block for whoever computes them.
@@ -10,29 +10,26 @@ use std::sync::Arc;
 use half::f16;
 
 use super::algorithm::Algorithm;
-use super::layout::LANES;
+use super::layout::{BLOCK, LANES};
 use super::{KernelError, taps, winograd};
 use crate::graph::{Conv, DType, Graph, Layer, ParameterId, Shape};
 use crate::region::ChannelRange;
 use crate::weights::WeightSource;
 
-/// Features of a piece: what cuts of a split by features are multiples of.
-pub(super) const PIECE: u32 = 16;
-
-/// How a piece's weights lie in memory.
+/// How a block's weights lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Elements of a row x [`PIECE`] features, zeros where a piece has fewer; the elements in the
+    /// Elements of a row x [`LANES`] features, zeros where a block has fewer; the elements in the
     /// order in which a map in blocks has them: blocks of channels x cells of the window x channels
     /// of the block.
     Cells,
-    /// Elements of a window x [`PIECE`] features; the elements in the order of
+    /// Elements of a window x [`LANES`] features; the elements in the order of
     /// [`taps`](taps::taps) over maps of so many lanes.
     Windows {
         /// Lanes of the input's maps.
         lanes: u32,
     },
-    /// Places of a transformed tile x channels x [`PIECE`] features.
+    /// Places of a transformed tile x channels x [`LANES`] features.
     Winograd(winograd::Tile),
 }
 
@@ -57,12 +54,12 @@ pub(super) struct Block {
     /// In the layer's [`Form`], scaled.
     pub(super) weights: Vec<f32>,
     /// A summand per feature from `first` on.
-    pub(super) bias: [f32; PIECE as usize],
+    pub(super) bias: [f32; BLOCK],
 }
 
 impl Weights {
     /// Reads and packs `features` of a layer whose input of this shape lies in maps of so many
-    /// `lanes`; takes over pieces of `previous`.
+    /// `lanes`; takes over blocks of `previous`.
     pub(super) fn pack(
         reader: &mut Reader<'_>,
         conv: &Conv,
@@ -80,8 +77,8 @@ impl Weights {
         let mut blocks = Vec::new();
         let mut next = features.start;
         while next < features.end {
-            let start = next / PIECE * PIECE;
-            let part = ChannelRange::new(next, (start + PIECE).min(features.end));
+            let start = next / LANES * LANES;
+            let part = ChannelRange::new(next, (start + LANES).min(features.end));
             let known = previous.and_then(|previous| previous.blocks(part).first());
             blocks.push(match known {
                 Some(block) if block.features.covers(part) => Arc::clone(block),
@@ -103,13 +100,33 @@ impl Weights {
         if wanted.is_empty() {
             return &[];
         }
-        let first = self.features.start / PIECE;
-        let range = wanted.start / PIECE - first..wanted.end.div_ceil(PIECE) - first;
+        let first = self.features.start / LANES;
+        let range = wanted.start / LANES - first..wanted.end.div_ceil(LANES) - first;
         &self.blocks[range.start as usize..range.end as usize]
     }
 }
 
-/// Reads rows of parameters, one piece at a time.
+/// Bytes that some features of a convolution take, packed for an algorithm.
+pub(super) fn bytes(
+    algorithm: Algorithm,
+    conv: &Conv,
+    shape: Shape,
+    features: ChannelRange,
+) -> u64 {
+    4 * match algorithm {
+        Algorithm::Dense | Algorithm::Depthwise | Algorithm::Direct => {
+            conv.packed_elements(features, shape)
+        }
+        Algorithm::Winograd(tile) => {
+            let blocks = features.end.div_ceil(LANES) - features.start / LANES;
+            // The bias is one more element.
+            let elements = u64::from(shape.channels) * tile.places() as u64 + 1;
+            u64::from(blocks * LANES) * elements
+        }
+    }
+}
+
+/// Reads rows of parameters, one block at a time.
 pub(super) struct Reader<'a> {
     graph: &'a Graph,
     layer: &'a Layer,
@@ -162,7 +179,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Block, KernelError> {
         let skip = (features.start - start) as usize;
         let (weights, biases) = self.rows(conv, features)?;
-        let mut bias = [0.0; PIECE as usize];
+        let mut bias = [0.0; BLOCK];
         bias[skip..skip + biases.len()].copy_from_slice(&biases);
         let weights = match form {
             Form::Cells => cells(&weights, self.row(conv), conv.window.cells() as usize, skip),
@@ -207,15 +224,14 @@ impl<'a> Reader<'a> {
 }
 
 /// Rows of features, each of channels x `cells`, side by side in the order of a map in blocks;
-/// the first `skip` features of the piece are not there.
+/// the first `skip` features of the block are not there.
 fn cells(rows: &[f32], row: usize, cells: usize, skip: usize) -> Vec<f32> {
-    let (piece, lanes) = (PIECE as usize, LANES as usize);
     let channels = row / cells;
-    let mut packed = vec![0.0; row * piece];
-    let mut elements = packed.chunks_exact_mut(piece);
-    for block in (0..channels).step_by(lanes) {
+    let mut packed = vec![0.0; row * BLOCK];
+    let mut elements = packed.chunks_exact_mut(BLOCK);
+    for block in (0..channels).step_by(BLOCK) {
         for cell in 0..cells {
-            let channels = block..channels.min(block + lanes);
+            let channels = block..channels.min(block + BLOCK);
             for (channel, element) in channels.zip(&mut elements) {
                 let from = rows[channel * cells + cell..].iter().step_by(row);
                 element[skip..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
@@ -231,7 +247,7 @@ mod tests {
 
     #[test]
     fn cells_lie_in_the_order_of_a_map() {
-        // Two features of 17 channels x 2 cells; the first feature of the piece is not there.
+        // Two features of 17 channels x 2 cells; the first feature of the block is not there.
         let rows: Vec<f32> = (0..68).map(|index| index as f32).collect();
         let packed = cells(&rows, 34, 2, 1);
         assert_eq!(packed.len(), 34 * 16);

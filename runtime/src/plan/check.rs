@@ -2,10 +2,7 @@
 
 use super::{Cuts, DeviceIx, Plan, Split, Stage};
 use crate::graph::{Graph, LayerId, Op};
-
-/// Cuts of a split by features fall on multiples of this many channels: kernels compute in blocks
-/// of channels.
-pub const FEATURE_BLOCK: u32 = 16;
+use crate::region::CHANNEL_BLOCK;
 
 /// Why a plan does not fit its graph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,7 +119,7 @@ pub fn feature_step(graph: &Graph, layer: LayerId) -> Option<u32> {
     match &graph.layer(layer).op {
         Op::Conv(conv) => {
             let group = conv.features / conv.groups;
-            Some(if group <= 1 { FEATURE_BLOCK } else { lcm(FEATURE_BLOCK, group, conv.groups) })
+            Some(if group <= 1 { CHANNEL_BLOCK } else { lcm(CHANNEL_BLOCK, group, conv.groups) })
         }
         _ => None,
     }

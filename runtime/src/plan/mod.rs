@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{FEATURE_BLOCK, PlanError, feature_step};
+pub use check::{PlanError, feature_step};
 pub use ownership::Ownership;
 
 use crate::graph::LayerId;

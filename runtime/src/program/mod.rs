@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 pub use derive::{Derivation, derive};
 
 use crate::graph::{Graph, LayerId, TensorId};
-use crate::plan::{DeviceIx, FEATURE_BLOCK};
-use crate::region::{ChannelRange, Region};
+use crate::plan::DeviceIx;
+use crate::region::{CHANNEL_BLOCK, ChannelRange, Region};
 use crate::units::Bytes;
 
 /// Names one transfer of a plan: the same on its sender and its receiver.
@@ -127,9 +127,9 @@ impl Buffer {
     /// Bytes of it as float32, in the whole blocks of channels that kernels keep.
     pub fn bytes(&self, graph: &Graph) -> Bytes {
         let channels = self.region.channels;
-        let blocks = channels.end.div_ceil(FEATURE_BLOCK) - channels.start / FEATURE_BLOCK;
+        let blocks = channels.end.div_ceil(CHANNEL_BLOCK) - channels.start / CHANNEL_BLOCK;
         let pixels = u64::from(self.region.rows.len()) * u64::from(graph.shape(self.tensor).width);
-        Bytes(u64::from(blocks * FEATURE_BLOCK) * pixels * 4)
+        Bytes(u64::from(blocks * CHANNEL_BLOCK) * pixels * 4)
     }
 }
 

@@ -82,7 +82,7 @@ fn convolution() -> Bench {
 }
 
 #[test]
-fn pieces_of_the_previous_kernels_are_shared() {
+fn blocks_of_the_previous_kernels_are_shared() {
     struct Nothing;
     impl crate::weights::WeightSource for Nothing {
         fn read(

@@ -1,12 +1,15 @@
 //! Convolutions, dense layers and pools of all geometries.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::{Bench, Many, archs, bits, naive, region, single};
+use crate::cost;
 use crate::graph::{
-    Activation, Builder, Conv, DType, Op, Parameter, Pool, Reduction, Shape, Sweep, Window,
+    Activation, Builder, Conv, DType, LayerId, Op, Parameter, Pool, Reduction, Shape, Sweep, Window,
 };
-use crate::kernel::{Alone, KernelKind};
+use crate::kernel::{Alone, KernelKind, Setup, weights};
 
 /// One axis: how long it is, and the window that slides along.
 fn axis() -> impl Strategy<Value = (u32, Sweep)> {
@@ -176,6 +179,23 @@ proptest! {
             let same = own == burn || own.is_nan() && burn.is_nan();
             prop_assert!(same || (own - burn).abs() < 1e-3, "{own} and {burn} in {region}");
         }
+    }
+
+    #[test]
+    fn packed_weights_take_the_memory_that_was_forecast(
+        bench in prop_oneof![4 => convolution(), 1 => dense()],
+        channels in any::<(u8, u8)>(),
+        rows in any::<(u8, u8)>(),
+    ) {
+        let (layer, region) = (LayerId(0), region(bench.shape(), channels, rows));
+        let plain = bench.kernels(KernelKind::Exact, region).weight_bytes();
+        prop_assert_eq!(plain, cost::weight_bytes(&bench.graph, layer, region.channels));
+        let fast = bench.kernels(KernelKind::Fast, region).weight_bytes();
+        let regions = BTreeMap::from([(layer, region)]);
+        let algorithm = Setup::from(KernelKind::Fast).algorithms(&bench.graph, &regions)[&layer];
+        let Op::Conv(conv) = &bench.graph.layer(layer).op else { unreachable!() };
+        let shape = bench.graph.input_shapes(layer)[0];
+        prop_assert_eq!(fast.0, weights::bytes(algorithm, conv, shape, region.channels));
     }
 
     #[test]

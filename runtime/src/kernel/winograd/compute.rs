@@ -13,9 +13,9 @@ use super::transform::{F2, F4, Transform};
 use crate::graph::{Activation, Conv};
 use crate::kernel::activate::limit;
 use crate::kernel::job::{Addend, Job};
-use crate::kernel::layout::LANES;
+use crate::kernel::layout::{BLOCK, LANES};
 use crate::kernel::threads::Parts;
-use crate::kernel::tile::{self, BLOCK, Blocks, Cut, MOST_BLOCKS, Pixels, Run, Sums};
+use crate::kernel::tile::{self, Blocks, Cut, MOST_BLOCKS, Pixels, Run, Sums};
 use crate::kernel::vector;
 use crate::kernel::weights::{Block, Weights};
 

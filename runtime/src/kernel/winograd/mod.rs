@@ -21,7 +21,7 @@ mod transform;
 
 pub(super) use compute::compute;
 
-use super::tile::BLOCK;
+use super::layout::BLOCK;
 use crate::graph::{Conv, Shape, Sweep};
 use transform::{F2, F4, Transform};
 
@@ -76,13 +76,8 @@ impl Tile {
         }
     }
 
-    /// How many times the weights' memory the transformed ones take.
-    pub(super) fn growth(self) -> f64 {
-        self.places() as f64 / 9.0
-    }
-
     /// Products of a tile.
-    fn places(self) -> usize {
+    pub(super) fn places(self) -> usize {
         let (down, across) = self.outputs();
         ((down + 2) * (across + 2)) as usize
     }

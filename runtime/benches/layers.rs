@@ -1,5 +1,5 @@
 //! How fast layers are computed on one thread, whole and in strips:
-//! `cargo bench --workspace --bench conv -- [FILTER]`.
+//! `cargo bench --workspace --bench layers -- [FILTER]`.
 //!
 //! Prints, for each layer of each list, the shortest of some runs and what that is in GFLOP/s, or
 //! in GB/s of weights for dense layers; for convolutions also what the slowest of five even strips
