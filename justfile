@@ -35,6 +35,12 @@ conformance *flags:
 bench-onnxruntime *flags:
     deploy/bench/run {{ flags }}
 
+# What has `unsafe` in it, watched by AddressSanitizer (builds everything anew: a quarter of an hour)
+sanitize:
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --workspace --lib \
+        --target $(rustc -vV | sed -n 's/host: //p') --target-dir target/sanitized \
+        --config 'profile.dev.package."*".opt-level=1' -- kernel:: exec:: compute::
+
 # Single layers, whole and in strips
 bench-layers *filter:
     cargo bench --workspace --bench layers -- {{ filter }}

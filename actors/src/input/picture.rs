@@ -5,7 +5,7 @@ use std::path::Path;
 use edgeld_runtime::graph::Shape;
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::DynamicImage;
+use image::{DynamicImage, ImageFormat};
 
 use super::InputError;
 
@@ -27,10 +27,36 @@ pub fn read(path: &Path, shape: Shape, crop: f64) -> Result<Vec<u8>, InputError>
 /// # Errors
 /// When the bytes are no picture; `path` is for the message.
 pub fn decode(path: &Path, bytes: &[u8], shape: Shape, crop: f64) -> Result<Vec<u8>, InputError> {
-    image::load_from_memory(bytes)
-        .map_err(Reason::from)
+    load(bytes)
         .and_then(|picture| fit(picture, shape, crop))
         .map_err(|source| InputError::NotAPicture { path: path.to_owned(), source })
+}
+
+fn load(bytes: &[u8]) -> Result<DynamicImage, Reason> {
+    let format = image::guess_format(bytes)?;
+    if format == ImageFormat::Jpeg && !has_end(bytes) {
+        return Err("the file ends in the middle of the picture".into());
+    }
+    Ok(image::load_from_memory_with_format(bytes, format)?)
+}
+
+/// Whether a jpeg file's data end, with the marker for that; what is cut off would be decoded as
+/// gray.
+fn has_end(jpeg: &[u8]) -> bool {
+    // After the first marker come segments: a marker, then a length that counts itself.
+    let mut rest = jpeg.get(2..).unwrap_or_default();
+    loop {
+        rest = match rest {
+            [0xff, 0xff, ..] => &rest[1..],
+            // The picture's data: no other marker's bytes are the end's there.
+            [0xff, 0xda, data @ ..] => return data.windows(2).any(|pair| pair == [0xff, 0xd9]),
+            [0xff, _, high, low, ..] => {
+                let length = usize::from(u16::from_be_bytes([*high, *low])) + 2;
+                rest.get(length..).unwrap_or_default()
+            }
+            _ => return false,
+        };
+    }
 }
 
 /// The square of `crop` times the shorter side in the picture's centre, to parts of a pixel,
@@ -81,6 +107,24 @@ mod tests {
     fn the_result_has_the_models_own_shape() {
         let pixels = fit(gradient(1, 1), Shape::new(3, 5, 7), 0.875).unwrap();
         assert_eq!(pixels.len(), 3 * 5 * 7);
+    }
+
+    #[test]
+    fn a_picture_that_is_cut_off_is_refused() {
+        // The last chunk of a png, of 12 bytes, holds nothing of the picture.
+        for (format, spare) in [(ImageFormat::Jpeg, 0), (ImageFormat::Png, 12)] {
+            let mut file = std::io::Cursor::new(Vec::new());
+            gradient(40, 30).write_to(&mut file, format).unwrap();
+            let (path, file) = (Path::new("half.jpg"), file.into_inner());
+            let read = |len: usize| decode(path, &file[..len], Shape::new(3, 8, 8), 1.0);
+            assert!(read(file.len()).is_ok(), "{format:?}");
+            let first_whole = (0..=file.len()).find(|len| read(*len).is_ok()).unwrap();
+            assert!(
+                file.len() - first_whole <= spare,
+                "{format:?}: {first_whole} of {}",
+                file.len()
+            );
+        }
     }
 
     #[test]
