@@ -41,6 +41,14 @@ sanitize:
         --target $(rustc -vV | sed -n 's/host: //p') --target-dir target/sanitized \
         --config 'profile.dev.package."*".opt-level=1' -- kernel:: exec:: compute::
 
+# The kernels' tests on an emulated 64-bit Arm (rustup target add aarch64-unknown-linux-gnu; the
+# packages qemu-user, gcc-aarch64-linux-gnu and libc6-dev-arm64-cross)
+arm:
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+        cargo test -p edgeld-runtime --lib --target aarch64-unknown-linux-gnu \
+        --target-dir target/arm --config 'profile.dev.package."*".opt-level=1' -- kernel::
+
 # Single layers, whole and in strips
 bench-layers *filter:
     cargo bench --workspace --bench layers -- {{ filter }}
