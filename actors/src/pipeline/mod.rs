@@ -269,17 +269,20 @@ impl PipelineActor {
     }
 
     fn said(&mut self, node: NodeId, message: WorkerMessage, context: &mut Context<Self>) {
+        if message.session() != Some(self.id) {
+            return; // late news of an earlier session
+        }
         match message {
-            WorkerMessage::Ready { session, generation } if session == self.id => {
+            WorkerMessage::Ready { generation, .. } => {
                 self.holds(node, generation);
                 self.fetched(node);
                 self.happen(Happening::Ready { node, generation }, context);
             }
-            WorkerMessage::Fetching { session, generation, have, need } if session == self.id => {
+            WorkerMessage::Fetching { generation, have, need, .. } => {
                 self.fetching(node, have, need);
                 self.happen(Happening::Progress { node, generation, have, need }, context);
             }
-            WorkerMessage::Refused { session, generation, why } if session == self.id => {
+            WorkerMessage::Refused { generation, why, .. } => {
                 // A device that others cannot reach is the one to do without.
                 let node = match &why {
                     Refusal::Unreachable { peer, .. } if *peer != self.me() => *peer,
@@ -290,7 +293,7 @@ impl PipelineActor {
                 let why = why.to_string();
                 self.happen(Happening::Refused { node, generation, why }, context);
             }
-            WorkerMessage::Finished { session, generation, times, .. } if session == self.id => {
+            WorkerMessage::Finished { generation, times, .. } => {
                 // The first frame under a plan touches its memory for the first time.
                 if self.warm.insert((node, generation)) {
                     return;
@@ -303,14 +306,15 @@ impl PipelineActor {
                     peer.profiler.do_send(Observed { graph, program, times });
                 }
             }
-            WorkerMessage::Failed { session, generation, frame, error } if session == self.id => {
+            WorkerMessage::Failed { generation, frame, error, .. } => {
                 self.happen(Happening::Failed { node, generation, frame, error }, context);
             }
-            WorkerMessage::LinkDown { session, generation, peer, error } if session == self.id => {
+            WorkerMessage::LinkDown { generation, peer, error, .. } => {
                 tracing::info!("{node} lost its connection to {peer}: {error}");
                 self.happen(Happening::LinkDown { node, generation, peer }, context);
             }
-            _ => {}
+            // Its profiler's and the discovery's business.
+            WorkerMessage::Measured(_) | WorkerMessage::Leaving => {}
         }
     }
 

@@ -219,6 +219,21 @@ pub enum WorkerMessage {
     Leaving,
 }
 
+impl WorkerMessage {
+    /// The session that it is about, if it is about one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            WorkerMessage::Fetching { session, .. }
+            | WorkerMessage::Ready { session, .. }
+            | WorkerMessage::Refused { session, .. }
+            | WorkerMessage::Finished { session, .. }
+            | WorkerMessage::Failed { session, .. }
+            | WorkerMessage::LinkDown { session, .. } => Some(*session),
+            WorkerMessage::Measured(_) | WorkerMessage::Leaving => None,
+        }
+    }
+}
+
 /// What goes over a connection for weights. The worker asks, the leader answers in the same
 /// order, each answer with the chunk as payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
