@@ -282,7 +282,8 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
                     let mut vectors = [simd.splat_f32s(0.0); V];
                     for v in 0..V {
                         vectors[v] = weights[v].cast::<S::f32s>().read_unaligned();
-                        weights[v] = weights[v].add(BLOCK);
+                        // After the last element that may lie beyond the panel: not `add`.
+                        weights[v] = weights[v].wrapping_add(BLOCK);
                         vector::prefetch(next[v]);
                         next[v] = next[v].wrapping_add(BLOCK);
                     }
