@@ -55,6 +55,14 @@ impl List {
         Ok(List { name, builder, tensor, count: 0 })
     }
 
+    /// The mean of maps of 7x7, and a thousand classes.
+    fn classifier(&mut self) -> Result<(), GraphError> {
+        let reduction = Reduction::Average { count_padding: false };
+        let window = Window::whole(7, 7);
+        self.layer(Op::Pool(Pool { reduction, window }), Activation::Linear)?;
+        self.dense(1000)
+    }
+
     fn layer(&mut self, op: Op, activation: Activation) -> Result<(), GraphError> {
         self.count += 1;
         let name = format!("{} {}", op.name(), self.count);
@@ -243,10 +251,7 @@ fn mobilenet_v2() -> Result<List, GraphError> {
         }
     }
     list.square(1280, 1, 1)?;
-    let window = Window::whole(7, 7);
-    let reduction = Reduction::Average { count_padding: false };
-    list.layer(Op::Pool(Pool { reduction, window }), Activation::Linear)?;
-    list.dense(1000)?;
+    list.classifier()?;
     Ok(list)
 }
 
@@ -261,10 +266,7 @@ fn resnet50() -> Result<List, GraphError> {
             list.square(4 * features, 1, 1)?;
         }
     }
-    let window = Window::whole(7, 7);
-    let reduction = Reduction::Average { count_padding: false };
-    list.layer(Op::Pool(Pool { reduction, window }), Activation::Linear)?;
-    list.dense(1000)?;
+    list.classifier()?;
     Ok(list)
 }
 

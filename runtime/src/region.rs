@@ -17,6 +17,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -113,8 +114,15 @@ impl<Axis: Copy> Span<Axis> {
     }
 
     /// The indices as `usize`, for slicing.
-    pub fn indices(self) -> std::ops::Range<usize> {
+    pub fn indices(self) -> Range<usize> {
         self.start as usize..self.end.max(self.start) as usize
+    }
+}
+
+impl ChannelRange {
+    /// The blocks, of [`CHANNEL_BLOCK`] channels each, that hold any of these channels.
+    pub fn blocks(self) -> Range<u32> {
+        self.start / CHANNEL_BLOCK..self.end.div_ceil(CHANNEL_BLOCK)
     }
 }
 

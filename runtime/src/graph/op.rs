@@ -58,7 +58,6 @@ impl Conv {
     /// Elements of the weights and biases of `features` in the smallest form that kernels read:
     /// whole blocks of features, with a weight for every channel that the block reads.
     pub fn packed_elements(&self, features: ChannelRange, input: Shape) -> u64 {
-        let blocks = features.start / CHANNEL_BLOCK..features.end.div_ceil(CHANNEL_BLOCK);
         let elements = |block: u32| {
             let channels = match self.is_depthwise(input) {
                 true => 1,
@@ -66,7 +65,7 @@ impl Conv {
             };
             u64::from(CHANNEL_BLOCK) * (u64::from(channels) * self.window.cells() + 1)
         };
-        blocks.map(elements).sum()
+        features.blocks().map(elements).sum()
     }
 }
 

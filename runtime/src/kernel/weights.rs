@@ -100,9 +100,8 @@ impl Weights {
         if wanted.is_empty() {
             return &[];
         }
-        let first = self.features.start / LANES;
-        let range = wanted.start / LANES - first..wanted.end.div_ceil(LANES) - first;
-        &self.blocks[range.start as usize..range.end as usize]
+        let (first, wanted) = (self.features.blocks().start, wanted.blocks());
+        &self.blocks[(wanted.start - first) as usize..(wanted.end - first) as usize]
     }
 }
 
@@ -118,10 +117,9 @@ pub(super) fn bytes(
             conv.packed_elements(features, shape)
         }
         Algorithm::Winograd(tile) => {
-            let blocks = features.end.div_ceil(LANES) - features.start / LANES;
             // The bias is one more element.
             let elements = u64::from(shape.channels) * tile.places() as u64 + 1;
-            u64::from(blocks * LANES) * elements
+            features.blocks().len() as u64 * u64::from(LANES) * elements
         }
     }
 }

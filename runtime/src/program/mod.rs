@@ -126,10 +126,9 @@ pub struct Buffer {
 impl Buffer {
     /// Bytes of it as float32, in the whole blocks of channels that kernels keep.
     pub fn bytes(&self, graph: &Graph) -> Bytes {
-        let channels = self.region.channels;
-        let blocks = channels.end.div_ceil(CHANNEL_BLOCK) - channels.start / CHANNEL_BLOCK;
+        let blocks = self.region.channels.blocks().len() as u64;
         let pixels = u64::from(self.region.rows.len()) * u64::from(graph.shape(self.tensor).width);
-        Bytes(u64::from(blocks * CHANNEL_BLOCK) * pixels * 4)
+        Bytes(blocks * u64::from(CHANNEL_BLOCK) * pixels * 4)
     }
 }
 
