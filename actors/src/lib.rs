@@ -1,43 +1,42 @@
 //! Splits one CNN inference over the devices of a LAN.
 //!
 //! A leader finds devices with a [`Cluster`] and answers with a [`Model`]; a device offers itself
-//! with [`serve()`](serve::serve). What they tell is in [`face`], what goes in is read by [`input`].
-//! The other modules are the machinery behind: actors and their threads, [`transport`],
-//! [`discovery`], what is kept on disk. ARCHITECTURE.md has the tour.
-#![warn(missing_docs)]
+//! with a [`Worker`].
+//!
+//! ```no_run
+//! # async fn example(input: edgeld::Input) -> Result<(), Box<dyn std::error::Error>> {
+//! let cluster = edgeld::Cluster::builder().insecure(true).discover().await?;
+//! let model = cluster.load("model.onnx").await?;
+//! let answer = model.infer(&[input]).await?;
+//! println!("{} in {}", answer.outputs[0].data.len(), answer.total);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Pictures, arrays and labels are read by [`input`]. What a cluster reports is plain data:
+//! [`DeviceInfo`], [`PlanInfo`], [`Answer`], and an [`Event`] whenever something changes. To run
+//! over something other than TCP, see [`transport`]. ARCHITECTURE.md has a tour of the inside.
+#![warn(missing_docs, unreachable_pub)]
 
-pub mod cache;
-pub mod cluster;
-pub mod compute;
-pub mod describe;
-pub mod device;
-pub mod discovery;
-pub mod error;
-pub mod executor;
-pub mod face;
-pub mod identity;
+mod api;
+mod clock;
+mod cluster;
+mod discovery;
 pub mod input;
-pub mod model;
-pub mod pipeline;
-pub mod planner;
-pub mod prepare;
-pub mod profiler;
-pub mod pump;
-pub mod serve;
-pub mod session;
-pub mod solver;
-pub mod store;
-pub mod suite;
-pub mod supply;
-pub mod system;
-pub mod ticker;
+mod pipeline;
+mod planner;
+mod profiler;
+mod storage;
 pub mod transport;
-pub mod worker;
+mod worker;
 
-pub use cluster::{Builder, Cluster};
-pub use error::{ClusterError, InferError, LoadError, ServeError};
-pub use model::{IntoSource, LoadOptions, Model, Source};
-pub use serve::{WorkerEvent, WorkerOptions, serve};
+pub use api::{
+    Answer, ClusterError, DeviceInfo, DeviceState, Event, Found, InferError, Input, IntoSource,
+    LoadError, LoadOptions, Output, PlanInfo, PlanNames, Reason, ServeError, ShareInfo, Source,
+    StageInfo, WorkerEvent, describe,
+};
+pub use cluster::{Builder, Cluster, Model, Worker, WorkerOptions};
+pub use worker::{Pool, panic_text};
 
 /// The cluster that a device belongs to unless it is told otherwise.
 pub const DEFAULT_CLUSTER: &str = "default";

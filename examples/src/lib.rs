@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use edgeld::WorkerOptions;
-use edgeld::face::{DeviceInfo, PlanInfo};
+use edgeld::{DeviceInfo, PlanInfo};
 
 /// A worker on any free port of the loopback interface, on one thread, announced over mDNS.
 pub fn on_loopback(name: &str, cluster: &str, homes: &Path) -> WorkerOptions {

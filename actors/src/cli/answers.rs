@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use edgeld::face::{Answer, Output, PlanInfo};
+use edgeld::{Answer, Output, PlanInfo};
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::Ms;
 
@@ -222,7 +222,7 @@ mod tests {
     fn plan(generation: u32, predicted: f64) -> Arc<PlanInfo> {
         Arc::new(PlanInfo {
             generation: Generation(generation),
-            reason: edgeld::face::Reason::Start,
+            reason: edgeld::Reason::Start,
             partition: "minmax".into(),
             fusion: "block".into(),
             exchange: "peer".into(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use edgeld::compute::{Pool, panic_text};
+use edgeld::{Pool, panic_text};
 use edgeld_runtime::cost::{LayerKind, Work, graph_flops};
 use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::graph::{Graph, LayerId};
@@ -22,9 +22,9 @@ use edgeld_runtime::wire::SessionId;
 use super::args::{KernelArgs, MachineArgs, ModelArgs, count};
 use super::events::{Bench, BenchLayer, Times};
 use super::exit::Exit;
-use super::material;
 use super::report::Report;
 use super::tables;
+use super::workload;
 
 /// Runs before the first that counts.
 const WARMUP: usize = 2;
@@ -70,8 +70,8 @@ struct LocalArgs {
 /// When the model is refused, does not fit into memory, or a layer fails.
 pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
     let What::Local(args) = args.what;
-    let model = material::open(&args.model)?;
-    report.say(material::describe(&model));
+    let model = workload::open(&args.model)?;
+    report.say(workload::describe(&model));
     let threads = args.machine.threads.unwrap_or_else(Pool::all_cores);
     let pool = Pool::new(threads).map_err(|error| {
         Exit::failed(format_args!("{threads} threads: {error}"), "ask for fewer with --threads")

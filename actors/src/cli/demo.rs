@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use clap::Args;
 use console::style;
-use edgeld::face::{Answer, Event, Input, Reason};
 use edgeld::input::{DEFAULT_CROP, decode_picture};
+use edgeld::{Answer, Event, Input, Reason};
 use edgeld::{Cluster, LoadOptions, Model, Source};
 use edgeld_runtime::models::{self, Options, Preset};
 use edgeld_runtime::program::Encoding;
@@ -22,14 +22,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::answers::{Tally, agree, frame_event, top};
+use super::event_printer::EventPrinter;
 use super::events;
 use super::exit::Exit;
-use super::material;
 use super::processes::Workers;
 use super::report::Report;
-use super::run::in_words;
+use super::run::summary_text;
 use super::tables;
-use super::watch::Watch;
+use super::workload;
 
 const NETWORK: &[u8] = include_bytes!("../../assets/efficientnet_lite0.onnx");
 const LABELS: &str = include_str!("../../assets/imagenet_labels.txt");
@@ -97,8 +97,8 @@ async fn show(
     }
 
     let stage = Stage::set()?;
-    report.emit(&material::model_event(&stage.model))?;
-    report.say(material::describe(&stage.model));
+    report.emit(&workload::model_event(&stage.model))?;
+    report.say(workload::describe(&stage.model));
 
     heading(report, "They announce themselves over mDNS; this process leads, and measures them");
     let busy = report.busy("looking for devices");
@@ -112,13 +112,13 @@ async fn show(
         .discover()
         .await?;
     drop(busy);
-    let mut watch = Watch::new(report, false);
-    let mut happenings = cluster.subscribe();
+    let mut watch = EventPrinter::new(report, false);
+    let mut events = cluster.subscribe();
 
     heading(report, "First the answer of one device, to compare with");
     let mut tally = Tally::default();
     let options = LoadOptions { alone: true, ..LoadOptions::default() };
-    let alone = watch.during(&mut happenings, cluster.load_with(stage.source(), options)).await??;
+    let alone = watch.during(&mut events, cluster.load_with(stage.source(), options)).await??;
     let mut references = Vec::new();
     for (name, pixels) in &stage.pictures {
         // The first run of a network touches its memory for the first time.
@@ -134,9 +134,9 @@ async fn show(
     heading(report, "Now the rows are shared out over all of them");
     let policy = Policy { spread: true, ..Policy::default() };
     let options = LoadOptions { policy, ..LoadOptions::default() };
-    let model = watch.during(&mut happenings, cluster.load_with(stage.source(), options)).await??;
-    let happenings = model.subscribe();
-    let mut play = Play { stage, model, references, happenings, watch, tally, report, shown: 0 };
+    let model = watch.during(&mut events, cluster.load_with(stage.source(), options)).await??;
+    let events = model.subscribe();
+    let mut play = Play { stage, model, references, events, watch, tally, report, shown: 0 };
     play.calm(SETTLING).await?;
     if play.workers_with_a_share() < WORKERS.len() {
         return Err(wrong("a worker got no share"));
@@ -159,7 +159,7 @@ async fn show(
 
     let summary = play.tally.summary();
     report.emit(&summary)?;
-    report.result(in_words(&summary))?;
+    report.result(summary_text(&summary))?;
     let (label, score) = play.stage.verdict(&play.references[0])?;
     let found = play.workers_with_a_share();
     let demo = events::Demo {
@@ -238,8 +238,8 @@ struct Play<'a> {
     stage: Stage,
     model: Model,
     references: Vec<Answer>,
-    happenings: UnboundedReceiver<Event>,
-    watch: Watch<'a>,
+    events: UnboundedReceiver<Event>,
+    watch: EventPrinter<'a>,
     tally: Tally,
     report: &'a Report,
     shown: u64,
@@ -251,7 +251,7 @@ impl Play<'_> {
         let which = self.shown as usize % self.stage.pictures.len();
         let (name, pixels) = &self.stage.pictures[which];
         let answering = self.model.infer(std::slice::from_ref(pixels));
-        let answer = self.watch.during(&mut self.happenings, answering).await?;
+        let answer = self.watch.during(&mut self.events, answering).await?;
         self.tally.promised(self.watch.plans());
         let (answer, reference) = (answer?, &self.references[which]);
         let event = frame_event(self.shown, name, &answer, &self.stage.labels);

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use edgeld::face::{DeviceInfo, PlanInfo};
+use edgeld::{DeviceInfo, PlanInfo};
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::{Bytes, Ms};
 use serde::Serialize;

@@ -6,9 +6,9 @@ mod bench;
 #[cfg(feature = "demo")]
 mod demo;
 mod devices;
+mod event_printer;
 mod events;
 mod exit;
-mod material;
 mod plan;
 #[cfg(feature = "demo")]
 mod processes;
@@ -16,8 +16,8 @@ mod report;
 mod run;
 mod signal;
 mod tables;
-mod watch;
 mod worker;
+mod workload;
 
 use std::ffi::OsStr;
 use std::fmt::Display;

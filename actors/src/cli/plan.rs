@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use edgeld::describe::{Cast, describe};
-use edgeld::face::Reason;
+use edgeld::Reason;
+use edgeld::{PlanNames, describe};
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::models::Preset;
@@ -19,9 +19,9 @@ use serde::Deserialize;
 use super::args::{KernelArgs, Kernels, ModelArgs, PlanArgs, size};
 use super::events;
 use super::exit::Exit;
-use super::material;
 use super::report::Report;
 use super::tables;
+use super::workload;
 
 const EXAMPLES: &str = r#"Examples:
   edgeld plan vgg16 --lan lan.toml
@@ -83,7 +83,7 @@ struct LanDevice {
 /// When the model or the description is refused, or no plan fits the memory.
 pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
     let lan = read(&args.lan)?;
-    let model = material::open(&args.model)?;
+    let model = workload::open(&args.model)?;
     let graph = &model.graph;
     let encodings = encodings(graph);
     let mut profile = lan.profile();
@@ -96,7 +96,7 @@ pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
     let solution = solve(&problem)
         .map_err(|error| Exit::failed(error, "describe more memory or more devices"))?;
     let names: Vec<String> = lan.device.iter().map(|device| device.name.clone()).collect();
-    let cast = Cast {
+    let cast = PlanNames {
         ids: &names,
         names: &names,
         members: &[],

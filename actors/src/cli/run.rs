@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use console::style;
-use edgeld::face::{Answer, Input};
 use edgeld::input::{Origin, write_npy};
+use edgeld::{Answer, Input};
 use edgeld::{Cluster, InferError, LoadOptions, Model, Source};
 
 use super::answers::{Tally, frame_event};
 use super::args::{ClusterArgs, KernelArgs, MachineArgs, ModelArgs, PictureArgs, PlanArgs, count};
 use super::devices::{leader, machine};
+use super::event_printer::EventPrinter;
 use super::events::{Frame, Summary};
 use super::exit::Exit;
-use super::material::{self, Material};
 use super::report::Report;
-use super::watch::Watch;
+use super::workload::{self, Workload};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,50 +81,50 @@ struct WorkArgs {
 /// # Errors
 /// When the model or an input is refused, the cluster is not there, or a frame has no answer.
 pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
-    let model = material::open(&args.model)?;
-    let material = Material::read(&model, &args.inputs, &args.pictures)?;
+    let model = workload::open(&args.model)?;
+    let workload = Workload::read(&model, &args.inputs, &args.pictures)?;
     if let Some(folder) = &args.work.save {
         std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     }
-    report.emit(&material::model_event(&model))?;
-    report.say(material::describe(&model));
+    report.emit(&workload::model_event(&model))?;
+    report.say(workload::describe(&model));
 
     let busy = report.busy("looking for devices");
     let builder = machine(leader(&args.cluster), &args.machine, &args.kernels);
     let cluster = builder.discover().await?;
     drop(busy);
-    let mut watch = Watch::new(report, args.work.explain);
-    let mut happenings = cluster.subscribe();
+    let mut watch = EventPrinter::new(report, args.work.explain);
+    let mut events = cluster.subscribe();
 
-    let source = material.source(&model);
+    let source = workload.source(&model);
     let mut tally = Tally::default();
     let references = match args.work.compare {
         false => Vec::new(),
         true => {
-            let alone = run_alone(&cluster, &source, &material, &args.work, &mut tally, report);
-            watch.during(&mut happenings, alone).await??
+            let alone = run_alone(&cluster, &source, &workload, &args.work, &mut tally, report);
+            watch.during(&mut events, alone).await??
         }
     };
 
     let rounds = args.work.repeat as u64 + u64::from(args.work.warmup);
     let options = LoadOptions {
-        frames: Some(rounds * material.frames.len() as u64),
+        frames: Some(rounds * workload.frames.len() as u64),
         policy: args.plan.policy(),
         ..LoadOptions::default()
     };
     let busy = report.busy("planning, and bringing weights to where they are needed");
-    let loaded = watch.during(&mut happenings, cluster.load_with(source, options)).await??;
-    drop((busy, happenings));
+    let loaded = watch.during(&mut events, cluster.load_with(source, options)).await??;
+    drop((busy, events));
     let mut run = Run { args: &args.work, report, watch, tally, shown: 0 };
-    let mut happenings = loaded.subscribe();
-    let bar = report.frames(rounds * material.frames.len() as u64);
-    for (index, (name, inputs)) in material.frames.iter().enumerate() {
+    let mut events = loaded.subscribe();
+    let bar = report.frames(rounds * workload.frames.len() as u64);
+    for (index, (name, inputs)) in workload.frames.iter().enumerate() {
         for round in 0..rounds {
-            let answered = run.watch.during(&mut happenings, loaded.infer(inputs)).await?;
+            let answered = run.watch.during(&mut events, loaded.infer(inputs)).await?;
             bar.step();
             let reference = references.get(index);
             if round >= u64::from(args.work.warmup) {
-                run.answered(name, answered, &material.labels, reference)?;
+                run.answered(name, answered, &workload.labels, reference)?;
             } else {
                 answered?;
             }
@@ -133,7 +133,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     drop(bar);
     let summary = run.tally.summary();
     report.emit(&summary)?;
-    report.result(in_words(&summary))?;
+    report.result(summary_text(&summary))?;
     drop(loaded);
     cluster.shutdown().await;
     match summary.lost {
@@ -149,7 +149,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
 async fn run_alone(
     cluster: &Cluster,
     source: &Source,
-    material: &Material,
+    workload: &Workload,
     args: &WorkArgs,
     tally: &mut Tally,
     report: &Report,
@@ -158,7 +158,7 @@ async fn run_alone(
     let options = LoadOptions { alone: true, ..LoadOptions::default() };
     let model = cluster.load_with(source.clone(), options).await?;
     let mut references = Vec::new();
-    for (_, inputs) in &material.frames {
+    for (_, inputs) in &workload.frames {
         for _ in 0..args.warmup {
             model.infer(inputs).await?;
         }
@@ -181,7 +181,7 @@ async fn one_device(model: &Model, inputs: &[Input], tally: &mut Tally) -> Resul
 struct Run<'a> {
     args: &'a WorkArgs,
     report: &'a Report,
-    watch: Watch<'a>,
+    watch: EventPrinter<'a>,
     tally: Tally,
     /// Frames that were shown.
     shown: u64,
@@ -209,7 +209,7 @@ impl Run<'_> {
         };
         let event = frame_event(self.shown, input, &answer, labels);
         self.report.emit(&event)?;
-        self.report.result(frame_in_words(&event))?;
+        self.report.result(frame_text(&event))?;
         if let Some(folder) = &self.args.save {
             for (index, output) in answer.outputs.iter().enumerate() {
                 let path = folder.join(format!("frame{}_output{index}.npy", self.shown));
@@ -230,7 +230,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Exit {
 }
 
 /// An answer for people: a line, and one more for every output with scores.
-pub fn frame_in_words(frame: &Frame<'_>) -> String {
+pub fn frame_text(frame: &Frame<'_>) -> String {
     let mut text = format!(
         "{}  {}  (plan {}, {} moved)",
         style(frame.input).bold(),
@@ -255,7 +255,7 @@ pub fn frame_in_words(frame: &Frame<'_>) -> String {
 }
 
 /// A summary for people.
-pub fn in_words(summary: &Summary) -> String {
+pub fn summary_text(summary: &Summary) -> String {
     let mut text = format!("{} frames, {} lost", summary.frames, summary.lost);
     if summary.retried > 0 {
         text.push_str(&format!(", {} begun anew after a loss", summary.retried));

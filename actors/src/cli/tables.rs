@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::{
     Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle,
 };
-use edgeld::face::{DeviceInfo, DeviceState, PlanInfo, StageInfo};
+use edgeld::{DeviceInfo, DeviceState, PlanInfo, StageInfo};
 use edgeld_runtime::units::{Bytes, Ms};
 
 use super::events::BenchLayer;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use console::style;
-use edgeld::{WorkerEvent, WorkerOptions, serve};
+use edgeld::{Worker, WorkerEvent, WorkerOptions};
 use tokio::sync::mpsc;
 
 use super::args::{MachineArgs, MembershipArgs};
@@ -55,11 +55,15 @@ pub async fn worker(args: WorkerArgs, report: &Report) -> Result<(), Exit> {
         cluster: args.membership.cluster,
         insecure: open,
         mdns: !args.membership.no_mdns,
-        home: None,
+        ..WorkerOptions::default()
     };
     let (sender, mut events) = mpsc::unbounded_channel();
-    let mut stopped_by = None;
-    let serving = serve(options, sender, async { stopped_by = signal::wait().await.into() });
+    let serving = async {
+        let worker = Worker::start(options, sender).await?;
+        let stopped_by = signal::wait().await;
+        worker.stop().await;
+        Ok(stopped_by)
+    };
     let telling = async {
         while let Some(event) = events.recv().await {
             tell(&event, open, report)?;
@@ -67,11 +71,10 @@ pub async fn worker(args: WorkerArgs, report: &Report) -> Result<(), Exit> {
         Ok(())
     };
     // Whoever reads its events and goes away does not stop a worker.
-    let (served, _told): (_, Result<(), Exit>) = tokio::join!(serving, telling);
-    served?;
-    match stopped_by {
-        Some(Signal::Interrupt) => Err(Exit::interrupted()),
-        Some(Signal::Terminate) | None => Ok(()),
+    let (served, _told): (Result<Signal, Exit>, Result<(), Exit>) = tokio::join!(serving, telling);
+    match served? {
+        Signal::Interrupt => Err(Exit::interrupted()),
+        Signal::Terminate => Ok(()),
     }
 }
 

@@ -15,13 +15,18 @@ use edgeld_runtime::wire::{Hello, NodeId, Purpose, WorkerMessage};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use super::news::{Announce, Attach, Failed, Failures, News, Peer, Profiled, Saw, Subscribe};
-use super::{Device as Sighted, Mdns, Peers, Sighting};
-use crate::device::Device;
-use crate::face::{DeviceInfo, DeviceState, Event, Found};
-use crate::profiler::{ProfilerActor, Suite};
-use crate::pump::{self, Heard};
-use crate::transport::{Connection, Network, Sender, TransportError};
+use super::control::{ControlEvent, read_control};
+use super::mdns::Mdns;
+use super::messages::{
+    AttachSession, ControlReceived, DeviceEvent, Dialled, FailedPeers, Peer, Publish,
+    QueryFailures, Sighted, Subscribe,
+};
+use super::peers::Peers;
+use super::sighting::{SightedDevice, Sighting};
+use crate::api::{DeviceInfo, DeviceState, Event, Found};
+use crate::profiler::{BenchmarkDone, ProfileUpdated, ProfilerActor};
+use crate::transport::{Network, Sender, TransportError};
+use crate::worker::Device;
 
 /// Pauses between attempts to reach a device, first and longest.
 const PAUSES: (Ms, Ms) = (Ms(250.0), Ms(5_000.0));
@@ -31,37 +36,22 @@ const ADDRESSES: usize = 8;
 
 /// Where devices are looked for; ends with this.
 #[derive(Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// Multicast.
     pub mdns: Option<Mdns>,
     /// Given addresses.
     pub peers: Option<Peers>,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Dialled {
-    node: NodeId,
-    connection: Result<Connection, TransportError>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct HeardFrom {
-    node: NodeId,
-    number: u64,
-    heard: Heard,
-}
-
 /// The actor.
-pub struct DiscoveryActor {
+pub(crate) struct DiscoveryActor {
     device: Arc<Device>,
     network: Network,
     kernels: KernelKind,
-    known: BTreeMap<NodeId, Known>,
+    known: BTreeMap<NodeId, KnownDevice>,
     /// Given addresses that lead nowhere.
     failures: BTreeMap<String, TransportError>,
-    sessions: Vec<Recipient<News>>,
+    sessions: Vec<Recipient<DeviceEvent>>,
     subscribers: Vec<UnboundedSender<Event>>,
     shown: watch::Sender<Vec<DeviceInfo>>,
     /// One link is probed at a time.
@@ -72,8 +62,8 @@ pub struct DiscoveryActor {
 }
 
 /// A device that was seen.
-struct Known {
-    sighted: Sighted,
+struct KnownDevice {
+    sighted: SightedDevice,
     network: Network,
     /// Seen by nobody any more.
     unseen: bool,
@@ -88,11 +78,11 @@ struct Known {
 enum State {
     Dialling,
     /// Tried again at this moment.
-    Down(Moment),
-    Up(Box<Up>),
+    Disconnected(Moment),
+    Connected(Box<Connected>),
 }
 
-struct Up {
+struct Connected {
     number: u64,
     hello: Hello,
     control: Sender,
@@ -107,7 +97,7 @@ struct Up {
 impl DiscoveryActor {
     /// For the leader `device`, which finds others through `network` and its own worker at
     /// `own`, an address of another network.
-    pub fn new(
+    pub(crate) fn new(
         device: Arc<Device>,
         network: Network,
         (own_network, own): (Network, String),
@@ -116,7 +106,7 @@ impl DiscoveryActor {
         sources: Sources,
     ) -> DiscoveryActor {
         let hello = &device.hello;
-        let sighted = Sighted {
+        let sighted = SightedDevice {
             node: hello.node,
             name: hello.name.clone(),
             addresses: vec![own],
@@ -124,12 +114,12 @@ impl DiscoveryActor {
             protocol: hello.protocol,
             build: hello.build.clone(),
         };
-        let me = Known {
+        let me = KnownDevice {
             sighted,
             network: own_network,
             unseen: false,
             reached: false,
-            state: State::Down(device.clock.now()),
+            state: State::Disconnected(device.clock.now()),
             pause: PAUSES.0,
             refused: None,
         };
@@ -162,53 +152,53 @@ impl DiscoveryActor {
 
     fn peer(&self, node: NodeId) -> Option<Peer> {
         let known = self.known.get(&node)?;
-        let State::Up(up) = &known.state else { return None };
-        let (profile, link) = up.profile.clone()?;
+        let State::Connected(connected) = &known.state else { return None };
+        let (profile, link) = connected.profile.clone()?;
         Some(Peer {
-            hello: up.hello.clone(),
+            hello: connected.hello.clone(),
             addresses: known.sighted.addresses.clone(),
             network: known.network.clone(),
-            control: up.control.clone(),
-            profiler: up.profiler.clone(),
+            control: connected.control.clone(),
+            profiler: connected.profiler.clone(),
             profile,
             link,
         })
     }
 
-    fn tell(&mut self, news: &News) {
+    fn notify_sessions(&mut self, event: &DeviceEvent) {
         self.sessions.retain(|session| session.connected());
         for session in &self.sessions {
-            session.do_send(news.clone());
+            session.do_send(event.clone());
         }
     }
 
-    fn announce(&mut self, event: &Event) {
+    fn publish(&mut self, event: &Event) {
         self.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
     /// A device's connection is over.
-    fn down(&mut self, node: NodeId, why: &TransportError) {
+    fn disconnected(&mut self, node: NodeId, why: &TransportError) {
         let now = self.device.clock.now();
         let Some(known) = self.known.get_mut(&node) else { return };
-        let State::Up(up) = &known.state else { return };
-        let (left, was_told) = (up.leaving, up.profile.is_some());
+        let State::Connected(connected) = &known.state else { return };
+        let (left, was_told) = (connected.leaving, connected.profile.is_some());
         tracing::info!("{} is gone: {why}", known.sighted.name);
         if left {
             self.known.remove(&node);
         } else {
-            known.state = State::Down(now + known.pause);
+            known.state = State::Disconnected(now + known.pause);
             if let Some(mdns) = &self.sources.mdns {
                 mdns.verify(node);
             }
         }
         if was_told {
-            self.tell(&News::Gone { node, left });
+            self.notify_sessions(&DeviceEvent::Gone { node, left });
         }
-        self.show();
+        self.publish_devices();
     }
 
     /// Tells people who is there, if that has changed.
-    fn show(&mut self) {
+    fn publish_devices(&mut self) {
         let me = self.device.node();
         let mut devices: Vec<DeviceInfo> =
             self.known.values().filter_map(|known| self.describe(known)).collect();
@@ -219,23 +209,27 @@ impl DiscoveryActor {
             return;
         }
         self.shown.send_replace(devices.clone());
-        self.announce(&Event::Cluster(devices.clone()));
-        self.tell(&News::Devices(devices));
+        self.publish(&Event::Cluster(devices.clone()));
+        self.notify_sessions(&DeviceEvent::Devices(devices));
     }
 
-    fn describe(&self, known: &Known) -> Option<DeviceInfo> {
+    fn describe(&self, known: &KnownDevice) -> Option<DeviceInfo> {
         let leader = known.sighted.node == self.device.node();
-        let (state, up) = match &known.state {
-            State::Up(up) if up.profile.is_none() => (DeviceState::Joining, Some(up)),
-            State::Up(up) => match up.life {
-                Life::Well => (DeviceState::Idle, Some(up)),
-                Life::Suspect | Life::Lost => (DeviceState::Suspect, Some(up)),
+        let (state, connected) = match &known.state {
+            State::Connected(connected) if connected.profile.is_none() => {
+                (DeviceState::Joining, Some(connected))
+            }
+            State::Connected(connected) => match connected.life {
+                Life::Well => (DeviceState::Idle, Some(connected)),
+                Life::Suspect | Life::Lost => (DeviceState::Suspect, Some(connected)),
             },
-            State::Dialling | State::Down(_) if leader => (DeviceState::Joining, None),
-            State::Dialling | State::Down(_) if known.unseen || !known.reached => return None,
-            State::Dialling | State::Down(_) => (DeviceState::Lost, None),
+            State::Dialling | State::Disconnected(_) if leader => (DeviceState::Joining, None),
+            State::Dialling | State::Disconnected(_) if known.unseen || !known.reached => {
+                return None;
+            }
+            State::Dialling | State::Disconnected(_) => (DeviceState::Lost, None),
         };
-        let profile = up.and_then(|up| up.measured.as_ref());
+        let profile = connected.and_then(|connected| connected.measured.as_ref());
         let address = match leader {
             true => "this device".to_owned(),
             false => known.sighted.addresses.first().cloned().unwrap_or_default(),
@@ -243,14 +237,16 @@ impl DiscoveryActor {
         Some(DeviceInfo {
             id: known.sighted.node,
             name: known.sighted.name.clone(),
-            address: up.filter(|_| !leader).map_or(address, |up| up.control.address().to_owned()),
+            address: connected
+                .filter(|_| !leader)
+                .map_or(address, |connected| connected.control.address().to_owned()),
             leader,
             found: known.sighted.found,
             state,
             gflops: profile.map(|(device, _)| device.gflops()),
             goodput: profile.filter(|_| !leader).map(|(_, link)| link.goodput),
             rtt: profile.filter(|_| !leader).map(|(_, link)| link.rtt),
-            memory: Bytes(up.map_or(0, |up| up.hello.memory)),
+            memory: Bytes(connected.map_or(0, |connected| connected.hello.memory)),
         })
     }
 
@@ -260,19 +256,20 @@ impl DiscoveryActor {
         let mut due = Vec::new();
         for (node, known) in &mut self.known {
             match &mut known.state {
-                State::Up(up) => {
-                    up.life = self.watch.life(self.device.clock.at(up.control.last_heard()));
-                    if up.life == Life::Lost {
-                        up.control.cut("silent for too long");
+                State::Connected(connected) => {
+                    connected.life =
+                        self.watch.life(self.device.clock.at(connected.control.last_heard()));
+                    if connected.life == Life::Lost {
+                        connected.control.cut("silent for too long");
                     }
                 }
-                State::Down(at) if now >= *at && !known.unseen => due.push(*node),
-                State::Down(_) | State::Dialling => {}
+                State::Disconnected(at) if now >= *at && !known.unseen => due.push(*node),
+                State::Disconnected(_) | State::Dialling => {}
             }
         }
         due.into_iter().for_each(|node| self.dial(node, context));
-        self.known.retain(|_, known| !known.unseen || matches!(known.state, State::Up(_)));
-        self.show();
+        self.known.retain(|_, known| !known.unseen || matches!(known.state, State::Connected(_)));
+        self.publish_devices();
     }
 }
 
@@ -285,10 +282,10 @@ impl Actor for DiscoveryActor {
     }
 }
 
-impl Handler<Saw> for DiscoveryActor {
+impl Handler<Sighted> for DiscoveryActor {
     type Result = ();
 
-    fn handle(&mut self, Saw(sighting): Saw, context: &mut Self::Context) {
+    fn handle(&mut self, Sighted(sighting): Sighted, context: &mut Self::Context) {
         match sighting {
             Sighting::Found(sighted) => {
                 let node = sighted.node;
@@ -299,7 +296,7 @@ impl Handler<Saw> for DiscoveryActor {
                 if let Some(known) = self.known.get_mut(&node) {
                     known.unseen = false;
                     merge(&mut known.sighted, sighted);
-                    if matches!(known.state, State::Down(_)) {
+                    if matches!(known.state, State::Disconnected(_)) {
                         self.dial(node, context);
                     }
                     return;
@@ -307,7 +304,8 @@ impl Handler<Saw> for DiscoveryActor {
                 let network = self.network.clone();
                 let state = State::Dialling;
                 let (unseen, reached, pause, refused) = (false, false, PAUSES.0, None);
-                let known = Known { sighted, network, unseen, reached, state, pause, refused };
+                let known =
+                    KnownDevice { sighted, network, unseen, reached, state, pause, refused };
                 self.known.insert(node, known);
                 self.dial(node, context);
             }
@@ -319,7 +317,7 @@ impl Handler<Saw> for DiscoveryActor {
                 }
             }
             Sighting::Failed { peer, error } => {
-                self.announce(&Event::Warning(format!("{peer}: {error}")));
+                self.publish(&Event::Warning(format!("{peer}: {error}")));
                 self.failures.insert(peer, error);
             }
         }
@@ -327,7 +325,7 @@ impl Handler<Saw> for DiscoveryActor {
 }
 
 /// The newest sighting counts, and the addresses of both.
-fn merge(known: &mut Sighted, mut new: Sighted) {
+fn merge(known: &mut SightedDevice, mut new: SightedDevice) {
     for address in std::mem::take(&mut known.addresses) {
         if !new.addresses.contains(&address) {
             new.addresses.push(address);
@@ -347,7 +345,7 @@ impl Handler<Dialled> for DiscoveryActor {
         let (probing, kernels) = (self.probing.clone(), self.kernels);
         let Some(known) = self.known.get_mut(&node) else { return };
         // Sighted again while it was dialled, say: the connection that there is stays.
-        if matches!(known.state, State::Up(_)) {
+        if matches!(known.state, State::Connected(_)) {
             return;
         }
         let connection = match connection {
@@ -357,23 +355,23 @@ impl Handler<Dialled> for DiscoveryActor {
                 if matches!(error, TransportError::Refused { .. }) && known.pause == PAUSES.0 {
                     let text = format!("{}: {error}", known.sighted.name);
                     known.refused = Some(error);
-                    known.state = State::Down(now + known.pause);
+                    known.state = State::Disconnected(now + known.pause);
                     known.pause = PAUSES.1;
-                    return self.announce(&Event::Warning(text));
+                    return self.publish(&Event::Warning(text));
                 }
-                known.state = State::Down(now + known.pause);
+                known.state = State::Disconnected(now + known.pause);
                 known.pause = (known.pause * 2.0).min(PAUSES.1);
                 return;
             }
         };
         (known.pause, known.reached, known.refused) = (PAUSES.0, true, None);
         let hello = connection.peer().clone();
-        let (tell, mut heard) = unbounded_channel();
-        let control = pump::worker_messages(connection, &self.network, tell);
+        let (sender, mut events) = unbounded_channel();
+        let control = read_control(connection, &self.network, sender);
         let address = context.address();
         self.network.spawn(async move {
-            while let Some(heard) = heard.recv().await {
-                if address.send(HeardFrom { node, number, heard }).await.is_err() {
+            while let Some(event) = events.recv().await {
+                if address.send(ControlReceived { node, number, event }).await.is_err() {
                     return;
                 }
             }
@@ -392,7 +390,7 @@ impl Handler<Dialled> for DiscoveryActor {
             link: None,
         };
         let profiler = profiler.start();
-        let up = Up {
+        let connected = Connected {
             number,
             hello,
             control,
@@ -402,59 +400,63 @@ impl Handler<Dialled> for DiscoveryActor {
             life: Life::Well,
             leaving: false,
         };
-        known.state = State::Up(Box::new(up));
-        self.show();
+        known.state = State::Connected(Box::new(connected));
+        self.publish_devices();
     }
 }
 
-impl Handler<HeardFrom> for DiscoveryActor {
+impl Handler<ControlReceived> for DiscoveryActor {
     type Result = ();
 
-    fn handle(&mut self, from: HeardFrom, _: &mut Self::Context) {
-        let HeardFrom { node, number, heard } = from;
+    fn handle(&mut self, from: ControlReceived, _: &mut Self::Context) {
+        let ControlReceived { node, number, event } = from;
         let known = self.known.get_mut(&node).map(|known| &mut known.state);
-        let Some(State::Up(up)) = known else { return };
-        if up.number != number {
+        let Some(State::Connected(connected)) = known else { return };
+        if connected.number != number {
             return;
         }
-        match heard {
-            Heard::Message(WorkerMessage::Measured(suite)) => up.profiler.do_send(Suite(suite)),
-            Heard::Message(WorkerMessage::Leaving) => up.leaving = true,
-            Heard::Message(message) => self.tell(&News::Said(node, message)),
-            Heard::Ended(why) => self.down(node, &why),
+        match event {
+            ControlEvent::Message(WorkerMessage::Measured(suite)) => {
+                connected.profiler.do_send(BenchmarkDone(suite))
+            }
+            ControlEvent::Message(WorkerMessage::Leaving) => connected.leaving = true,
+            ControlEvent::Message(message) => {
+                self.notify_sessions(&DeviceEvent::Message(node, message))
+            }
+            ControlEvent::Closed(why) => self.disconnected(node, &why),
         }
     }
 }
 
-impl Handler<Profiled> for DiscoveryActor {
+impl Handler<ProfileUpdated> for DiscoveryActor {
     type Result = ();
 
-    fn handle(&mut self, profiled: Profiled, _: &mut Self::Context) {
-        let Profiled { node, number, profile, link } = profiled;
+    fn handle(&mut self, profiled: ProfileUpdated, _: &mut Self::Context) {
+        let ProfileUpdated { node, number, profile, link } = profiled;
         let known = self.known.get_mut(&node).map(|known| &mut known.state);
-        let Some(State::Up(up)) = known else { return };
-        if up.number != number {
+        let Some(State::Connected(connected)) = known else { return };
+        if connected.number != number {
             return;
         }
-        let is_new = up.profile.replace((profile.clone(), link)).is_none();
+        let is_new = connected.profile.replace((profile.clone(), link)).is_none();
         if !is_new {
-            return self.tell(&News::Profiled(node, Box::new(profile), link));
+            return self.notify_sessions(&DeviceEvent::Profiled(node, Box::new(profile), link));
         }
-        up.measured = up.profile.clone();
+        connected.measured = connected.profile.clone();
         if let Some(peer) = self.peer(node) {
-            self.tell(&News::Joined(Box::new(peer)));
+            self.notify_sessions(&DeviceEvent::Joined(Box::new(peer)));
         }
-        self.show();
+        self.publish_devices();
     }
 }
 
-impl Handler<Attach> for DiscoveryActor {
+impl Handler<AttachSession> for DiscoveryActor {
     type Result = ();
 
-    fn handle(&mut self, Attach(session): Attach, _: &mut Self::Context) {
+    fn handle(&mut self, AttachSession(session): AttachSession, _: &mut Self::Context) {
         let roster = self.known.keys().filter_map(|node| self.peer(*node)).collect();
-        session.do_send(News::Roster(roster));
-        session.do_send(News::Devices(self.shown.borrow().clone()));
+        session.do_send(DeviceEvent::Snapshot(roster));
+        session.do_send(DeviceEvent::Devices(self.shown.borrow().clone()));
         self.sessions.push(session);
     }
 }
@@ -469,23 +471,23 @@ impl Handler<Subscribe> for DiscoveryActor {
     }
 }
 
-impl Handler<Announce> for DiscoveryActor {
+impl Handler<Publish> for DiscoveryActor {
     type Result = ();
 
-    fn handle(&mut self, Announce(event): Announce, _: &mut Self::Context) {
-        self.announce(&event);
+    fn handle(&mut self, Publish(event): Publish, _: &mut Self::Context) {
+        self.publish(&event);
     }
 }
 
-impl Handler<Failures> for DiscoveryActor {
-    type Result = MessageResult<Failures>;
+impl Handler<QueryFailures> for DiscoveryActor {
+    type Result = MessageResult<QueryFailures>;
 
-    fn handle(&mut self, _: Failures, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: QueryFailures, _: &mut Self::Context) -> Self::Result {
         let named = self.failures.iter().map(|(peer, error)| (peer.clone(), error.clone()));
         let seen = self.known.values().filter_map(|known| {
             let error = known.refused.clone()?;
             Some((known.sighted.name.clone(), error))
         });
-        MessageResult(Failed { named: named.collect(), seen: seen.collect() })
+        MessageResult(FailedPeers { named: named.collect(), seen: seen.collect() })
     }
 }

@@ -16,11 +16,11 @@ use mdns_sd::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Device, Sighting};
-use crate::face::Found;
+use super::sighting::{SightedDevice, Sighting};
+use crate::api::Found;
 
 /// The service type.
-pub const SERVICE: &str = "_edgeld._tcp.local.";
+pub(super) const SERVICE: &str = "_edgeld._tcp.local.";
 
 /// How long a device has to answer when it is asked after.
 const VERIFY: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ const MAX_NAME: usize = 120;
 
 /// How far announcements and searches go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// This machine only.
     Loopback,
     /// All its networks, this machine included.
@@ -44,7 +44,7 @@ pub enum Scope {
 
 impl Scope {
     /// The scope of a device that listens at `address`.
-    pub fn of(address: SocketAddr) -> Scope {
+    pub(crate) fn of(address: SocketAddr) -> Scope {
         match address.ip() {
             ip if ip.is_loopback() => Scope::Loopback,
             ip if ip.is_unspecified() => Scope::Lan,
@@ -63,7 +63,7 @@ impl Scope {
 
 /// Why there is no multicast DNS. Devices can still be named with `--peer`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MdnsError {
+pub(crate) enum MdnsError {
     /// No interface to speak on.
     #[error(
         "no network interface of this machine takes part in multicast ({0:?}): name the other devices with --peer HOST:PORT"
@@ -87,7 +87,7 @@ impl From<mdns_sd::Error> for MdnsError {
 
 /// What a worker says of itself.
 #[derive(Debug, Clone)]
-pub struct Announcement {
+pub(crate) struct Announcement {
     /// Who it is: the same that it greets with.
     pub hello: Hello,
     /// Where it listens.
@@ -95,7 +95,7 @@ pub struct Announcement {
 }
 
 /// A responder and browser. Says goodbye when it is shut down.
-pub struct Mdns {
+pub(crate) struct Mdns {
     daemon: ServiceDaemon,
 }
 
@@ -105,7 +105,7 @@ impl Mdns {
     /// # Errors
     /// When the machine has no interface within `scope` that multicast works on, or its port is
     /// taken. The caller goes on without.
-    pub fn start(scope: Scope) -> Result<Mdns, MdnsError> {
+    pub(crate) fn start(scope: Scope) -> Result<Mdns, MdnsError> {
         check(scope)?;
         let daemon = ServiceDaemon::new()?;
         match scope {
@@ -128,7 +128,7 @@ impl Mdns {
     ///
     /// # Errors
     /// When the responder will not take it, for a cluster name of more than 200 bytes, say.
-    pub fn announce(&self, announcement: &Announcement) -> Result<(), MdnsError> {
+    pub(crate) fn announce(&self, announcement: &Announcement) -> Result<(), MdnsError> {
         let Announcement { hello, address } = announcement;
         let id = hello.node.to_string();
         let fields = [
@@ -158,7 +158,7 @@ impl Mdns {
     ///
     /// # Errors
     /// When the browser cannot be started.
-    pub fn browse(
+    pub(crate) fn browse(
         &self,
         cluster: &str,
         sightings: UnboundedSender<Sighting>,
@@ -170,7 +170,7 @@ impl Mdns {
     }
 
     /// Asks after a device that was missed; if it does not answer, it is told as gone.
-    pub fn verify(&self, node: NodeId) {
+    pub(crate) fn verify(&self, node: NodeId) {
         let asked = self.daemon.verify(format!("{node}.{SERVICE}"), VERIFY);
         if let Err(error) = asked {
             tracing::debug!("mDNS: cannot ask after {node}: {error}");
@@ -178,7 +178,7 @@ impl Mdns {
     }
 
     /// Says goodbye and waits until that is sent.
-    pub async fn shutdown(self) {
+    pub(crate) async fn shutdown(self) {
         match self.daemon.shutdown() {
             Ok(done) => drop(tokio::time::timeout(FAREWELL, done.recv_async()).await),
             Err(error) => tracing::debug!("mDNS has ended before: {error}"),
@@ -195,7 +195,7 @@ impl Drop for Mdns {
 
 struct Browser {
     cluster: String,
-    known: HashMap<NodeId, Device>,
+    known: HashMap<NodeId, SightedDevice>,
     sightings: UnboundedSender<Sighting>,
 }
 
@@ -233,13 +233,13 @@ impl Browser {
 }
 
 /// What a service says of its device; `None` where it is none of ours.
-fn describe(service: &ResolvedService) -> Option<Device> {
+fn describe(service: &ResolvedService) -> Option<SightedDevice> {
     let field = |key| service.get_property_val_str(key);
     let node = field("id")?.parse().ok()?;
     let (oldest, newest) = field("proto")?.split_once('-')?;
     let mut addresses: Vec<&ScopedIp> = service.get_addresses().iter().collect();
     addresses.sort_by_key(|address| (promise(address.to_ip_addr()), address.to_ip_addr()));
-    Some(Device {
+    Some(SightedDevice {
         node,
         name: field("name")?.to_owned(),
         addresses: addresses.into_iter().map(|ip| dialled(ip, service.get_port())).collect(),

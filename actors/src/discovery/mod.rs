@@ -1,62 +1,27 @@
-//! Who else is there: sources of devices, each telling on one channel what it sees.
+//! Who is there, and who still lives.
 //!
-//! [`Mdns`] finds the workers that announce themselves on this machine or this LAN; [`Peers`] keeps
-//! trying addresses that were given, for networks that multicast does not cross. Both report a
-//! device by its id, again only when something about it has changed, so that a receiver may take
-//! every [`Sighting`] at face value.
+//! Two sources tell what they see on one channel: [`Mdns`] finds the workers that announce
+//! themselves on this machine or LAN; [`Peers`] keeps trying addresses that were given, for networks
+//! that multicast does not cross. Both report a device by its id, and again only when something
+//! about it has changed. A [`Sighting`] is a hint: who is really at an address is known once it has
+//! shaken hands ([`Network::dial_any`](crate::transport::Network::dial_any)).
 //!
-//! A sighting is a hint: who is really at an address is known when it has greeted
-//! ([`Network::dial_any`](crate::transport::Network::dial_any)), and that it still lives by its
-//! heartbeats. A device that dies without a goodbye stays announced for two minutes;
-//! [`Mdns::verify`] asks after it at once.
+//! The [`DiscoveryActor`] keeps a control connection to every device seen, judges by what it hears
+//! who lives (`coord::liveness`), and tells the sessions. `cluster` starts it and `pipeline`
+//! subscribes to it. It never plans, and never speaks of a session to a device.
 
-pub mod actor;
+mod actor;
+mod control;
 mod mdns;
-pub mod news;
+mod messages;
 mod peers;
+mod sighting;
+#[cfg(test)]
+mod tests;
 
-use edgeld_runtime::wire::NodeId;
-
-use crate::face::Found;
-use crate::transport::TransportError;
-
-pub use mdns::{Announcement, Mdns, MdnsError, SERVICE, Scope};
-pub use peers::Peers;
-
-/// Something that was seen.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Sighting {
-    /// A device is there, or its name or addresses have changed.
-    Found(Device),
-    /// A device said goodbye, or its announcement has expired, or its connection has ended.
-    Gone {
-        /// Which.
-        node: NodeId,
-        /// By which source: it may still be there by another.
-        found: Found,
-    },
-    /// An address that was given leads to no device, and why; it is tried again.
-    Failed {
-        /// The address, as given.
-        peer: String,
-        /// What went wrong.
-        error: TransportError,
-    },
-}
-
-/// A device that was seen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Device {
-    /// Who it is, by its own account.
-    pub node: NodeId,
-    /// Its name, for people.
-    pub name: String,
-    /// Where it may be reached, `host:port`, most promising first.
-    pub addresses: Vec<String>,
-    /// How it was found.
-    pub found: Found,
-    /// Oldest and newest protocol version that it speaks.
-    pub protocol: (u16, u16),
-    /// Its build.
-    pub build: String,
-}
+pub(crate) use actor::{DiscoveryActor, Sources};
+pub(crate) use mdns::{Announcement, Mdns, Scope};
+pub(crate) use messages::{
+    AttachSession, DeviceEvent, FailedPeers, Peer, Publish, QueryFailures, Sighted, Subscribe,
+};
+pub(crate) use peers::Peers;

@@ -7,8 +7,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use super::{Device, Sighting};
-use crate::face::Found;
+use super::sighting::{SightedDevice, Sighting};
+use crate::api::Found;
 use crate::transport::{Connection, Network};
 
 /// Pauses between attempts, first and longest.
@@ -17,14 +17,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Keeps trying addresses until it is dropped. While a device is there it holds a connection to it,
 /// and so sees it restart.
-pub struct Peers {
+pub(crate) struct Peers {
     tasks: Vec<AbortHandle>,
 }
 
 impl Peers {
     /// Starts to try `addresses`, each `host:port`, and tells what is there on `sightings`. Why an
     /// address leads nowhere is told once for each different reason in a row.
-    pub fn watch(
+    pub(crate) fn watch(
         network: &Network,
         addresses: &[String],
         sightings: &UnboundedSender<Sighting>,
@@ -68,9 +68,9 @@ async fn watch(network: Network, address: String, sightings: UnboundedSender<Sig
     }
 }
 
-fn describe(connection: &Connection) -> Device {
+fn describe(connection: &Connection) -> SightedDevice {
     let hello = connection.peer();
-    Device {
+    SightedDevice {
         node: hello.node,
         name: hello.name.clone(),
         addresses: vec![connection.address().to_owned()],

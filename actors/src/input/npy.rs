@@ -9,8 +9,8 @@ use ndarray::{ArrayD, ArrayView, IxDyn};
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{ReadNpyError, ReadNpyExt, ReadableElement, write_npy};
 
-use super::InputError;
-use crate::face::Output;
+use super::error::InputError;
+use crate::api::Output;
 
 /// The longest header that is looked at; numpy's own have 118 bytes.
 const MAX_HEADER: u64 = 1024;
@@ -19,7 +19,7 @@ const MAX_HEADER: u64 = 1024;
 ///
 /// # Errors
 /// When the file cannot be read, is no `.npy` file, or holds another type or shape.
-pub fn read(path: &Path, dims: &[u64]) -> Result<Vec<f32>, InputError> {
+pub(super) fn read(path: &Path, dims: &[u64]) -> Result<Vec<f32>, InputError> {
     let bytes = std::fs::read(path)
         .map_err(|source| InputError::Unreadable { path: path.to_owned(), source })?;
     parse(path, &bytes, dims)

@@ -7,7 +7,7 @@ use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageFormat};
 
-use super::InputError;
+use super::error::InputError;
 
 /// Why a picture cannot be used.
 type Reason = Box<dyn std::error::Error + Send + Sync>;
@@ -16,7 +16,7 @@ type Reason = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// # Errors
 /// When the file cannot be read or is no picture.
-pub fn read(path: &Path, shape: Shape, crop: f64) -> Result<Vec<u8>, InputError> {
+pub(super) fn read(path: &Path, shape: Shape, crop: f64) -> Result<Vec<u8>, InputError> {
     let bytes = std::fs::read(path)
         .map_err(|source| InputError::Unreadable { path: path.to_owned(), source })?;
     decode(path, &bytes, shape, crop)

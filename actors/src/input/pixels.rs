@@ -2,7 +2,7 @@
 
 use edgeld_runtime::program::Encoding;
 
-use crate::face::Input;
+use crate::api::Input;
 
 /// Pixels as values: channel c becomes (pixel - mean\[c\]) / std\[c\]. Values stay as they are, and
 /// so does everything where the encoding scales nothing.

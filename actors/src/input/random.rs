@@ -11,12 +11,12 @@ fn bits(seed: u64, index: u64) -> u64 {
 }
 
 /// `count` uniform pixels.
-pub fn pixels(seed: u64, count: usize) -> Vec<u8> {
+pub(super) fn pixels(seed: u64, count: usize) -> Vec<u8> {
     (0..count as u64).map(|index| (bits(seed, index) >> 56) as u8).collect()
 }
 
 /// `count` values, normally distributed with mean 0 and deviation 1 (Box and Muller's method).
-pub fn normal(seed: u64, count: usize) -> Vec<f32> {
+pub(super) fn normal(seed: u64, count: usize) -> Vec<f32> {
     let uniform = |index: u64| ((bits(seed, index) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     (0..count as u64)
         .map(|index| {

@@ -1,22 +1,22 @@
 //! How a session's frames go: inputs to this device's executor, outputs to whoever asked.
 
 use actix::prelude::*;
-use edgeld_runtime::coord::leader::Event as Happening;
+use edgeld_runtime::coord::leader::Event as LeaderEvent;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Infer, Pending, PipelineActor};
-use crate::error::InferError;
-use crate::face::{Answer, Output};
-use crate::planner::FrameDone;
-use crate::worker::{Answered, Begin};
+use super::actor::{Pending, PipelineActor};
+use super::messages::Infer;
+use crate::api::{Answer, InferError, Output};
+use crate::planner::FrameAnswered;
+use crate::worker::{FrameOutputs, StartFrame};
 
 impl PipelineActor {
     pub(super) fn start_frame(&mut self, frame: u64, generation: Generation) {
         let Some(pending) = self.frames.get(&frame) else { return };
         let (session, inputs) = (self.id, pending.inputs.clone());
-        self.worker.do_send(Begin { session, generation, frame, inputs });
+        self.worker.do_send(StartFrame { session, generation, frame, inputs });
     }
 
     pub(super) fn answer(&mut self, frame: u64, generation: Generation, retries: u32) {
@@ -43,18 +43,18 @@ impl PipelineActor {
         // Whoever asked may have gone.
         let _ = pending.answer.send(Ok(answer));
         if let Some(planner) = &self.planner {
-            planner.do_send(FrameDone);
+            planner.do_send(FrameAnswered);
         }
     }
 }
 
-impl Handler<Answered> for PipelineActor {
+impl Handler<FrameOutputs> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, answered: Answered, context: &mut Self::Context) {
-        let Answered { generation, frame, outputs } = answered;
+    fn handle(&mut self, answered: FrameOutputs, context: &mut Self::Context) {
+        let FrameOutputs { generation, frame, outputs } = answered;
         self.outputs.insert(frame, outputs);
-        self.happen(Happening::Answered { frame, generation }, context);
+        self.handle_event(LeaderEvent::Answered { frame, generation }, context);
         self.outputs.remove(&frame);
     }
 }
@@ -68,7 +68,7 @@ impl Handler<Infer> for PipelineActor {
         self.next_frame += 1;
         let submitted = self.device.clock.now();
         self.frames.insert(frame, Pending { inputs, submitted, answer });
-        self.happen(Happening::Submitted { frame }, context);
+        self.handle_event(LeaderEvent::Submitted { frame }, context);
         Box::pin(async move { answered.await.unwrap_or(Err(InferError::Closed)) })
     }
 }

@@ -1,30 +1,20 @@
-//! How a session's plans come into force: devices are admitted, told to prepare, given weights.
+//! How a session's plans come into force: devices are admitted, published to prepare, given weights.
 
 use std::sync::Arc;
 
 use actix::prelude::*;
-use edgeld_runtime::coord::leader::{Event as Happening, Leader, Proposal};
+use edgeld_runtime::coord::leader::{Event as LeaderEvent, Leader, Proposal};
 use edgeld_runtime::manifest::{Hash, Manifest};
 use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::weights::WeightError;
 use edgeld_runtime::wire::{LeaderMessage, Member, NodeId, Prepare, Purpose, encode};
 
-use super::{Close, PipelineActor, REMEMBERED};
-use crate::device::Device;
-use crate::error::LoadError;
-use crate::face::Event;
-use crate::model::Source;
-use crate::planner::{Activated, Holds, Made};
-use crate::solver::Candidate;
-use crate::supply::serve_chunks;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Listed(Result<Manifest, String>);
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct SupplyEnded(NodeId);
+use super::actor::{PipelineActor, REMEMBERED};
+use super::messages::{Close, ManifestBuilt, WeightsServed};
+use crate::api::{Event, LoadError, Source};
+use crate::planner::{Candidate, PlanActivated, Planned, WeightsHeld};
+use crate::storage::serve_chunks;
+use crate::worker::Device;
 
 impl PipelineActor {
     pub(super) fn prepare(
@@ -56,7 +46,7 @@ impl PipelineActor {
                 device: member.device,
                 members: members.clone(),
             };
-            self.tell(&[member.node], &LeaderMessage::Prepare { session: self.id, prepare });
+            self.send(&[member.node], &LeaderMessage::Prepare { session: self.id, prepare });
         }
     }
 
@@ -79,14 +69,14 @@ impl PipelineActor {
                 leader: self.device.hello.name.clone(),
                 manifest: manifest.map(|manifest| manifest.encode()).unwrap_or_default(),
                 encodings: self.source.encodings.clone(),
-                kernels: self.wishes.kernels,
+                kernels: self.planner_options.kernels,
             };
-            self.tell(&[node], &open);
+            self.send(&[node], &open);
         }
         let (Some(peer), Some(manifest)) = (self.peers.get(&node), self.manifest.clone()) else {
             return;
         };
-        if is_me || !self.supplied.insert(node) {
+        if is_me || !self.serving_weights.insert(node) {
             return;
         }
         let (network, addresses) = (peer.network.clone(), peer.addresses.clone());
@@ -100,7 +90,7 @@ impl PipelineActor {
                 }
                 Err(error) => tracing::warn!("weights for {node}: {error}"),
             }
-            address.do_send(SupplyEnded(node));
+            address.do_send(WeightsServed(node));
         });
     }
 
@@ -108,22 +98,22 @@ impl PipelineActor {
         let Some(candidate) = self.plans.get(&generation).cloned() else { return };
         let info = Arc::new(candidate.info.clone());
         self.plan.send_replace(Some(info.clone()));
-        self.announce(&Event::Plan(info));
+        self.publish(&Event::Plan(info));
         if let Some(planner) = &self.planner {
-            planner.do_send(Activated(candidate));
+            planner.do_send(PlanActivated(candidate));
         }
-        self.show();
+        self.publish_devices();
         if let Some(loaded) = self.loaded.take() {
             let _ = loaded.send(Ok(()));
         }
     }
 
-    pub(super) fn holds(&self, node: NodeId, generation: Generation) {
+    pub(super) fn weights_held(&self, node: NodeId, generation: Generation) {
         let Some(plan) = self.plans.get(&generation) else { return };
         let at = plan.proposal.members.iter().position(|member| *member == node);
         let program = at.and_then(|at| plan.programs.get(at)).cloned();
         if let (Some(program), Some(planner)) = (program, &self.planner) {
-            planner.do_send(Holds { node, program });
+            planner.do_send(WeightsHeld { node, program });
         }
     }
 
@@ -132,7 +122,7 @@ impl PipelineActor {
     pub(super) fn admit(&mut self, context: &mut Context<Self>) {
         let me = self.me();
         if self.manifest.is_none() && self.peers.keys().any(|node| *node != me) {
-            return self.list(context);
+            return self.build_manifest(context);
         }
         if !self.peers.contains_key(&me) {
             return;
@@ -144,23 +134,25 @@ impl PipelineActor {
             return self.perform(commands, context);
         }
         for node in nodes.into_iter().filter(|node| *node != me) {
-            self.happen(Happening::Joined(node), context);
+            self.handle_event(LeaderEvent::Joined(node), context);
         }
     }
 
     /// Lists and hashes the model's weights, on a thread of its own; once.
-    fn list(&mut self, context: &mut Context<Self>) {
+    fn build_manifest(&mut self, context: &mut Context<Self>) {
         if std::mem::replace(&mut self.manifest_wanted, true) {
             return;
         }
         let (source, device) = (self.source.clone(), self.device.clone());
         let address = context.address();
         let run = move || {
-            address.do_send(Listed(manifest(&source, &device).map_err(|error| error.to_string())));
+            address.do_send(ManifestBuilt(
+                manifest(&source, &device).map_err(|error| error.to_string()),
+            ));
         };
         let spawned = std::thread::Builder::new().name("edgeld-manifest".to_owned()).spawn(run);
         if let Err(error) = spawned {
-            context.notify(Listed(Err(error.to_string())));
+            context.notify(ManifestBuilt(Err(error.to_string())));
         }
     }
 }
@@ -171,23 +163,23 @@ fn manifest(source: &Source, device: &Device) -> Result<Manifest, WeightError> {
         let layers = Hash::of(&encode(&*source.graph));
         format!("manifest {} {layers} {origin}", crate::VERSION)
     });
-    let kept = key.as_ref().and_then(|key| Manifest::decode(&device.cache.bytes(key)?).ok());
+    let kept = key.as_ref().and_then(|key| Manifest::decode(&device.cache.get_bytes(key)?).ok());
     if let Some(manifest) = kept {
         return Ok(manifest);
     }
     let manifest = Manifest::build(&source.graph, &*source.weights, &mut |_, _| ())?;
     if let Some(key) = key
-        && let Err(error) = device.cache.keep_bytes(&key, &manifest.encode())
+        && let Err(error) = device.cache.put_bytes(&key, &manifest.encode())
     {
         tracing::warn!("the list of weights cannot be kept: {error}");
     }
     Ok(manifest)
 }
 
-impl Handler<Listed> for PipelineActor {
+impl Handler<ManifestBuilt> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, Listed(listed): Listed, context: &mut Self::Context) {
+    fn handle(&mut self, ManifestBuilt(listed): ManifestBuilt, context: &mut Self::Context) {
         match listed {
             Ok(manifest) => {
                 self.manifest = Some(Arc::new(manifest));
@@ -201,33 +193,35 @@ impl Handler<Listed> for PipelineActor {
                 }
                 None => {
                     let text = format!("nobody else can take part: {error}");
-                    self.announce(&Event::Warning(text));
+                    self.publish(&Event::Warning(text));
                 }
             },
         }
     }
 }
 
-impl Handler<Made> for PipelineActor {
+impl Handler<Planned> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, Made { ask, result }: Made, context: &mut Self::Context) {
-        let made = result.is_ok();
+    fn handle(&mut self, Planned { request, result }: Planned, context: &mut Self::Context) {
+        let is_plan = result.is_ok();
         let proposal = result.map(|candidate| {
             let proposal = candidate.proposal.clone();
             self.candidates.push(*candidate);
             proposal
         });
-        match (ask, proposal) {
-            (Some(ask), proposal) => self.happen(Happening::Proposed { ask, proposal }, context),
-            (None, Ok(proposal)) => self.happen(Happening::Improved(proposal), context),
+        match (request, proposal) {
+            (Some(request), proposal) => {
+                self.handle_event(LeaderEvent::Proposed { ask: request, proposal }, context);
+            }
+            (None, Ok(proposal)) => self.handle_event(LeaderEvent::Improved(proposal), context),
             (None, Err(_)) => {}
         }
         // What was not taken up is forgotten.
         let taken_up = |candidate: &Candidate| {
             self.plans.values().any(|plan| plan.proposal.plan == candidate.proposal.plan)
         };
-        if made && self.candidates.last().is_some_and(|candidate| !taken_up(candidate)) {
+        if is_plan && self.candidates.last().is_some_and(|candidate| !taken_up(candidate)) {
             self.candidates.pop();
         }
         if self.candidates.len() > REMEMBERED {
@@ -236,10 +230,10 @@ impl Handler<Made> for PipelineActor {
     }
 }
 
-impl Handler<SupplyEnded> for PipelineActor {
+impl Handler<WeightsServed> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, SupplyEnded(node): SupplyEnded, _: &mut Self::Context) {
-        self.supplied.remove(&node);
+    fn handle(&mut self, WeightsServed(node): WeightsServed, _: &mut Self::Context) {
+        self.serving_weights.remove(&node);
     }
 }

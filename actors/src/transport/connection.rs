@@ -10,9 +10,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::error::TransportError;
 use super::frame::{FrameError, Lengths, PREFIX};
 use super::link::Link;
-use super::{Pipe, Settings, TransportError};
+use super::pipe::Pipe;
+use super::settings::Settings;
 
 /// Frames that may wait to be taken; then the peer is no longer read.
 const UNREAD_FRAMES: usize = 16;
@@ -22,7 +24,7 @@ const READ_AHEAD: usize = 16 << 10;
 
 /// What travels: a message and raw bytes that belong to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// MessagePack, for [`decode`](edgeld_runtime::wire::decode).
     pub header: Vec<u8>,
     /// Raw, of exactly this length in memory too.
@@ -31,7 +33,7 @@ pub struct Frame {
 
 /// A connection to a device that has greeted and been accepted.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     sender: Sender,
     receiver: Receiver,
 }
@@ -39,13 +41,13 @@ pub struct Connection {
 /// Sends frames, in order. Clones send on the same connection; when the last one is dropped, what
 /// waits is still written, then the peer sees the end.
 #[derive(Clone)]
-pub struct Sender {
+pub(crate) struct Sender {
     queue: mpsc::UnboundedSender<Outgoing>,
     link: Arc<Link>,
 }
 
 /// Receives frames, in order.
-pub struct Receiver {
+pub(crate) struct Receiver {
     frames: mpsc::Receiver<Result<Frame, TransportError>>,
     link: Arc<Link>,
 }
@@ -74,7 +76,7 @@ impl Connection {
         closing: watch::Receiver<bool>,
     ) -> Connection {
         let beat = (peer.purpose == Purpose::Control).then_some(settings.heartbeat);
-        let link = Arc::new(Link::new(peer, pipe.remote, pipe.local));
+        let link = Arc::new(Link::new(peer, pipe.remote));
         let (queue, outgoing) = mpsc::unbounded_channel();
         let (deliver, frames) = mpsc::channel(UNREAD_FRAMES);
         let writer = Writer {
@@ -96,17 +98,17 @@ impl Connection {
     }
 
     /// Who is at the other end.
-    pub fn peer(&self) -> &Hello {
+    pub(crate) fn peer(&self) -> &Hello {
         &self.sender.link.peer
     }
 
     /// Address of the other end.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.sender.link.remote
     }
 
     /// The two directions.
-    pub fn split(self) -> (Sender, Receiver) {
+    pub(crate) fn split(self) -> (Sender, Receiver) {
         (self.sender, self.receiver)
     }
 }
@@ -117,7 +119,7 @@ impl Sender {
     ///
     /// # Errors
     /// When the connection has ended, or no peer would take so long a frame.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         header: impl Into<Bytes>,
         payload: impl Into<Bytes>,
@@ -138,7 +140,8 @@ impl Sender {
     }
 
     /// Bytes that were handed over and that the system has not yet taken.
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
         *self.link.waiting.borrow()
     }
 
@@ -146,7 +149,7 @@ impl Sender {
     ///
     /// # Errors
     /// When the connection ends before.
-    pub async fn drained(&self, bytes: usize) -> Result<(), TransportError> {
+    pub(crate) async fn drained(&self, bytes: usize) -> Result<(), TransportError> {
         let mut waiting = self.link.waiting.subscribe();
         tokio::select! {
             // The sender of `waiting` lives as long as `self`, so that this cannot fail.
@@ -156,34 +159,30 @@ impl Sender {
     }
 
     /// Ends the connection at once, both ways; what waits is not sent.
-    pub fn cut(&self, why: impl ToString) {
+    pub(crate) fn cut(&self, why: impl ToString) {
         self.link.cut(self.link.closed(why));
     }
 
     /// Completes when the connection has been cut or broken. A peer that ends in order is told by
     /// [`Receiver::next`].
-    pub async fn broken(&self) -> TransportError {
+    #[cfg(test)]
+    pub(super) async fn broken(&self) -> TransportError {
         self.link.ended().await
     }
 
     /// Who is at the other end.
-    pub fn peer(&self) -> &Hello {
+    pub(crate) fn peer(&self) -> &Hello {
         &self.link.peer
     }
 
     /// Address of the other end.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.link.remote
-    }
-
-    /// This end's address.
-    pub fn local(&self) -> &str {
-        &self.link.local
     }
 
     /// When the peer was last heard: any byte counts, also in the middle of a long payload. While
     /// frames wait here to be taken it is now, for then it is we who keep the peer waiting.
-    pub fn last_heard(&self) -> Instant {
+    pub(crate) fn last_heard(&self) -> Instant {
         self.link.last_heard()
     }
 }
@@ -194,7 +193,7 @@ impl Receiver {
     /// # Errors
     /// When the connection has ended: [`TransportError::Closed`] where the peer ended it in order,
     /// else what went wrong. It then stays ended.
-    pub async fn next(&mut self) -> Result<Frame, TransportError> {
+    pub(crate) async fn next(&mut self) -> Result<Frame, TransportError> {
         self.frames.recv().await.unwrap_or_else(|| Err(self.end()))
     }
 
@@ -202,18 +201,19 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`Receiver::next`].
-    pub fn blocking_next(&mut self) -> Result<Frame, TransportError> {
+    pub(crate) fn blocking_next(&mut self) -> Result<Frame, TransportError> {
         self.frames.blocking_recv().unwrap_or_else(|| Err(self.end()))
     }
 
     /// Sets the longest payload that is accepted from now on, in bytes: what the plan expects. A
     /// frame that is already being read keeps the limit it began under.
-    pub fn limit_payload(&self, bytes: usize) {
+    pub(crate) fn limit_payload(&self, bytes: usize) {
         self.link.max_payload.store(bytes.min(MAX_PAYLOAD), Ordering::Relaxed);
     }
 
     /// As [`Sender::last_heard`].
-    pub fn last_heard(&self) -> Instant {
+    #[cfg(test)]
+    pub(super) fn last_heard(&self) -> Instant {
         self.link.last_heard()
     }
 

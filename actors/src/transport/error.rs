@@ -8,7 +8,7 @@ use super::frame::FrameError;
 
 /// Why a connection could not be made, or ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TransportError {
+pub(crate) enum TransportError {
     /// No network resources, or no right to use them.
     #[error(
         "cannot listen at {address}: {error}; give another --listen ADDR:PORT, or port 0 for any free one"
@@ -45,7 +45,7 @@ pub enum TransportError {
     NotEdgeld {
         /// Where.
         address: String,
-        /// What came instead of a greeting.
+        /// What came instead of a handshake.
         saw: String,
     },
     /// A device of this project that will not work with this one, or this one not with it.

@@ -12,23 +12,23 @@
 use edgeld_runtime::wire::{MAX_HEADER, MAX_PAYLOAD};
 
 /// The first bytes from either side of a connection.
-pub const MAGIC: [u8; 7] = *b"EDGELD\0";
+pub(super) const MAGIC: [u8; 7] = *b"EDGELD\0";
 
 /// The byte after [`MAGIC`]: how greeting and frames are laid out.
-pub const REVISION: u8 = 1;
+pub(super) const REVISION: u8 = 1;
 
 /// No greeting is longer.
-pub const MAX_GREETING: usize = 4096;
+pub(super) const MAX_GREETING: usize = 4096;
 
 /// Bytes before each frame's header.
-pub const PREFIX: usize = 8;
+pub(super) const PREFIX: usize = 8;
 
 /// Payload that a connection takes until more is agreed on: a chunk of weights, a probe.
-pub const DEFAULT_PAYLOAD: usize = 4 << 20;
+pub(super) const DEFAULT_PAYLOAD: usize = 4 << 20;
 
 /// Lengths of a frame's two parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lengths {
+pub(super) struct Lengths {
     /// Bytes of header.
     pub header: usize,
     /// Bytes of payload.
@@ -37,7 +37,7 @@ pub struct Lengths {
 
 /// A frame that is not acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
+pub(crate) enum FrameError {
     /// Its header is too long.
     #[error("a header of {found} bytes, at most {limit} are allowed")]
     Header {
@@ -64,13 +64,13 @@ pub enum FrameError {
 
 impl Lengths {
     /// A sign of life.
-    pub const ALIVE: Lengths = Lengths { header: 0, payload: 0 };
+    pub(super) const ALIVE: Lengths = Lengths { header: 0, payload: 0 };
 
     /// Lengths of a frame to send.
     ///
     /// # Errors
     /// When no peer would take it.
-    pub fn of(header: &[u8], payload: &[u8]) -> Result<Lengths, FrameError> {
+    pub(super) fn of(header: &[u8], payload: &[u8]) -> Result<Lengths, FrameError> {
         let lengths = Lengths { header: header.len(), payload: payload.len() };
         lengths.check(MAX_HEADER, MAX_PAYLOAD)
     }
@@ -79,7 +79,7 @@ impl Lengths {
     ///
     /// # Errors
     /// When a part is longer than its limit.
-    pub fn parse(
+    pub(super) fn parse(
         prefix: [u8; PREFIX],
         max_header: usize,
         max_payload: usize,
@@ -92,7 +92,7 @@ impl Lengths {
 
     /// The bytes before the header. Both lengths fit: [`Lengths::of`] and [`Lengths::parse`] have
     /// checked them.
-    pub fn prefix(self) -> [u8; PREFIX] {
+    pub(super) fn prefix(self) -> [u8; PREFIX] {
         let [a, b, c, d] = (self.header as u32).to_le_bytes();
         let [e, f, g, h] = (self.payload as u32).to_le_bytes();
         [a, b, c, d, e, f, g, h]

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use edgeld_runtime::wire::Hello;
 use tokio::sync::watch;
 
-use super::TransportError;
+use super::error::TransportError;
 use super::frame::DEFAULT_PAYLOAD;
 
 pub(super) struct Link {
     pub(super) peer: Hello,
     pub(super) remote: String,
-    pub(super) local: String,
     pub(super) max_payload: AtomicUsize,
     /// Bytes that were handed over and are not yet with the system.
     pub(super) waiting: watch::Sender<usize>,
@@ -29,11 +28,10 @@ struct Heard {
 }
 
 impl Link {
-    pub(super) fn new(peer: Hello, remote: String, local: String) -> Link {
+    pub(super) fn new(peer: Hello, remote: String) -> Link {
         Link {
             peer,
             remote,
-            local,
             max_payload: AtomicUsize::new(DEFAULT_PAYLOAD),
             waiting: watch::Sender::new(0),
             end: watch::Sender::new(None),

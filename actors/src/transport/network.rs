@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use edgeld_runtime::coord::liveness::HEARTBEAT;
 use edgeld_runtime::wire::{Hello, NodeId, Purpose};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::{Accept, Connection, Pipe, Transport, TransportError, greeting};
+use super::connection::Connection;
+use super::error::TransportError;
+use super::handshake;
+use super::pipe::{Accept, Pipe, Transport};
+use super::settings::Settings;
 
 /// How many ports [`Network::listen_from`] tries.
 const PORTS: u16 = 64;
@@ -20,40 +23,10 @@ const PORTS: u16 = 64;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Times and bounds of connections.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How long the other side may take to greet.
-    pub greeting: Duration,
-    /// How often a control connection gives a sign of life.
-    pub heartbeat: Duration,
-    /// How long a peer may take not a single byte of what is written to it.
-    pub stall: Duration,
-    /// Dialled connections that may be greeting at once; others wait in the system's queue.
-    pub greeting_at_once: usize,
-    /// Head start of a more promising address over the next one, in [`Network::dial_any`].
-    pub head_start: Duration,
-    /// How long [`Network::shutdown`] waits for what is still to be written.
-    pub farewell: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            greeting: Duration::from_secs(5),
-            heartbeat: Duration::from_secs_f64(HEARTBEAT.0 / 1e3),
-            stall: Duration::from_secs(10),
-            greeting_at_once: 64,
-            head_start: Duration::from_millis(100),
-            farewell: Duration::from_secs(1),
-        }
-    }
-}
-
 /// Dials and listens. Clones share the thread. With the last of them its connections end, once
 /// what waits has been written.
 #[derive(Clone)]
-pub struct Network {
+pub(crate) struct Network {
     thread: Arc<Thread>,
     transport: Arc<dyn Transport>,
     me: Arc<Hello>,
@@ -79,7 +52,7 @@ impl Network {
     ///
     /// # Errors
     /// [`TransportError::Stopped`] when the system gives no thread or poller.
-    pub fn start(
+    pub(crate) fn start(
         transport: Arc<dyn Transport>,
         me: Hello,
         settings: Settings,
@@ -89,13 +62,13 @@ impl Network {
         let handle = runtime.handle().clone();
         let closing = Arc::new(watch::Sender::new(false));
         let (finished, done) = watch::channel(false);
-        let (close, farewell) = (closing.clone(), settings.farewell);
+        let (close, shutdown_timeout) = (closing.clone(), settings.shutdown_timeout);
         let run = move || {
             runtime.block_on(async {
                 // The sender is ours too, so that waiting cannot fail.
                 let _ = close.subscribe().wait_for(|closing| *closing).await;
                 // Every writer holds a receiver until it has written what it was given.
-                let _ = timeout(farewell, close.closed()).await;
+                let _ = timeout(shutdown_timeout, close.closed()).await;
             });
             runtime.shutdown_background();
             finished.send_replace(true);
@@ -109,21 +82,16 @@ impl Network {
         })
     }
 
-    /// The same thread with another transport and greeting: the leader's own worker, say.
-    pub fn beside(&self, transport: Arc<dyn Transport>, me: Hello) -> Network {
+    /// The same thread with another transport and handshake: the leader's own worker, say.
+    pub(crate) fn with_transport(&self, transport: Arc<dyn Transport>, me: Hello) -> Network {
         Network { transport, me: Arc::new(me), ..self.clone() }
-    }
-
-    /// How this device greets.
-    pub fn me(&self) -> &Hello {
-        &self.me
     }
 
     /// Listens at `address`, `host:port`; port 0 is any free one.
     ///
     /// # Errors
     /// [`TransportError::Listen`].
-    pub async fn listen(&self, address: &str) -> Result<Listener, TransportError> {
+    pub(crate) async fn listen(&self, address: &str) -> Result<Listener, TransportError> {
         let (transport, at) = (self.transport.clone(), address.to_owned());
         let accept = self.on_thread(async move {
             let failed = |error: std::io::Error| TransportError::Listen {
@@ -145,7 +113,11 @@ impl Network {
     ///
     /// # Errors
     /// [`TransportError::Listen`] for the last of 64 ports.
-    pub async fn listen_from(&self, host: &str, port: u16) -> Result<Listener, TransportError> {
+    pub(crate) async fn listen_from(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Listener, TransportError> {
         let mut result = Err(TransportError::Stopped("no port to listen at".to_owned()));
         for port in port..=port.saturating_add(PORTS - 1) {
             result = self.listen(&format!("{host}:{port}")).await;
@@ -160,7 +132,7 @@ impl Network {
     ///
     /// # Errors
     /// When nobody answers there, or somebody else, or the two will not work together.
-    pub async fn dial(
+    pub(crate) async fn dial(
         &self,
         address: &str,
         purpose: Purpose,
@@ -175,7 +147,7 @@ impl Network {
     ///
     /// # Errors
     /// That of the most promising address; one that says why the device refuses goes first.
-    pub async fn dial_any(
+    pub(crate) async fn dial_any(
         &self,
         addresses: &[String],
         node: NodeId,
@@ -211,12 +183,12 @@ impl Network {
     }
 
     /// Runs a task on the network thread. It must not block.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.thread.handle.spawn(task).abort_handle()
     }
 
-    /// Ends all connections, once what waits has been written or [`Settings::farewell`] is over.
-    pub async fn shutdown(&self) {
+    /// Ends all connections, once what waits has been written or [`Settings::shutdown_timeout`] is over.
+    pub(crate) async fn shutdown(&self) {
         self.thread.closing.send_replace(true);
         // An error means that the thread has ended without saying so.
         let _ = self.thread.done.clone().wait_for(|done| *done).await;
@@ -247,7 +219,7 @@ impl Network {
 
 /// Takes the connections that others dial, until it is dropped.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     address: String,
     incoming: mpsc::Receiver<Connection>,
     _tasks: JoinSet<()>,
@@ -255,7 +227,7 @@ pub struct Listener {
 
 impl Listener {
     /// Where it listens, with the port that was chosen.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
@@ -264,7 +236,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`TransportError::Stopped`] when the network has been shut down.
-    pub async fn accept(&mut self) -> Result<Connection, TransportError> {
+    pub(crate) async fn accept(&mut self) -> Result<Connection, TransportError> {
         let stopped = || TransportError::Stopped("it has been shut down".to_owned());
         self.incoming.recv().await.ok_or_else(stopped)
     }
@@ -281,13 +253,14 @@ struct Greeter {
 impl Greeter {
     async fn call(self, mut pipe: Pipe, purpose: Purpose) -> Result<Connection, TransportError> {
         let me = Hello { purpose, ..(*self.me).clone() };
-        let greeted = timeout(self.settings.greeting, greeting::call(&mut pipe, &me)).await;
+        let greeted = timeout(self.settings.handshake, handshake::call(&mut pipe, &me)).await;
         let peer = greeted.map_err(|_| self.silent(&pipe))??;
         Ok(Connection::open(pipe, peer, &self.settings, self.closing))
     }
 
     async fn answer(self, mut pipe: Pipe) -> Result<Connection, TransportError> {
-        let greeted = timeout(self.settings.greeting, greeting::answer(&mut pipe, &self.me)).await;
+        let greeted =
+            timeout(self.settings.handshake, handshake::answer(&mut pipe, &self.me)).await;
         let peer = greeted.map_err(|_| self.silent(&pipe))??;
         Ok(Connection::open(pipe, peer, &self.settings, self.closing))
     }
@@ -296,7 +269,7 @@ impl Greeter {
         TransportError::Timeout {
             address: pipe.remote.clone(),
             doing: "greeting",
-            after: self.settings.greeting,
+            after: self.settings.handshake,
         }
     }
 }
@@ -327,7 +300,7 @@ async fn accept_all(
     mut greeter: Greeter,
     deliver: mpsc::Sender<Connection>,
 ) {
-    let room = Arc::new(Semaphore::new(greeter.settings.greeting_at_once));
+    let room = Arc::new(Semaphore::new(greeter.settings.concurrent_handshakes));
     let mut greetings = JoinSet::new();
     let mut pause = FIRST_PAUSE;
     loop {

@@ -8,7 +8,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::{Accept, Pending, Pipe, Transport, TransportError};
+use super::error::TransportError;
+use super::pipe::{Accept, BoxFuture, Pipe, Transport};
 
 /// The system asks a silent peer after this time whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ impl Default for Tcp {
 ///
 /// # Errors
 /// [`TransportError::Exposed`], with what to do about it.
-pub fn check_exposure(address: SocketAddr, insecure: bool) -> Result<(), TransportError> {
+pub(crate) fn check_exposure(address: SocketAddr, insecure: bool) -> Result<(), TransportError> {
     let local = match address.ip() {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.to_canonical().is_loopback(),
@@ -43,7 +44,7 @@ pub fn check_exposure(address: SocketAddr, insecure: bool) -> Result<(), Transpo
 }
 
 impl Transport for Tcp {
-    fn listen<'a>(&'a self, address: &'a str) -> Pending<'a, io::Result<Box<dyn Accept>>> {
+    fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Accept>>> {
         Box::pin(async move {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?.to_string();
@@ -51,7 +52,7 @@ impl Transport for Tcp {
         })
     }
 
-    fn dial<'a>(&'a self, address: &'a str) -> Pending<'a, io::Result<Pipe>> {
+    fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Pipe>> {
         Box::pin(async move {
             let mut failed = io::Error::new(io::ErrorKind::NotFound, "it has no address");
             for resolved in lookup_host(address).await? {
@@ -76,7 +77,7 @@ impl Accept for TcpAccept {
         &self.address
     }
 
-    fn accept(&mut self) -> Pending<'_, io::Result<Option<Pipe>>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Option<Pipe>>> {
         Box::pin(async {
             loop {
                 let (stream, from) = self.listener.accept().await?;
@@ -93,9 +94,9 @@ fn pipe(stream: TcpStream) -> io::Result<Pipe> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    let (local, remote) = (stream.local_addr()?.to_string(), stream.peer_addr()?.to_string());
+    let remote = stream.peer_addr()?.to_string();
     let (reader, writer) = stream.into_split();
-    Ok(Pipe { reader: Box::new(reader), writer: Box::new(writer), local, remote })
+    Ok(Pipe { reader: Box::new(reader), writer: Box::new(writer), remote })
 }
 
 fn no_answer(after: Duration) -> io::Error {

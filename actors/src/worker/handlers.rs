@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use actix::prelude::*;
 use edgeld_runtime::wire::{Refusal, SessionId, WorkerMessage, encode};
 
-use super::WorkerActor;
+use super::actor::WorkerActor;
+use super::executor::{Job, Report};
 use super::messages::{
-    Answered, Begin, ControlEnded, Dialled, Lead, Leave, Led, Packed, Progressed, Reported,
-    StripsEnded,
+    ControlEnded, Dialled, ExecutorReported, FrameOutputs, HostSession, Leave, PreparationDone,
+    ReleaseSession, StartFrame, StripsEnded, WeightsProgress,
 };
-use crate::executor::{Job, Report};
 
 impl Handler<ControlEnded> for WorkerActor {
     type Result = ();
@@ -50,7 +50,7 @@ impl Handler<StripsEnded> for WorkerActor {
         }
         for generation in session.waiting_for(node) {
             let error = why.clone();
-            session.tell(&WorkerMessage::LinkDown { session: id, generation, peer: node, error });
+            session.send(&WorkerMessage::LinkDown { session: id, generation, peer: node, error });
         }
     }
 }
@@ -67,57 +67,57 @@ impl Handler<Dialled> for WorkerActor {
                 session.dialling.remove(&node);
                 for generation in session.waiting_for(node) {
                     let why = Refusal::Unreachable { peer: node, error: error.clone() };
-                    session.tell(&WorkerMessage::Refused { session: id, generation, why });
+                    session.send(&WorkerMessage::Refused { session: id, generation, why });
                 }
             }
         }
     }
 }
 
-impl Handler<Lead> for WorkerActor {
+impl Handler<HostSession> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, lead: Lead, _: &mut Self::Context) {
+    fn handle(&mut self, lead: HostSession, _: &mut Self::Context) {
         self.own.insert(lead.session, lead);
     }
 }
 
-impl Handler<Led> for WorkerActor {
+impl Handler<ReleaseSession> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, Led(session): Led, _: &mut Self::Context) {
+    fn handle(&mut self, ReleaseSession(session): ReleaseSession, _: &mut Self::Context) {
         self.own.remove(&session);
         self.close(session, "the leader is done");
     }
 }
 
-impl Handler<Begin> for WorkerActor {
+impl Handler<StartFrame> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
-        let Begin { session, generation, frame, inputs } = begin;
+    fn handle(&mut self, begin: StartFrame, _: &mut Self::Context) {
+        let StartFrame { session, generation, frame, inputs } = begin;
         if let Some(session) = self.sessions.get(&session) {
-            session.executor.order(Job::Begin { generation, frame, inputs });
+            session.executor.send(Job::StartFrame { generation, frame, inputs });
         }
     }
 }
 
-impl Handler<Progressed> for WorkerActor {
+impl Handler<WeightsProgress> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, progressed: Progressed, _: &mut Self::Context) {
-        let Progressed { session: id, generation, have, need } = progressed;
+    fn handle(&mut self, progressed: WeightsProgress, _: &mut Self::Context) {
+        let WeightsProgress { session: id, generation, have, need } = progressed;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.progressed(generation, have, need);
         }
     }
 }
 
-impl Handler<Packed> for WorkerActor {
+impl Handler<PreparationDone> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, packed: Packed, _: &mut Self::Context) {
-        let Packed { session: id, generation, result } = packed;
+    fn handle(&mut self, packed: PreparationDone, _: &mut Self::Context) {
+        let PreparationDone { session: id, generation, result } = packed;
         if !self.worker.knows(id, generation) {
             return;
         }
@@ -125,29 +125,33 @@ impl Handler<Packed> for WorkerActor {
         match result {
             Ok(prepared) => {
                 session.packed(generation, prepared);
-                self.hand_over(id);
+                self.start_ready_plans(id);
             }
-            Err(why) => session.tell(&WorkerMessage::Refused { session: id, generation, why }),
+            Err(why) => session.send(&WorkerMessage::Refused { session: id, generation, why }),
         }
     }
 }
 
-impl Handler<Reported> for WorkerActor {
+impl Handler<ExecutorReported> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, Reported { session: id, report }: Reported, _: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        ExecutorReported { session: id, report }: ExecutorReported,
+        _: &mut Self::Context,
+    ) {
         let Some(session) = self.sessions.get(&id) else { return };
         match report {
             Report::Answered { generation, frame, outputs } => {
                 if let Some(own) = self.own.get(&id) {
-                    own.answers.do_send(Answered { generation, frame, outputs });
+                    own.answers.do_send(FrameOutputs { generation, frame, outputs });
                 }
             }
             Report::Finished { generation, frame, times } => {
-                session.tell(&WorkerMessage::Finished { session: id, generation, frame, times });
+                session.send(&WorkerMessage::Finished { session: id, generation, frame, times });
             }
             Report::Failed { generation, frame, error } => {
-                session.tell(&WorkerMessage::Failed { session: id, generation, frame, error });
+                session.send(&WorkerMessage::Failed { session: id, generation, frame, error });
             }
         }
     }

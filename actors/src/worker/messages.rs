@@ -11,23 +11,23 @@ use edgeld_runtime::units::Bytes;
 use edgeld_runtime::weights::WeightSource;
 use edgeld_runtime::wire::{LeaderMessage, NodeId, Refusal, SessionId, SuiteResult};
 
-use crate::executor::Report;
+use super::executor::Report;
 use crate::transport::Connection;
 
 /// A peer has connected and greeted.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Connected(pub Connection);
+pub(crate) struct Accepted(pub Connection);
 
 /// The device goes away in order.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Leave;
+pub(crate) struct Leave;
 
 /// A leader says something.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Told {
+pub(crate) struct LeaderSent {
     /// Number of its control connection.
     pub control: u64,
     /// What it says.
@@ -37,7 +37,7 @@ pub struct Told {
 /// A leader's control connection has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct ControlEnded {
+pub(crate) struct ControlEnded {
     /// Its number.
     pub control: u64,
     /// Why.
@@ -47,7 +47,7 @@ pub struct ControlEnded {
 /// A connection for strips has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct StripsEnded {
+pub(crate) struct StripsEnded {
     /// Of which session.
     pub session: SessionId,
     /// Its number.
@@ -61,7 +61,7 @@ pub struct StripsEnded {
 /// This device leads a session itself: its model is here, and so are inputs and answers.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub struct Lead {
+pub(crate) struct HostSession {
     /// The session.
     pub session: SessionId,
     /// The model.
@@ -69,18 +69,18 @@ pub struct Lead {
     /// Its weights.
     pub weights: Arc<dyn WeightSource>,
     /// Who is told of answers.
-    pub answers: Recipient<Answered>,
+    pub answers: Recipient<FrameOutputs>,
 }
 
 /// This device no longer leads a session.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Led(pub SessionId);
+pub(crate) struct ReleaseSession(pub SessionId);
 
 /// The inputs of a frame of a session that this device leads.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Begin {
+pub(crate) struct StartFrame {
     /// The session.
     pub session: SessionId,
     /// Under which plan.
@@ -94,7 +94,7 @@ pub struct Begin {
 /// The outputs of a frame of a session that this device leads.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Answered {
+pub(crate) struct FrameOutputs {
     /// Under which plan.
     pub generation: Generation,
     /// Which frame.
@@ -113,7 +113,7 @@ pub(super) struct Dialled {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Progressed {
+pub(super) struct WeightsProgress {
     pub(super) session: SessionId,
     pub(super) generation: Generation,
     pub(super) have: Bytes,
@@ -122,7 +122,7 @@ pub(super) struct Progressed {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Packed {
+pub(super) struct PreparationDone {
     pub(super) session: SessionId,
     pub(super) generation: Generation,
     pub(super) result: Result<Arc<Prepared>, Refusal>,
@@ -130,11 +130,11 @@ pub(super) struct Packed {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Reported {
+pub(super) struct ExecutorReported {
     pub(super) session: SessionId,
     pub(super) report: Report,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Timed(pub(super) Result<SuiteResult, (KernelKind, String)>);
+pub(super) struct BenchmarkDone(pub(super) Result<SuiteResult, (KernelKind, String)>);

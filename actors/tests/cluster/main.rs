@@ -4,13 +4,13 @@
 mod memory;
 #[cfg(unix)]
 mod processes;
-mod refusals;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeld::face::{Answer, Event, Input, PlanInfo, Reason};
-use edgeld::{Builder, Cluster, LoadOptions, Model, Source};
+use edgeld::{
+    Answer, Builder, Cluster, Event, Input, LoadOptions, Model, PlanInfo, Reason, Source,
+};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::program::Encoding;
@@ -77,14 +77,14 @@ async fn run_until(
     model: &Model,
     source: &Source,
     references: &[Answer],
-    happenings: &mut UnboundedReceiver<Event>,
+    events: &mut UnboundedReceiver<Event>,
     reason: Reason,
 ) -> Arc<PlanInfo> {
     let run = async {
         for frame in (0..references.len()).cycle() {
             let answer = model.infer(&inputs(source, frame as u64)).await.unwrap();
             same_bits(&answer, &references[frame]);
-            while let Ok(event) = happenings.try_recv() {
+            while let Ok(event) = events.try_recv() {
                 match event {
                     Event::Plan(plan) if plan.reason == reason => return plan,
                     _ => {}

@@ -1,32 +1,25 @@
 //! All devices in this process; their bytes go through a switchboard.
 
-use edgeld::face::{DeviceState, Reason};
-use edgeld::serve::Worker;
-use edgeld::transport::{Memory, Switchboard};
-use edgeld::{ClusterError, LoadOptions, WorkerEvent, WorkerOptions};
+use edgeld::transport::Switchboard;
+use edgeld::{ClusterError, DeviceState, LoadOptions, Reason, Worker, WorkerEvent, WorkerOptions};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 
 /// A LAN in memory.
-pub struct Lan {
+struct Lan {
     switchboard: Switchboard,
     home: TempDir,
 }
 
 impl Lan {
-    pub fn new() -> Lan {
+    fn new() -> Lan {
         Lan { switchboard: Switchboard::default(), home: tempfile::tempdir().unwrap() }
     }
 
-    /// The transport of a device.
-    pub fn plug(&self, name: &str) -> Memory {
-        self.switchboard.plug(name)
-    }
-
-    pub async fn worker(&self, name: &str) -> (Worker, UnboundedReceiver<WorkerEvent>) {
-        let (events, happenings) = unbounded_channel();
+    async fn worker(&self, name: &str) -> (Worker, UnboundedReceiver<WorkerEvent>) {
+        let (sender, events) = unbounded_channel();
         let options = WorkerOptions {
             name: Some(name.to_owned()),
             listen: Some("127.0.0.1:0".parse().unwrap()),
@@ -34,10 +27,10 @@ impl Lan {
             cluster: "memory".to_owned(),
             mdns: false,
             home: Some(self.home.path().join(name)),
+            transport: Some(Arc::new(self.switchboard.plug(name))),
             ..WorkerOptions::default()
         };
-        let transport = Arc::new(self.switchboard.plug(name));
-        (Worker::start(options, transport, events).await.unwrap(), happenings)
+        (Worker::start(options, sender).await.unwrap(), events)
     }
 
     fn leader(&self) -> Builder {
@@ -80,8 +73,8 @@ async fn three_devices_give_the_answer_of_one() {
         same_bits(&answer, reference);
         assert!(answer.bytes_moved.0 > 0);
     }
-    let mut happenings = model.subscribe();
-    let Some(Event::Cluster(devices)) = happenings.recv().await else { panic!("no devices") };
+    let mut events = model.subscribe();
+    let Some(Event::Cluster(devices)) = events.recv().await else { panic!("no devices") };
     assert!(devices.iter().all(|device| device.state == DeviceState::Active), "{devices:?}");
     drop(model);
     cluster.shutdown().await;
@@ -116,7 +109,7 @@ async fn a_device_joins_and_leaves_while_frames_run() {
     let source = source();
     let references = references(&cluster, &source, 2).await;
     let model = cluster.load_with(source.clone(), spread()).await.unwrap();
-    let mut happenings = model.subscribe();
+    let mut events = model.subscribe();
 
     let (events, _told) = unbounded_channel();
     let options = WorkerOptions {
@@ -125,13 +118,14 @@ async fn a_device_joins_and_leaves_while_frames_run() {
         cluster: "memory".to_owned(),
         mdns: false,
         home: Some(lan.home.path().join("two")),
+        transport: Some(Arc::new(lan.switchboard.plug("two"))),
         ..WorkerOptions::default()
     };
-    let two = Worker::start(options, Arc::new(lan.switchboard.plug("two")), events).await.unwrap();
-    let joined = run_until(&model, &source, &references, &mut happenings, Reason::Joined).await;
+    let two = Worker::start(options, events).await.unwrap();
+    let joined = run_until(&model, &source, &references, &mut events, Reason::Joined).await;
     assert_eq!(holders(&joined).len(), 3);
     two.stop().await;
-    let left = run_until(&model, &source, &references, &mut happenings, Reason::Left).await;
+    let left = run_until(&model, &source, &references, &mut events, Reason::Left).await;
     assert_eq!(holders(&left).len(), 2);
     cluster.shutdown().await;
 }
@@ -147,10 +141,10 @@ async fn a_severed_device_is_lost_and_no_frame_with_it() {
     let source = source();
     let references = references(&cluster, &source, 2).await;
     let model = cluster.load_with(source.clone(), spread()).await.unwrap();
-    let mut happenings = model.subscribe();
+    let mut events = model.subscribe();
     lan.switchboard.cut("leader", "one");
     lan.switchboard.cut("two", "one");
-    let lost = run_until(&model, &source, &references, &mut happenings, Reason::Lost).await;
+    let lost = run_until(&model, &source, &references, &mut events, Reason::Lost).await;
     assert_eq!(holders(&lost).len(), 2);
     cluster.shutdown().await;
 }

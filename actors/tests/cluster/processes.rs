@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use edgeld::face::{DeviceState, Reason};
+use edgeld::{DeviceState, Reason};
 use tempfile::TempDir;
 
 use super::*;
@@ -77,11 +77,11 @@ async fn processes_give_the_answer_of_one_device_and_fetch_weights_once() {
     let source = source();
     let mut fetched = Vec::new();
     for _ in 0..2 {
-        let mut happenings = lan.cluster.subscribe();
+        let mut events = lan.cluster.subscribe();
         let model = lan.cluster.load_with(source.clone(), spread()).await.unwrap();
         assert_eq!(holders(&model.plan()).len(), 3);
         let mut missing = 0;
-        while let Ok(event) = happenings.try_recv() {
+        while let Ok(event) = events.try_recv() {
             if let Event::Weights { have, need, .. } = event {
                 missing += need.0 - have.0;
             }
@@ -104,12 +104,12 @@ async fn a_killed_worker_takes_no_frame_with_it() {
     let source = source();
     let references = references(&lan.cluster, &source, 2).await;
     let model = lan.cluster.load_with(source.clone(), spread()).await.unwrap();
-    let mut happenings = model.subscribe();
+    let mut events = model.subscribe();
     let frame = inputs(&source, 0);
     let kill = async { lan.workers[0].signal(libc::SIGKILL) };
     let (answer, ()) = tokio::join!(model.infer(&frame), kill);
     same_bits(&answer.unwrap(), &references[0]);
-    let lost = run_until(&model, &source, &references, &mut happenings, Reason::Lost).await;
+    let lost = run_until(&model, &source, &references, &mut events, Reason::Lost).await;
     assert_eq!(holders(&lost).len(), 2);
     lan.cluster.shutdown().await;
 }
@@ -120,12 +120,12 @@ async fn a_frozen_worker_is_lost_and_returns() {
     let source = source();
     let references = references(&lan.cluster, &source, 2).await;
     let model = lan.cluster.load_with(source.clone(), spread()).await.unwrap();
-    let mut happenings = model.subscribe();
+    let mut events = model.subscribe();
     lan.workers[1].signal(libc::SIGSTOP);
-    let lost = run_until(&model, &source, &references, &mut happenings, Reason::Lost).await;
+    let lost = run_until(&model, &source, &references, &mut events, Reason::Lost).await;
     assert_eq!(holders(&lost).len(), 2);
     lan.workers[1].signal(libc::SIGCONT);
-    let joined = run_until(&model, &source, &references, &mut happenings, Reason::Joined).await;
+    let joined = run_until(&model, &source, &references, &mut events, Reason::Joined).await;
     assert_eq!(holders(&joined).len(), 3);
     lan.cluster.shutdown().await;
 }

@@ -7,12 +7,9 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 
 use edgeld::input::{DEFAULT_CROP, Origin, read_labels};
-use edgeld::serve::Worker;
-use edgeld::transport::Tcp;
-use edgeld::{Cluster, LoadOptions};
+use edgeld::{Cluster, LoadOptions, Worker};
 use edgeld_examples::{on_loopback, own_cluster, shares};
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::solve::Policy;
@@ -32,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut workers = Vec::new();
     for name in ["attic", "kitchen", "cellar"] {
         let options = on_loopback(name, &own_cluster(), homes.path());
-        workers.push(Worker::start(options, Arc::new(Tcp::default()), events.clone()).await?);
+        workers.push(Worker::start(options, events.clone()).await?);
     }
     let cluster = Cluster::builder()
         .name(own_cluster())

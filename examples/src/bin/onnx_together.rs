@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use edgeld::face::Output;
+use edgeld::Output;
 use edgeld::input::{DEFAULT_CROP, Origin, write_npy};
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
 use edgeld_runtime::exec::{Input, together::Together};

@@ -8,8 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use edgeld::face::{Event, Input, PlanInfo, Reason};
-use edgeld::{Cluster, LoadOptions, Model, Source, serve};
+use edgeld::{Cluster, Event, Input, LoadOptions, Model, PlanInfo, Reason, Source, Worker};
 use edgeld_examples::{on_loopback, own_cluster, shares};
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::solve::Policy;
@@ -24,7 +23,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let [name, cluster, homes] = arguments.as_slice() {
         let (events, _) = tokio::sync::mpsc::unbounded_channel();
         let options = on_loopback(name, cluster, Path::new(homes));
-        return Ok(serve(options, events, std::future::pending()).await?);
+        let _worker = Worker::start(options, events).await?;
+        return std::future::pending().await;
     }
     let homes = tempfile::tempdir()?;
     let _attic = Neighbour::start("attic", homes.path())?;

@@ -2,12 +2,8 @@
 //! of the leader alone.
 
 use std::error::Error;
-use std::sync::Arc;
 
-use edgeld::face::Input;
-use edgeld::serve::Worker;
-use edgeld::transport::Tcp;
-use edgeld::{Cluster, LoadOptions, Source, WorkerOptions};
+use edgeld::{Cluster, Input, LoadOptions, Source, Worker, WorkerOptions};
 use edgeld_examples::{on_loopback, own_cluster, shares};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
@@ -21,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for name in ["attic", "cellar"] {
         let options = on_loopback(name, &own_cluster(), homes.path());
         let options = WorkerOptions { mdns: false, ..options };
-        workers.push(Worker::start(options, Arc::new(Tcp::default()), events.clone()).await?);
+        workers.push(Worker::start(options, events.clone()).await?);
     }
 
     let mut leader = Cluster::builder()

@@ -6,6 +6,7 @@
 mod cable;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use edgeld_runtime::units::Bytes;
 use tokio::sync::mpsc;
 
 use self::cable::{CableReader, CableWriter, Wire, lay, lock};
-use super::{Accept, Pending, Pipe, Transport};
+use super::pipe::{Accept, BoxFuture, Pipe, Transport};
 
 /// Pipes that may wait to be accepted.
 const BACKLOG: usize = 128;
@@ -42,6 +43,12 @@ struct Plugged {
 pub struct Memory {
     host: String,
     switchboard: Switchboard,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory({})", self.host)
+    }
 }
 
 impl Switchboard {
@@ -83,7 +90,7 @@ impl Switchboard {
 }
 
 impl Transport for Memory {
-    fn listen<'a>(&'a self, address: &'a str) -> Pending<'a, io::Result<Box<dyn Accept>>> {
+    fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Accept>>> {
         Box::pin(async move {
             let mut board = lock(&self.switchboard.board);
             let address = match address.strip_suffix(":0") {
@@ -102,7 +109,7 @@ impl Transport for Memory {
         })
     }
 
-    fn dial<'a>(&'a self, address: &'a str) -> Pending<'a, io::Result<Pipe>> {
+    fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Pipe>> {
         Box::pin(async move {
             let listener = {
                 let board = lock(&self.switchboard.board);
@@ -113,8 +120,8 @@ impl Transport for Memory {
             let (to_there, from_here) = lay(&wire);
             let (to_here, from_there) = lay(&wire);
             let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
-            pipes.send(pipe(from_here, to_here, address, &self.host)).await.map_err(refused)?;
-            Ok(pipe(from_there, to_there, &self.host, address))
+            pipes.send(pipe(from_here, to_here, &self.host)).await.map_err(refused)?;
+            Ok(pipe(from_there, to_there, address))
         })
     }
 }
@@ -129,17 +136,12 @@ impl Accept for MemoryAccept {
         &self.address
     }
 
-    fn accept(&mut self) -> Pending<'_, io::Result<Option<Pipe>>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Option<Pipe>>> {
         // The switchboard keeps the sender until another listener takes the address.
         Box::pin(async { Ok(self.incoming.recv().await) })
     }
 }
 
-fn pipe(reader: CableReader, writer: CableWriter, local: &str, remote: &str) -> Pipe {
-    Pipe {
-        reader: Box::new(reader),
-        writer: Box::new(writer),
-        local: local.to_owned(),
-        remote: remote.to_owned(),
-    }
+fn pipe(reader: CableReader, writer: CableWriter, remote: &str) -> Pipe {
+    Pipe { reader: Box::new(reader), writer: Box::new(writer), remote: remote.to_owned() }
 }

@@ -1,0 +1,119 @@
+//! A solution of the planner, as people and programs are told of it.
+
+use edgeld_runtime::coord::Reason;
+use edgeld_runtime::cost::traffic;
+use edgeld_runtime::ids::NodeId;
+use edgeld_runtime::plan::{DeviceIx, Generation, PlanError, Split, Stage};
+use edgeld_runtime::program::derive;
+use edgeld_runtime::solve::{Problem, Solution, explain};
+
+use super::plan::{PlanInfo, ShareInfo, StageInfo};
+
+/// What a plan was made for, in cluster order where it is a list.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanNames<'a> {
+    /// What devices are called in shares: their ids, or names where there are no ids.
+    pub ids: &'a [String],
+    /// What they are called in explanations.
+    pub names: &'a [String],
+    /// The ids themselves, where there are any.
+    pub members: &'a [NodeId],
+    /// Whether the answer will have the same bits as that of one device.
+    pub exact: bool,
+}
+
+/// All that there is to tell of `solution`.
+///
+/// # Errors
+/// When it is not one of `problem`.
+pub fn describe(
+    problem: &Problem,
+    solution: &Solution,
+    names: PlanNames<'_>,
+    generation: Generation,
+    reason: Reason,
+) -> Result<PlanInfo, PlanError> {
+    let Problem { graph, encodings, policy, .. } = problem;
+    let plan = &solution.plan;
+    let traffic = traffic(graph, encodings, plan, &derive(graph, plan)?);
+    let whole = |stage: &Stage| {
+        let shape = graph.output_shape(stage.last_layer());
+        if shape.rows > 1 { shape.rows } else { shape.channels }
+    };
+    let stages = plan
+        .stages
+        .iter()
+        .zip(&traffic.stages)
+        .map(|(stage, traffic)| StageInfo {
+            layers: stage.layer_ids().map(|id| graph.layer(id).name.clone()).collect(),
+            split: split_name(&stage.split),
+            shares: shares(&stage.split, whole(stage), names.ids),
+            redundant: traffic.redundant,
+            bytes_in: traffic.bytes_in,
+        })
+        .collect();
+    Ok(PlanInfo {
+        generation,
+        reason,
+        partition: policy.partition.to_string(),
+        fusion: policy.fusion.to_string(),
+        exchange: policy.exchange.to_string(),
+        exact: names.exact,
+        predicted: solution.predicted,
+        alone: solution.alone,
+        stages,
+        explanation: explain(problem, solution, names.names)?,
+        plan: plan.clone(),
+        members: names.members.to_vec(),
+    })
+}
+
+/// Who computes what of `whole` rows or features; empty shares are left out.
+fn shares(split: &Split, whole: u32, ids: &[String]) -> Vec<ShareInfo> {
+    let share = |device: DeviceIx, from: u32, to: u32| ShareInfo {
+        device: ids.get(device.index()).cloned().unwrap_or_default(),
+        from,
+        to,
+    };
+    match split {
+        Split::Whole(device) => vec![share(*device, 0, whole)],
+        Split::Rows(cuts) | Split::Features(cuts) => cuts
+            .boundaries()
+            .windows(2)
+            .zip((0..).map(DeviceIx))
+            .filter(|(pair, _)| pair[0] < pair[1])
+            .map(|(pair, device)| share(device, pair[0], pair[1]))
+            .collect(),
+    }
+}
+
+fn split_name(split: &Split) -> &'static str {
+    match split {
+        Split::Rows(_) => "rows",
+        Split::Features(_) => "features",
+        Split::Whole(_) => "whole",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgeld_runtime::plan::Cuts;
+
+    #[test]
+    fn empty_shares_are_left_out() {
+        let ids = ["a", "b", "c"].map(str::to_owned);
+        let split = Split::Rows(Cuts::from_lengths([4, 0, 3]));
+        let shares = shares(&split, 7, &ids);
+        let shown: Vec<_> =
+            shares.iter().map(|share| (share.device.as_str(), share.from, share.to)).collect();
+        assert_eq!(shown, [("a", 0, 4), ("c", 4, 7)]);
+    }
+
+    #[test]
+    fn a_whole_stage_is_one_share() {
+        let ids = ["a", "b"].map(str::to_owned);
+        let shares = shares(&Split::Whole(DeviceIx(1)), 7, &ids);
+        assert_eq!(shares, [ShareInfo { device: "b".into(), from: 0, to: 7 }]);
+    }
+}

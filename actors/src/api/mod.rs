@@ -1,0 +1,23 @@
+//! The plain data of the library's face: what users hand in and what they are given.
+//!
+//! Devices, plans, answers, events, errors, the source of a model. Every room may use it; it uses
+//! no other, starts nothing and decides nothing. The handles that act on these, `Cluster`, `Model`
+//! and `Worker`, are in `cluster/`.
+
+mod answer;
+mod describe;
+mod device;
+mod error;
+mod event;
+mod plan;
+mod source;
+
+pub use answer::{Answer, Output};
+pub use describe::{PlanNames, describe};
+pub use device::{DeviceInfo, DeviceState, Found};
+pub use edgeld_runtime::coord::Reason;
+pub use edgeld_runtime::exec::Input;
+pub use error::{ClusterError, InferError, LoadError, ServeError};
+pub use event::{Event, WorkerEvent};
+pub use plan::{PlanInfo, ShareInfo, StageInfo};
+pub use source::{IntoSource, LoadOptions, Source};

@@ -1,0 +1,161 @@
+//! What happens in a cluster, told as it happens.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+
+use console::style;
+use edgeld::{DeviceInfo, DeviceState, Event, PlanInfo, Reason};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::events;
+use super::exit::Exit;
+use super::report::Report;
+use super::tables;
+
+/// Tells people and programs about devices, plans and weights, each change once.
+pub struct EventPrinter<'a> {
+    report: &'a Report,
+    explain: bool,
+    devices: Vec<DeviceInfo>,
+    plans: Vec<Arc<PlanInfo>>,
+}
+
+impl<'a> EventPrinter<'a> {
+    /// With the plans' explanations, or without.
+    pub fn new(report: &'a Report, explain: bool) -> EventPrinter<'a> {
+        EventPrinter { report, explain, devices: Vec::new(), plans: Vec::new() }
+    }
+
+    /// The devices as they were last told.
+    #[cfg(feature = "demo")]
+    pub fn devices(&self) -> &[DeviceInfo] {
+        &self.devices
+    }
+
+    /// All plans that were told, in order.
+    pub fn plans(&self) -> &[Arc<PlanInfo>] {
+        &self.plans
+    }
+
+    /// Waits for `work`, and tells what happens meanwhile. What happened before it was done is
+    /// told when this returns.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub async fn during<T>(
+        &mut self,
+        events: &mut UnboundedReceiver<Event>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Exit> {
+        let mut work = pin!(work);
+        let done = loop {
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => self.tell(event)?,
+                done = &mut work => break done,
+            }
+        };
+        while let Ok(event) = events.try_recv() {
+            self.tell(event)?;
+        }
+        Ok(done)
+    }
+
+    /// Tells one event.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn tell(&mut self, event: Event) -> Result<(), Exit> {
+        match event {
+            Event::Cluster(devices) => self.cluster(devices),
+            Event::Plan(plan) => self.plan(plan),
+            Event::Weights { device, name, have, need } => {
+                self.report.weights(device, &name, have, need);
+                Ok(())
+            }
+            Event::Warning(text) => {
+                self.report.warn(text);
+                Ok(())
+            }
+        }
+    }
+
+    fn cluster(&mut self, devices: Vec<DeviceInfo>) -> Result<(), Exit> {
+        if devices == self.devices {
+            return Ok(());
+        }
+        self.report.emit(&events::Cluster { devices: &devices })?;
+        match self.devices.is_empty() {
+            true => self.report.say_table(tables::devices(&devices)),
+            false => self.changes(&devices),
+        }
+        self.devices = devices;
+        Ok(())
+    }
+
+    /// Says who came, who got ready and who went. Who has a share is the plan's to tell.
+    fn changes(&self, devices: &[DeviceInfo]) {
+        let state_in = |devices: &[DeviceInfo], of: &DeviceInfo| {
+            devices.iter().find(|device| device.id == of.id).map(|device| device.state)
+        };
+        let name = |device: &DeviceInfo| style(device.name.clone()).for_stderr().bold();
+        for device in devices {
+            let what = match (state_in(&self.devices, device), device.state) {
+                (Some(before), now) if before == now => continue,
+                (Some(DeviceState::Joining), DeviceState::Idle | DeviceState::Active) => {
+                    "is measured".to_owned()
+                }
+                (Some(DeviceState::Suspect), DeviceState::Idle | DeviceState::Active) => {
+                    "is back".to_owned()
+                }
+                (None, DeviceState::Joining) => {
+                    format!("found at {} ({})", device.address, tables::word(&device.found))
+                }
+                (_, DeviceState::Suspect) => "has not been heard of for a while".to_owned(),
+                (Some(_), DeviceState::Lost) => "is lost".to_owned(),
+                _ => continue,
+            };
+            self.report.say(format_args!("{} {what}", name(device)));
+        }
+        for device in &self.devices {
+            if device.state != DeviceState::Lost && state_in(devices, device).is_none() {
+                self.report.say(format_args!("{} is gone", name(device)));
+            }
+        }
+    }
+
+    fn plan(&mut self, plan: Arc<PlanInfo>) -> Result<(), Exit> {
+        if self.plans.last().is_some_and(|last| last.generation == plan.generation) {
+            return Ok(());
+        }
+        let explanation = self.explain.then_some(plan.explanation.as_slice());
+        self.report.emit(&events::Plan { plan: &plan, explanation })?;
+        let heading = format!("plan {}: {}", plan.generation.0, because(plan.reason));
+        self.report.say(style(heading).for_stderr().green().bold());
+        self.report.say_table(tables::plan(&plan, &self.names()));
+        self.report.say(tables::promise(&plan));
+        for line in explanation.unwrap_or_default() {
+            self.report.say(format_args!("  {line}"));
+        }
+        self.plans.push(plan);
+        Ok(())
+    }
+
+    fn names(&self) -> BTreeMap<String, String> {
+        self.devices.iter().map(|device| (device.id.to_string(), device.name.clone())).collect()
+    }
+}
+
+fn because(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Start => "the first",
+        Reason::Joined => "a device joined",
+        Reason::Left => "a device left",
+        Reason::Lost => "a device was lost",
+        Reason::Slower => "a device became slower",
+        Reason::Faster => "a device became faster",
+        Reason::Link => "a link changed",
+        Reason::Weights => "weights arrived",
+    }
+}

@@ -1,0 +1,110 @@
+//! A cluster that was found: its devices, and the models that it loads.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use edgeld_runtime::kernel::KernelKind;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{oneshot, watch};
+
+use super::actor_thread::ActorThread;
+use super::model::Model;
+use crate::api::{DeviceInfo, Event, IntoSource, LoadError, LoadOptions};
+use crate::discovery::{AttachSession, DiscoveryActor, QueryFailures, Subscribe};
+use crate::pipeline::{self, PipelineActor, Session};
+use crate::planner::PlannerOptions;
+use crate::storage::new_session;
+use crate::transport::Network;
+use crate::worker::{Device, WorkerActor};
+
+/// The devices that work together, seen from the one that leads. Dropping it, and every model
+/// loaded on it, says goodbye to all.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) device: Arc<Device>,
+    pub(super) kernels: KernelKind,
+    /// Frames wait until all are ready, however few they are.
+    pub(super) patient: bool,
+    pub(super) network: Network,
+    pub(super) discovery: Addr<DiscoveryActor>,
+    pub(super) worker: Addr<WorkerActor>,
+    pub(super) devices: watch::Receiver<Vec<DeviceInfo>>,
+    pub(super) thread: ActorThread,
+}
+
+impl Cluster {
+    /// Its devices, this one first.
+    pub fn devices(&self) -> Vec<DeviceInfo> {
+        self.inner.devices.borrow().clone()
+    }
+
+    /// Everything that happens to its devices from now on, after the present ones. Plans and
+    /// weights on their way are told by [`Model::subscribe`] and, while a model is loaded, here.
+    pub fn subscribe(&self) -> UnboundedReceiver<Event> {
+        let (events, receiver) = unbounded_channel();
+        self.inner.discovery.do_send(Subscribe(events));
+        receiver
+    }
+
+    /// Loads a model: plans, brings the weights to where they are needed, and returns when frames
+    /// can run.
+    ///
+    /// # Errors
+    /// When the model cannot be opened, or no plan fits the devices.
+    pub async fn load(&self, model: impl IntoSource) -> Result<Model, LoadError> {
+        self.load_with(model, LoadOptions::default()).await
+    }
+
+    /// Loads a model with options.
+    ///
+    /// # Errors
+    /// As [`load`](Cluster::load).
+    pub async fn load_with(
+        &self,
+        model: impl IntoSource,
+        options: LoadOptions,
+    ) -> Result<Model, LoadError> {
+        let source = model.into_source()?;
+        let id = new_session().map_err(|error| LoadError::Start(error.to_string()))?;
+        let (plan, plans) = watch::channel(None);
+        let (loaded, ready) = oneshot::channel();
+        let patient = self.inner.patient || options.policy.spread;
+        let planner_options = PlannerOptions {
+            policy: options.policy,
+            kernels: self.inner.kernels,
+            expected_frames: options.frames.filter(|_| !patient),
+        };
+        let session = self.inner.thread.spawn(PipelineActor::new(Session {
+            id,
+            device: self.inner.device.clone(),
+            worker: self.inner.worker.clone(),
+            source: source.clone(),
+            planner_options,
+            alone: options.alone,
+            plan,
+            loaded,
+            cluster: self.inner.discovery.clone(),
+        }));
+        self.inner.discovery.do_send(AttachSession(session.clone().recipient()));
+        let result = ready.await.unwrap_or(Err(LoadError::Closed));
+        let first = plans.borrow().clone();
+        match (result, first) {
+            (Ok(()), Some(first)) => Ok(Model::new(source, session, plans, first)),
+            (result, _) => {
+                session.do_send(pipeline::Close);
+                Err(result.err().unwrap_or(LoadError::Closed))
+            }
+        }
+    }
+
+    /// Says goodbye to all devices and waits until that is done.
+    pub async fn shutdown(self) {
+        // Sessions say their goodbyes before the answer to this comes.
+        let _ = self.inner.discovery.send(QueryFailures).await;
+        self.inner.network.shutdown().await;
+    }
+}

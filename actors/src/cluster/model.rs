@@ -1,0 +1,102 @@
+//! A model on a cluster: inputs in, answers out.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use edgeld_runtime::graph::Graph;
+use edgeld_runtime::program::Encoding;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
+
+use crate::api::{Answer, Event, InferError, Input, PlanInfo, Source};
+use crate::pipeline::{Close, Infer, PipelineActor, Subscribe};
+
+/// A model that a cluster runs. When the last clone is dropped its session ends and its memory is
+/// freed everywhere.
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    source: Source,
+    session: Addr<PipelineActor>,
+    plan: watch::Receiver<Option<Arc<PlanInfo>>>,
+    first: Arc<PlanInfo>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.session.do_send(Close);
+    }
+}
+
+impl Model {
+    pub(crate) fn new(
+        source: Source,
+        session: Addr<PipelineActor>,
+        plan: watch::Receiver<Option<Arc<PlanInfo>>>,
+        first: Arc<PlanInfo>,
+    ) -> Model {
+        Model { inner: Arc::new(Inner { source, session, plan, first }) }
+    }
+
+    /// The model's layers.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.inner.source.graph
+    }
+
+    /// One inference. Frames are answered in the order they were asked for; several may be asked
+    /// for at once.
+    ///
+    /// # Errors
+    /// When an input is not what the model takes, or the frame failed on every attempt.
+    pub async fn infer(&self, inputs: &[Input]) -> Result<Answer, InferError> {
+        check(&self.inner.source, inputs)?;
+        let answer = self.inner.session.send(Infer(inputs.to_vec())).await;
+        answer.unwrap_or(Err(InferError::Closed))
+    }
+
+    /// The plan that runs now.
+    pub fn plan(&self) -> Arc<PlanInfo> {
+        self.inner.plan.borrow().clone().unwrap_or_else(|| self.inner.first.clone())
+    }
+
+    /// Everything that happens from now on, after the present devices and plan.
+    pub fn subscribe(&self) -> UnboundedReceiver<Event> {
+        let (events, receiver) = unbounded_channel();
+        self.inner.session.do_send(Subscribe(events));
+        receiver
+    }
+}
+
+fn check(source: &Source, inputs: &[Input]) -> Result<(), InferError> {
+    let ports = source.graph.inputs();
+    if inputs.len() != ports.len() {
+        return Err(InferError::InputCount { found: inputs.len(), wanted: ports.len() });
+    }
+    for ((port, input), at) in ports.iter().zip(inputs).zip(0..) {
+        let elements = source.graph.shape(port.tensor).elements();
+        let encoding = source.encodings.get(at).copied().unwrap_or(Encoding::F32);
+        let kind_fits = matches!(
+            (encoding, input),
+            (Encoding::Pixels { .. }, Input::Pixels(_)) | (Encoding::F32, Input::Values(_))
+        );
+        if !kind_fits || input.len() as u64 != elements {
+            let wanted = match encoding {
+                Encoding::Pixels { .. } => "u8 pixels",
+                Encoding::F32 => "float32 values",
+            };
+            let found = match input {
+                Input::Pixels(_) => "u8 pixels",
+                Input::Values(_) => "float32 values",
+            };
+            return Err(InferError::Input {
+                name: port.name.clone(),
+                found: format!("{} {found}", input.len()),
+                wanted: format!("{elements} {wanted}"),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,417 @@
+//! The actor that leads a session: it drives frames through the current plan.
+//!
+//! Every handler reads the same: decode, [`Leader::handle`], perform the commands. Inputs are kept
+//! here until their answers are out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use edgeld_runtime::coord::Moment;
+use edgeld_runtime::coord::leader::{Command, Event as LeaderEvent, Leader};
+use edgeld_runtime::coord::liveness::TICK;
+use edgeld_runtime::exec::Input;
+use edgeld_runtime::manifest::Manifest;
+use edgeld_runtime::plan::{DeviceIx, Generation};
+use edgeld_runtime::units::Bytes;
+use edgeld_runtime::wire::{LeaderMessage, NodeId, Refusal, SessionId, WorkerMessage, encode};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{oneshot, watch};
+
+use super::messages::{Close, Subscribe};
+use crate::api::{Answer, DeviceInfo, DeviceState, Event, InferError, LoadError, PlanInfo, Source};
+use crate::discovery::{DeviceEvent, DiscoveryActor, Peer, Publish};
+use crate::planner::{Candidate, Planned, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice};
+use crate::profiler::StagesTimed;
+use crate::worker::{Device, HostSession, ReleaseSession, WorkerActor};
+
+/// Plans that are remembered, with what follows from them.
+pub(super) const REMEMBERED: usize = 16;
+
+/// What a session begins with.
+pub(crate) struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The leading device.
+    pub device: Arc<Device>,
+    /// Its worker.
+    pub worker: Addr<WorkerActor>,
+    /// The model.
+    pub source: Source,
+    /// What is wanted of plans.
+    pub planner_options: PlannerOptions,
+    /// Whether nobody else takes part.
+    pub alone: bool,
+    /// Who knows the devices, and tells those who listen to the cluster of weights on their way.
+    pub cluster: Addr<DiscoveryActor>,
+    /// Where the plan that runs is shown.
+    pub plan: watch::Sender<Option<Arc<PlanInfo>>>,
+    /// Who is published when frames can run, or why they never will.
+    pub loaded: oneshot::Sender<Result<(), LoadError>>,
+}
+
+/// The actor.
+pub(crate) struct PipelineActor {
+    pub(super) id: SessionId,
+    pub(super) device: Arc<Device>,
+    pub(super) worker: Addr<WorkerActor>,
+    pub(super) cluster: Addr<DiscoveryActor>,
+    pub(super) planner: Option<Addr<PlannerActor>>,
+    pub(super) source: Source,
+    pub(super) planner_options: PlannerOptions,
+    pub(super) alone: bool,
+    pub(super) manifest: Option<Arc<Manifest>>,
+    pub(super) manifest_wanted: bool,
+    pub(super) leader: Option<Leader>,
+    /// Who may take part; joins wait for the manifest.
+    pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) opened: BTreeSet<NodeId>,
+    pub(super) serving_weights: BTreeSet<NodeId>,
+    /// Plans by number; those that were proposed, newest last.
+    pub(super) plans: BTreeMap<Generation, Candidate>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) frames: BTreeMap<u64, Pending>,
+    pub(super) next_frame: u64,
+    /// Frames finished under the plan that runs.
+    pub(super) warm: BTreeSet<(NodeId, Generation)>,
+    pub(super) outputs: BTreeMap<u64, Vec<Vec<f32>>>,
+    pub(super) answered: Moment,
+    pub(super) devices: Vec<DeviceInfo>,
+    pub(super) published: Vec<DeviceInfo>,
+    pub(super) fetching: BTreeSet<NodeId>,
+    pub(super) subscribers: Vec<UnboundedSender<Event>>,
+    pub(super) plan: watch::Sender<Option<Arc<PlanInfo>>>,
+    pub(super) loaded: Option<oneshot::Sender<Result<(), LoadError>>>,
+}
+
+pub(super) struct Pending {
+    pub(super) inputs: Vec<Input>,
+    pub(super) submitted: Moment,
+    pub(super) answer: oneshot::Sender<Result<Answer, InferError>>,
+}
+
+impl PipelineActor {
+    /// For a session that is about to begin; event of devices come from
+    /// [`AttachSession`](crate::discovery::event::AttachSession).
+    pub(crate) fn new(session: Session) -> PipelineActor {
+        let Session { id, device, worker, source, planner_options, alone, cluster, plan, loaded } =
+            session;
+        PipelineActor {
+            id,
+            answered: device.clock.now(),
+            device,
+            worker,
+            cluster,
+            planner: None,
+            source,
+            planner_options,
+            alone,
+            manifest: None,
+            manifest_wanted: false,
+            leader: None,
+            peers: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            serving_weights: BTreeSet::new(),
+            plans: BTreeMap::new(),
+            candidates: Vec::new(),
+            frames: BTreeMap::new(),
+            next_frame: 0,
+            warm: BTreeSet::new(),
+            outputs: BTreeMap::new(),
+            devices: Vec::new(),
+            published: Vec::new(),
+            fetching: BTreeSet::new(),
+            subscribers: Vec::new(),
+            plan,
+            loaded: Some(loaded),
+        }
+    }
+
+    pub(super) fn me(&self) -> NodeId {
+        self.device.node()
+    }
+
+    /// Something happened: what follows is done.
+    pub(super) fn handle_event(&mut self, event: LeaderEvent, context: &mut Context<Self>) {
+        let now = self.device.clock.now();
+        let Some(leader) = &mut self.leader else { return };
+        let commands = leader.handle(now, event);
+        self.perform(commands, context);
+    }
+
+    pub(super) fn perform(&mut self, commands: Vec<Command>, context: &mut Context<Self>) {
+        for command in commands {
+            match command {
+                Command::Ask { ask: request, reason, members } => {
+                    if let Some(planner) = &self.planner {
+                        planner.do_send(RequestPlan { request, reason, members });
+                    }
+                }
+                Command::Prepare { generation, proposal } => {
+                    self.prepare(generation, &proposal, context);
+                }
+                Command::Activate { generation } => self.activate(generation),
+                Command::Start { frame, generation } => self.start_frame(frame, generation),
+                Command::Abort { frame, generation, members } => {
+                    let (session, frames) = (self.id, vec![frame]);
+                    self.outputs.remove(&frame);
+                    self.send(&members, &LeaderMessage::Abort { session, generation, frames });
+                }
+                Command::Retire { generation, members } => {
+                    self.plans.remove(&generation);
+                    self.warm.retain(|(_, of)| *of != generation);
+                    let session = self.id;
+                    self.send(&members, &LeaderMessage::Retire { session, generation });
+                }
+                Command::Answer { frame, generation, retries } => {
+                    self.answer(frame, generation, retries);
+                }
+                Command::GiveUp { frame, attempts, error } => {
+                    if let Some(pending) = self.frames.remove(&frame) {
+                        let failed = InferError::Failed { frame, attempts, error };
+                        // Whoever asked may have gone.
+                        let _ = pending.answer.send(Err(failed));
+                    }
+                }
+                Command::Rest { node, why } => {
+                    let name = self.name(node);
+                    self.publish(&Event::Warning(format!("{name} is left out for now: {why}")));
+                }
+                Command::Stuck { why } => match self.loaded.take() {
+                    Some(loaded) => drop(loaded.send(Err(LoadError::NoPlan(why)))),
+                    None => self.publish(&Event::Warning(format!("no plan fits: {why}"))),
+                },
+                Command::End { why } => match self.loaded.take() {
+                    Some(loaded) => drop(loaded.send(Err(LoadError::Start(why)))),
+                    None => self.publish(&Event::Warning(why)),
+                },
+            }
+        }
+    }
+
+    pub(super) fn name(&self, node: NodeId) -> String {
+        self.peers.get(&node).map_or_else(|| node.to_string(), |peer| peer.hello.name.clone())
+    }
+
+    pub(super) fn send(&self, members: &[NodeId], message: &LeaderMessage) {
+        let encoded = encode(message);
+        for peer in members.iter().filter_map(|node| self.peers.get(node)) {
+            // That the connection has ended is noticed by whoever reads from it.
+            let _ = peer.control.send(encoded.clone(), Vec::new());
+        }
+    }
+
+    pub(super) fn publish(&mut self, event: &Event) {
+        self.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
+    }
+
+    /// The devices, those with a share as active.
+    fn devices_with_shares(&self) -> Vec<DeviceInfo> {
+        let active = self.leader.as_ref().and_then(Leader::active);
+        let has_share = |device: &DeviceInfo| {
+            active.is_some_and(|(_, proposal)| {
+                let at = proposal.members.iter().position(|node| *node == device.id);
+                at.is_some_and(|at| proposal.plan.is_active(DeviceIx(at as u16)))
+            })
+        };
+        let mut devices = self.devices.clone();
+        for device in &mut devices {
+            if device.state == DeviceState::Idle && has_share(device) {
+                device.state = DeviceState::Active;
+            }
+        }
+        devices
+    }
+
+    pub(super) fn publish_devices(&mut self) {
+        let devices = self.devices_with_shares();
+        if devices != self.published {
+            self.published.clone_from(&devices);
+            self.publish(&Event::Cluster(devices));
+        }
+    }
+
+    /// A device may be planned with.
+    fn update_peer(&mut self, peer: Peer) {
+        let seen = UpdateDevice {
+            node: peer.hello.node,
+            name: peer.hello.name.clone(),
+            isa: peer.hello.isa,
+            profile: peer.profile.clone(),
+            link: peer.link,
+        };
+        if let Some(planner) = &self.planner {
+            planner.do_send(seen);
+        }
+        self.peers.insert(peer.hello.node, peer);
+    }
+
+    fn handle_worker_message(
+        &mut self,
+        node: NodeId,
+        message: WorkerMessage,
+        context: &mut Context<Self>,
+    ) {
+        if message.session() != Some(self.id) {
+            return; // late event of an earlier session
+        }
+        match message {
+            WorkerMessage::Ready { generation, .. } => {
+                self.weights_held(node, generation);
+                self.fetched(node);
+                self.handle_event(LeaderEvent::Ready { node, generation }, context);
+            }
+            WorkerMessage::Fetching { generation, have, need, .. } => {
+                self.fetching(node, have, need);
+                self.handle_event(LeaderEvent::Progress { node, generation, have, need }, context);
+            }
+            WorkerMessage::Refused { generation, why, .. } => {
+                // A device that others cannot reach is the one to do without.
+                let node = match &why {
+                    Refusal::Unreachable { peer, .. } if *peer != self.me() => *peer,
+                    _ => node,
+                };
+                // It may not even have opened the session.
+                self.opened.remove(&node);
+                let why = why.to_string();
+                self.handle_event(LeaderEvent::Refused { node, generation, why }, context);
+            }
+            WorkerMessage::Finished { generation, times, .. } => {
+                // The first frame under a plan touches its memory for the first time.
+                if self.warm.insert((node, generation)) {
+                    return;
+                }
+                let Some(plan) = self.plans.get(&generation) else { return };
+                let at = plan.proposal.members.iter().position(|member| *member == node);
+                let program = at.and_then(|at| plan.programs.get(at)).cloned();
+                if let (Some(program), Some(peer)) = (program, self.peers.get(&node)) {
+                    let graph = self.source.graph.clone();
+                    peer.profiler.do_send(StagesTimed { graph, program, times });
+                }
+            }
+            WorkerMessage::Failed { generation, frame, error, .. } => {
+                self.handle_event(LeaderEvent::Failed { node, generation, frame, error }, context);
+            }
+            WorkerMessage::LinkDown { generation, peer, error, .. } => {
+                tracing::info!("{node} lost its connection to {peer}: {error}");
+                self.handle_event(LeaderEvent::LinkDown { node, generation, peer }, context);
+            }
+            // Its profiler's and the discovery's business.
+            WorkerMessage::Measured(_) | WorkerMessage::Leaving => {}
+        }
+    }
+
+    fn fetching(&mut self, device: NodeId, have: Bytes, need: Bytes) {
+        if have < need {
+            self.fetching.insert(device);
+        }
+        if self.fetching.contains(&device) {
+            let name = self.name(device);
+            let event = Event::Weights { device, name, have, need };
+            if self.loaded.is_some() {
+                self.cluster.do_send(Publish(event.clone()));
+            }
+            self.publish(&event);
+        }
+    }
+
+    fn fetched(&mut self, node: NodeId) {
+        self.fetching.remove(&node);
+    }
+}
+
+impl Actor for PipelineActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let lead = HostSession {
+            session: self.id,
+            graph: self.source.graph.clone(),
+            weights: self.source.weights.clone(),
+            answers: context.address().recipient(),
+        };
+        self.worker.do_send(lead);
+        let made = context.address().recipient::<Planned>();
+        let (me, clock) = (self.me(), self.device.clock);
+        let planner = PlannerActor::new(me, clock, self.source.clone(), self.planner_options, made);
+        self.planner = Some(planner.start());
+        let tick = Duration::from_secs_f64(TICK.0 / 1e3);
+        context.run_interval(tick, |pipeline, context| {
+            pipeline.handle_event(LeaderEvent::Tick, context)
+        });
+    }
+}
+
+impl Handler<DeviceEvent> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, event: DeviceEvent, context: &mut Self::Context) {
+        let me = self.me();
+        match event {
+            DeviceEvent::Snapshot(peers) => {
+                let wanted = peers.into_iter().filter(|peer| !self.alone || peer.hello.node == me);
+                wanted.collect::<Vec<_>>().into_iter().for_each(|peer| self.update_peer(peer));
+                self.admit(context);
+            }
+            DeviceEvent::Joined(peer) => {
+                if !self.alone || peer.hello.node == me {
+                    self.update_peer(*peer);
+                    self.admit(context);
+                }
+            }
+            DeviceEvent::Gone { node, left } => {
+                if self.peers.remove(&node).is_none() {
+                    return;
+                }
+                self.opened.remove(&node);
+                self.serving_weights.remove(&node);
+                self.fetching.remove(&node);
+                let event = if left { LeaderEvent::Left(node) } else { LeaderEvent::Lost(node) };
+                self.handle_event(event, context);
+            }
+            DeviceEvent::Message(node, message) => {
+                if self.peers.contains_key(&node) {
+                    self.handle_worker_message(node, message, context);
+                }
+            }
+            DeviceEvent::Profiled(node, profile, link) => {
+                let Some(peer) = self.peers.get_mut(&node) else { return };
+                (peer.profile, peer.link) = (*profile, link);
+                let peer = peer.clone();
+                self.update_peer(peer);
+            }
+            DeviceEvent::Devices(devices) => {
+                self.devices = devices;
+                self.publish_devices();
+            }
+        }
+    }
+}
+
+impl Handler<Subscribe> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, Subscribe(events): Subscribe, _: &mut Self::Context) {
+        let mut alive = events.send(Event::Cluster(self.devices_with_shares())).is_ok();
+        let plan = self.plan.borrow().clone();
+        if let Some(plan) = plan {
+            alive &= events.send(Event::Plan(plan)).is_ok();
+        }
+        if alive {
+            self.subscribers.push(events);
+        }
+    }
+}
+
+impl Handler<Close> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, context: &mut Self::Context) {
+        self.worker.do_send(ReleaseSession(self.id));
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        let reason = "the leader is done".to_owned();
+        self.send(&peers, &LeaderMessage::Close { session: self.id, reason });
+        context.stop();
+    }
+}

@@ -1,0 +1,426 @@
+//! One suite for both transports: what holds over TCP holds in memory.
+
+mod lan;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, Purpose};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use self::lan::{Lan, STRIPS, ShortOfFiles, handshake, hello, join, memory, start, tcp};
+use crate::transport::error::TransportError;
+use crate::transport::frame::{FrameError, Lengths, MAGIC};
+use crate::transport::memory::Switchboard;
+use crate::transport::network::Listener;
+use crate::transport::pipe::Transport;
+use crate::transport::settings::Settings;
+
+/// A hang is a failure.
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), work).await.expect("it hangs")
+}
+
+async fn the_two_learn_who_the_other_is(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    assert_eq!(dialled.peer(), &Hello { purpose: STRIPS, ..hello(1) });
+    assert_eq!(accepted.peer(), &Hello { purpose: STRIPS, ..hello(2) });
+    assert_eq!(dialled.address(), listener.address());
+}
+
+async fn frames_arrive_in_order_from_any_thread(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    let (sender, _) = dialled.split();
+    let (_, mut receiver) = accepted.split();
+    let thread = std::thread::spawn(move || {
+        for number in 0..500_u32 {
+            sender.send(number.to_le_bytes().to_vec(), vec![number as u8; number as usize])?;
+        }
+        Ok::<(), TransportError>(())
+    });
+    for number in 0..500_u32 {
+        let frame = receiver.next().await.unwrap();
+        assert_eq!(frame.header, number.to_le_bytes());
+        assert_eq!(frame.payload, vec![number as u8; number as usize]);
+    }
+    thread.join().unwrap().unwrap();
+}
+
+async fn a_large_payload_is_read_into_memory_of_its_size(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    let (sender, _) = dialled.split();
+    let (_, mut receiver) = accepted.split();
+    let payload: Vec<u8> = (0..20_000_003_u32).map(|byte| (byte % 251) as u8).collect();
+    receiver.limit_payload(payload.len());
+    sender.send(vec![1], payload.clone()).unwrap();
+    let frame = receiver.next().await.unwrap();
+    assert!(frame.payload == payload);
+    assert_eq!(frame.payload.capacity(), payload.len());
+    sender.drained(0).await.unwrap();
+}
+
+async fn a_sender_can_see_how_far_the_link_is_behind(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    let (sender, _) = dialled.split();
+    let (_, mut receiver) = accepted.split();
+    // More than queue and buffers take while nobody receives.
+    let frames = 60;
+    for _ in 0..frames {
+        sender.send(vec![1], vec![0; 1 << 20]).unwrap();
+    }
+    assert!(sender.waiting() > 20 << 20, "{}", sender.waiting());
+    for _ in 0..frames {
+        receiver.next().await.unwrap();
+    }
+    sender.drained(0).await.unwrap();
+    assert_eq!(sender.waiting(), 0);
+}
+
+async fn another_version_is_refused_in_words_on_both_sides(lan: Lan) {
+    let old = Hello { protocol: (90, 91), build: "9.0.0".to_owned(), ..hello(3) };
+    let error = refusal(lan, old).await;
+    assert!(error.contains("this build speaks 1..=1") && error.contains("90..=91"), "{error}");
+    assert!(error.contains("install the same version"), "{error}");
+}
+
+async fn another_cluster_is_refused_in_words_on_both_sides(lan: Lan) {
+    let stranger = Hello { cluster: "office".to_owned(), ..hello(3) };
+    let error = refusal(lan, stranger).await;
+    assert!(error.contains("office") && error.contains("home"), "{error}");
+    assert!(error.contains("--cluster"), "{error}");
+}
+
+/// What the dialler is told; what the worker says on the wire; and that it serves the next one.
+async fn refusal(lan: Lan, stranger: Hello) -> String {
+    let (_worker, mut listener) = lan.worker().await;
+    let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
+    pipe.writer.write_all(&handshake(&stranger)).await.unwrap();
+    let mut answer = Vec::new();
+    pipe.reader.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("refusal") && answer.contains("device-3"), "{answer}");
+
+    let network = start(&lan.leader, stranger, Settings::default());
+    let error = network.dial(listener.address(), STRIPS).await.unwrap_err();
+    assert!(matches!(error, TransportError::Refused { .. }), "{error}");
+    join(&lan.leader(), &mut listener).await;
+    format!("{answer} {error}")
+}
+
+async fn a_listener_turns_away_what_is_no_edgeld(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let mut wrong = handshake(&hello(3));
+    wrong[MAGIC.len() + 1..].fill(0xff);
+    let mut no_hello = handshake(&hello(3));
+    no_hello[MAGIC.len() + 9..].fill(0xc1);
+    let garbage: [&[u8]; 5] =
+        [b"GET / HTTP/1.1\r\n\r\n", &[0; 100], b"EDGELD\0\x63", &wrong, &no_hello];
+    for bytes in garbage {
+        let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
+        pipe.writer.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // A reset ends it too.
+        let _ = pipe.reader.read_to_end(&mut answer).await;
+    }
+    join(&lan.leader(), &mut listener).await;
+}
+
+async fn a_dialler_names_what_is_no_edgeld(lan: Lan) {
+    let mut accept = lan.worker.listen(lan.at).await.unwrap();
+    let address = accept.address().to_owned();
+    let serve = async move {
+        let mut pipe = accept.accept().await.unwrap().unwrap();
+        pipe.writer.write_all(b"HTTP/1.1 400 Bad Request\r\n").await.unwrap();
+        pipe.writer.flush().await.unwrap();
+        drop(accept.accept().await.unwrap());
+        (pipe, accept.accept().await.unwrap())
+    };
+    let impatient = Settings { handshake: Duration::from_millis(200), ..Settings::default() };
+    let leader = start(&lan.leader, hello(2), Settings::default());
+    let hasty = start(&lan.leader, hello(2), impatient);
+    let dial = async {
+        let error = leader.dial(&address, STRIPS).await.unwrap_err();
+        assert!(matches!(error, TransportError::NotEdgeld { .. }), "{error}");
+        assert!(error.to_string().contains("HTTP"), "{error}");
+        let error = leader.dial(&address, STRIPS).await.unwrap_err();
+        assert!(matches!(error, TransportError::NotEdgeld { .. }), "{error}");
+        let error = hasty.dial(&address, STRIPS).await.unwrap_err();
+        assert!(matches!(error, TransportError::Timeout { .. }), "{error}");
+    };
+    tokio::join!(dial, serve);
+}
+
+async fn nobody_there_is_unreachable(lan: Lan) {
+    let (worker, listener) = lan.worker().await;
+    let address = listener.address().to_owned();
+    drop(listener);
+    worker.shutdown().await;
+    let error = lan.leader().dial(&address, STRIPS).await.unwrap_err();
+    assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains(&address), "{error}");
+}
+
+/// Opens a connection by hand and writes `bytes` on it; the error that its receiver gives.
+async fn violation(lan: &Lan, listener: &mut Listener, bytes: &[u8]) -> TransportError {
+    let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
+    pipe.writer.write_all(&handshake(&hello(2))).await.unwrap();
+    let (_sender, mut receiver) = listener.accept().await.unwrap().split();
+    pipe.writer.write_all(bytes).await.unwrap();
+    pipe.writer.shutdown().await.unwrap();
+    receiver.next().await.unwrap_err()
+}
+
+async fn a_frame_that_breaks_off_ends_its_connection_only(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let lengths = Lengths { header: 10, payload: 1000 };
+    let whole = [&lengths.prefix()[..], &[1; 10], &[2; 1000]].concat();
+    for length in [1, 7, 8, 9, 17, 18, 19, 1017] {
+        let error = violation(&lan, &mut listener, &whole[..length]).await;
+        let expected = FrameError::Truncated;
+        assert!(
+            matches!(&error, TransportError::Violation { error, .. } if *error == expected),
+            "{length}: {error}"
+        );
+    }
+    join(&lan.leader(), &mut listener).await;
+}
+
+async fn a_claim_beyond_the_limit_ends_its_connection_only(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    for (header, payload) in
+        [(MAX_HEADER as u32 + 1, 0), (1, u32::MAX), (u32::MAX, u32::MAX), (0, 1)]
+    {
+        let claim = [header.to_le_bytes(), payload.to_le_bytes()].concat();
+        let error = violation(&lan, &mut listener, &claim).await;
+        assert!(matches!(error, TransportError::Violation { .. }), "{error}");
+    }
+    join(&lan.leader(), &mut listener).await;
+}
+
+async fn a_limit_can_be_set(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    let (sender, mut answers) = dialled.split();
+    let (_kept, mut receiver) = accepted.split();
+    receiver.limit_payload(100);
+    sender.send(vec![1], vec![0; 100]).unwrap();
+    assert_eq!(receiver.next().await.unwrap().payload.len(), 100);
+    sender.send(vec![1], vec![0; 101]).unwrap();
+    let expected = FrameError::Payload { found: 101, limit: 100 };
+    let error = receiver.next().await.unwrap_err();
+    assert!(
+        matches!(&error, TransportError::Violation { error, .. } if *error == expected),
+        "{error}"
+    );
+    answers.next().await.unwrap_err();
+}
+
+async fn one_side_may_end_before_the_other(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    let (question, mut answers) = dialled.split();
+    let (answer, mut questions) = accepted.split();
+    question.send(vec![1], vec![5; 1000]).unwrap();
+    drop(question);
+    assert_eq!(questions.next().await.unwrap().payload, vec![5; 1000]);
+    let end = questions.next().await.unwrap_err();
+    assert!(matches!(end, TransportError::Closed { .. }), "{end}");
+    answer.send(vec![2], Vec::new()).unwrap();
+    drop(answer);
+    assert_eq!(answers.next().await.unwrap().header, [2]);
+    answers.next().await.unwrap_err();
+    answers.next().await.unwrap_err();
+}
+
+async fn a_cut_ends_both_directions_at_once(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    let (sender, mut receiver) = dialled.split();
+    let (_kept, mut questions) = accepted.split();
+    sender.cut("the leader has finished");
+    assert!(sender.broken().await.to_string().contains("has finished"));
+    assert!(sender.send(vec![1], Vec::new()).is_err());
+    receiver.next().await.unwrap_err();
+    questions.next().await.unwrap_err();
+}
+
+async fn signs_of_life_count_and_are_not_delivered(lan: Lan) {
+    let quick = Settings { heartbeat: Duration::from_millis(1), ..Settings::default() };
+    let worker = start(&lan.worker, hello(1), quick.clone());
+    let mut listener = worker.listen(lan.at).await.unwrap();
+    let leader = start(&lan.leader, hello(2), quick);
+    let address = listener.address().to_owned();
+    let (dialled, accepted) =
+        tokio::join!(leader.dial(&address, Purpose::Control), listener.accept());
+    let (sender, mut receiver) = dialled.unwrap().split();
+    let (answer, _questions) = accepted.unwrap().split();
+    for heard in [&sender, &answer] {
+        let before = heard.last_heard();
+        while heard.last_heard() <= before {
+            tokio::task::yield_now().await;
+        }
+    }
+    answer.send(vec![9], Vec::new()).unwrap();
+    assert_eq!(receiver.next().await.unwrap().header, [9]);
+}
+
+async fn part_of_a_payload_is_a_sign_of_life(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
+    let peer = Hello { purpose: STRIPS, ..hello(2) };
+    pipe.writer.write_all(&handshake(&peer)).await.unwrap();
+    let (_sender, mut receiver) = listener.accept().await.unwrap().split();
+    let lengths = Lengths { header: 1, payload: 300 };
+    pipe.writer.write_all(&[&lengths.prefix()[..], &[1]].concat()).await.unwrap();
+    for _ in 0..3 {
+        let before = receiver.last_heard();
+        pipe.writer.write_all(&[2; 100]).await.unwrap();
+        while receiver.last_heard() <= before {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(receiver.next().await.unwrap().payload, [2; 300]);
+}
+
+async fn a_listener_survives_failures_to_accept(lan: Lan) {
+    let short_of_files: Arc<dyn Transport> = Arc::new(ShortOfFiles(lan.worker.clone()));
+    let worker = start(&short_of_files, hello(1), Settings::default());
+    let mut listener = worker.listen(lan.at).await.unwrap();
+    join(&lan.leader(), &mut listener).await;
+}
+
+async fn silent_diallers_do_not_keep_others_out(lan: Lan) {
+    let settings = Settings {
+        handshake: Duration::from_millis(100),
+        concurrent_handshakes: 2,
+        ..Settings::default()
+    };
+    let worker = start(&lan.worker, hello(1), settings);
+    let mut listener = worker.listen(lan.at).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(lan.leader.dial(listener.address()).await.unwrap());
+    }
+    join(&lan.leader(), &mut listener).await;
+}
+
+async fn what_waits_is_written_before_a_network_ends(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    let (sender, _answers) = dialled.split();
+    let (_, mut receiver) = accepted.split();
+    for number in 0..100 {
+        sender.send(vec![number], vec![0; 10_000]).unwrap();
+    }
+    leader.shutdown().await;
+    for number in 0..100 {
+        assert_eq!(receiver.next().await.unwrap().header, [number]);
+    }
+    receiver.next().await.unwrap_err();
+    assert!(sender.send(vec![1], Vec::new()).is_err());
+}
+
+async fn of_many_addresses_the_one_of_the_right_device_is_kept(lan: Lan) {
+    let (_worker, listener) = lan.worker().await;
+    let other = start(&lan.worker, hello(5), Settings::default());
+    let elsewhere = other.listen(lan.at).await.unwrap();
+    let gone = other.listen(lan.at).await.unwrap().address().to_owned();
+    let addresses = [elsewhere.address().to_owned(), gone, listener.address().to_owned()];
+    let leader = lan.leader();
+    let connection = leader.dial_any(&addresses, NodeId(1), STRIPS).await.unwrap();
+    assert_eq!(connection.address(), listener.address());
+    let error = leader.dial_any(&addresses, NodeId(8), STRIPS).await.unwrap_err();
+    assert!(matches!(error, TransportError::WrongNode { .. }), "{error}");
+    let error = leader.dial_any(&[], NodeId(8), STRIPS).await.unwrap_err();
+    assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
+}
+
+macro_rules! over_both {
+    ($($name:ident)*) => {
+        mod over_tcp {
+            $(#[tokio::test]
+            async fn $name() {
+                super::within(super::$name(super::tcp())).await;
+            })*
+        }
+        mod in_memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::within(super::$name(super::memory())).await;
+            })*
+        }
+    };
+}
+
+over_both! {
+    the_two_learn_who_the_other_is
+    frames_arrive_in_order_from_any_thread
+    a_large_payload_is_read_into_memory_of_its_size
+    a_sender_can_see_how_far_the_link_is_behind
+    another_version_is_refused_in_words_on_both_sides
+    another_cluster_is_refused_in_words_on_both_sides
+    a_listener_turns_away_what_is_no_edgeld
+    a_dialler_names_what_is_no_edgeld
+    nobody_there_is_unreachable
+    a_frame_that_breaks_off_ends_its_connection_only
+    a_claim_beyond_the_limit_ends_its_connection_only
+    a_limit_can_be_set
+    one_side_may_end_before_the_other
+    a_cut_ends_both_directions_at_once
+    signs_of_life_count_and_are_not_delivered
+    part_of_a_payload_is_a_sign_of_life
+    a_listener_survives_failures_to_accept
+    silent_diallers_do_not_keep_others_out
+    what_waits_is_written_before_a_network_ends
+    of_many_addresses_the_one_of_the_right_device_is_kept
+}
+
+mod switchboard {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pulled_cable_delays_and_a_reset_ends() {
+        within(async {
+            let board = Switchboard::default();
+            let worker: Arc<dyn Transport> = Arc::new(board.plug("w"));
+            let leader: Arc<dyn Transport> = Arc::new(board.plug("l"));
+            let (_worker, mut listener) =
+                Lan { worker, leader: leader.clone(), at: "w:1" }.worker().await;
+            let leader = start(&leader, hello(2), Settings::default());
+            let (dialled, accepted) = join(&leader, &mut listener).await;
+            let (sender, mut answers) = dialled.split();
+            let (_kept, mut receiver) = accepted.split();
+
+            board.cut("w", "l");
+            let before = board.carried("w", "l");
+            sender.send(vec![1], vec![0; 1000]).unwrap();
+            sender.drained(0).await.unwrap();
+            assert_eq!(board.carried("w", "l"), before);
+            board.heal("l", "w");
+            receiver.next().await.unwrap();
+            assert_eq!(board.carried("w", "l").0, before.0 + 8 + 1 + 1000);
+
+            board.delay("w", "l", Duration::from_millis(5));
+            sender.send(vec![2], Vec::new()).unwrap();
+            assert_eq!(receiver.next().await.unwrap().header, [2]);
+
+            board.sever("w", "l");
+            receiver.next().await.unwrap_err();
+            answers.next().await.unwrap_err();
+        })
+        .await;
+    }
+}

@@ -1,0 +1,103 @@
+//! Getting ready for a plan, on a thread of its own: weights are brought, then packed.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use edgeld_runtime::coord::worker::Demand;
+use edgeld_runtime::cost;
+use edgeld_runtime::exec::Prepared;
+use edgeld_runtime::graph::Graph;
+use edgeld_runtime::kernel::{Kernels, Setup};
+use edgeld_runtime::plan::Generation;
+use edgeld_runtime::program::{Encoding, Program, Transfer};
+use edgeld_runtime::units::Bytes;
+use edgeld_runtime::wire::{Refusal, SessionId};
+
+use super::compute::panic_text;
+use crate::storage::SessionWeights;
+
+/// All that it takes.
+pub(super) struct Preparation {
+    /// The session.
+    pub session: SessionId,
+    /// The plan's number.
+    pub generation: Generation,
+    /// The model.
+    pub graph: Arc<Graph>,
+    /// How its inputs travel.
+    pub encodings: Vec<Encoding>,
+    /// How to compute.
+    pub setup: Setup,
+    /// What this device is to do.
+    pub program: Program,
+    /// All transfers of the plan.
+    pub transfers: Arc<[Transfer]>,
+    /// Where the weights are.
+    pub weights: SessionWeights,
+    /// A plan whose packed weights can be shared.
+    pub previous: Option<Arc<Prepared>>,
+    /// Set when nobody wants it any more.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+impl Preparation {
+    /// Does it. `progress` is told the bytes of weights that are here, of those needed.
+    ///
+    /// # Errors
+    /// When the weights cannot be had or packed.
+    pub(super) fn run(self, progress: &dyn Fn(Bytes, Bytes)) -> Result<Prepared, Refusal> {
+        let refuse = |error: &dyn ToString| Refusal::Weights(error.to_string());
+        let features = self.program.features(&self.graph);
+        let pack = |source: &dyn edgeld_runtime::weights::WeightSource| {
+            let previous = self.previous.as_ref().map(|previous| &previous.kernels);
+            let packed = catch_unwind(AssertUnwindSafe(|| {
+                Kernels::prepare(
+                    &self.graph,
+                    &self.program.regions(&self.graph),
+                    source,
+                    self.setup,
+                    previous,
+                )
+            }));
+            packed
+                .map_err(|panic| Refusal::Weights(panic_text(&*panic)))?
+                .map_err(|error| refuse(&error))
+        };
+        let kernels = match &self.weights {
+            SessionWeights::Local(source) => pack(&**source)?,
+            SessionWeights::Remote(fetcher) => {
+                let chunks = fetcher.manifest().chunks_for(&features);
+                let fetched_all = fetcher.fetch(&chunks, &self.cancelled, progress);
+                fetched_all.map_err(|error| refuse(&error))?;
+                if self.cancelled.load(Ordering::Relaxed) {
+                    return Err(Refusal::Invalid("it was called off".to_owned()));
+                }
+                pack(&fetcher.source())?
+            }
+        };
+        Ok(Prepared::new(
+            (self.session, self.generation),
+            self.graph,
+            self.encodings,
+            self.program,
+            self.transfers,
+            kernels,
+        ))
+    }
+}
+
+/// What a program takes of this device's memory; weights that several plans share count once.
+pub(super) fn demand(graph: &Graph, program: &Program) -> Demand {
+    let need = cost::memory(graph, program, 1);
+    let weights: BTreeMap<_, _> = program
+        .features(graph)
+        .into_iter()
+        .map(|(layer, features)| {
+            let key = (layer, features.start, features.end);
+            (key, cost::weight_bytes(graph, layer, features))
+        })
+        .collect();
+    Demand { weights, working: need.activations + need.workspace }
+}
