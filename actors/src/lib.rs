@@ -31,15 +31,9 @@ pub mod transport;
 mod worker;
 
 pub use api::{
-    Answer, ClusterError, DeviceInfo, DeviceState, Event, Found, InferError, Input, IntoSource,
-    LoadError, LoadOptions, Output, PlanInfo, PlanNames, Reason, ServeError, ShareInfo, Source,
-    StageInfo, WorkerEvent, describe,
+    Answer, ClusterError, DEFAULT_CLUSTER, DeviceInfo, DeviceState, Event, Found, InferError,
+    Input, IntoSource, LoadError, LoadOptions, Output, PlanInfo, PlanNames, Reason, ServeError,
+    ShareInfo, Source, StageInfo, VERSION, WorkerEvent, describe,
 };
 pub use cluster::{Builder, Cluster, Model, Worker, WorkerOptions};
 pub use worker::{Pool, panic_text};
-
-/// The cluster that a device belongs to unless it is told otherwise.
-pub const DEFAULT_CLUSTER: &str = "default";
-
-/// This build, as `0.1.0`.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");

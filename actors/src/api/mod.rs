@@ -1,10 +1,11 @@
 //! The plain data of the library's face: what users hand in and what they are given.
 //!
-//! Devices, plans, answers, events, errors, the source of a model. Every room may use it; it uses
-//! no other, starts nothing and decides nothing. The handles that act on these, `Cluster`, `Model`
+//! Devices, plans, answers, events, errors, the source of a model. Every room may use it; it never
+//! uses another, starts nothing and decides nothing. The handles that act on these, `Cluster`, `Model`
 //! and `Worker`, are in `cluster/`.
 
 mod answer;
+mod constants;
 mod describe;
 mod device;
 mod error;
@@ -13,6 +14,7 @@ mod plan;
 mod source;
 
 pub use answer::{Answer, Output};
+pub use constants::{DEFAULT_CLUSTER, VERSION};
 pub use describe::{PlanNames, describe};
 pub use device::{DeviceInfo, DeviceState, Found};
 pub use edgeld_runtime::coord::Reason;

@@ -1,4 +1,7 @@
 //! The `edgeld` command: a file per subcommand, and what they share.
+//!
+//! `main.rs` calls [`main`]. A command reads its flags, uses the library's face, and reports events;
+//! it never reaches past that face to an actor, a connection or a store.
 
 mod answers;
 mod args;

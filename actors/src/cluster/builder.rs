@@ -49,7 +49,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Builder {
         Builder {
-            name: crate::DEFAULT_CLUSTER.to_owned(),
+            name: crate::api::DEFAULT_CLUSTER.to_owned(),
             device_name: None,
             devices: None,
             wait: None,

@@ -53,7 +53,7 @@ impl Default for WorkerOptions {
             threads: None,
             memory: None,
             isa: None,
-            cluster: crate::DEFAULT_CLUSTER.to_owned(),
+            cluster: crate::api::DEFAULT_CLUSTER.to_owned(),
             insecure: false,
             mdns: true,
             home: None,
@@ -120,7 +120,7 @@ impl Worker {
                 id: device.node(),
                 name: device.hello.name.clone(),
                 address,
-                version: crate::VERSION,
+                version: crate::api::VERSION,
             });
         }
         Ok(Worker { address, network, actor, mdns, _thread: thread })

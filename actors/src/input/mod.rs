@@ -1,5 +1,8 @@
 //! What goes into a model: pictures, arrays, random numbers.
 //!
+//! Reads files and turns them into the `Input` of a port, and writes outputs as arrays. Called by
+//! users of the library and by the command line. It never touches the network or a model's layers.
+//!
 //! ```
 //! use edgeld::input::Origin;
 //! use edgeld_runtime::graph::{Port, Shape, TensorId};

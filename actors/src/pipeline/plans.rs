@@ -161,7 +161,7 @@ impl PipelineActor {
 fn manifest(source: &Source, device: &Device) -> Result<Manifest, WeightError> {
     let key = source.weights.origin().map(|origin| {
         let layers = Hash::of(&encode(&*source.graph));
-        format!("manifest {} {layers} {origin}", crate::VERSION)
+        format!("manifest {} {layers} {origin}", crate::api::VERSION)
     });
     let kept = key.as_ref().and_then(|key| Manifest::decode(&device.cache.get_bytes(key)?).ok());
     if let Some(manifest) = kept {

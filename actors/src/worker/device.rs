@@ -68,7 +68,7 @@ impl Device {
             StallMonitor::start(clock).map_err(|error| format!("a thread to tick: {error}"))?;
         let hello = Hello {
             protocol: PROTOCOL,
-            build: crate::VERSION.to_owned(),
+            build: crate::api::VERSION.to_owned(),
             node: identity.node(),
             name: options.name.clone().unwrap_or_else(|| host_name(identity.slot())),
             cluster: options.cluster.clone(),

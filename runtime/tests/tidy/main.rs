@@ -2,8 +2,12 @@
 //!
 //! The rules about who may know whom are those of ARCHITECTURE.md.
 
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use imports::Imports;
 
 /// A file of the repository: its path from the root, with `/`, and its text.
 struct Source {
@@ -110,6 +114,52 @@ fn planning_knows_no_tensors_no_wire_and_no_files() {
         }
     }
     report("modules use only what lies below them", offenders);
+}
+
+/// The rooms of the actors crate, from the bottom up: a room may use those before it. Its crate
+/// root sees all of them; `cli` is the binary's and uses only what the library shows.
+const ROOMS: &[&str] = &[
+    "clock",
+    "api",
+    "input",
+    "transport",
+    "storage",
+    "profiler",
+    "worker",
+    "discovery",
+    "planner",
+    "pipeline",
+    "cluster",
+    "cli",
+];
+
+#[test]
+fn rooms_use_only_rooms_below_them() {
+    let files = sources(&[".rs"]);
+    let imports = Imports::of(&files, "actors/src");
+    report("the rooms' order, see ARCHITECTURE.md", imports.upward("actors/src", ROOMS));
+}
+
+#[test]
+fn no_files_import_each_other_in_circles() {
+    let files = sources(&[".rs"]);
+    report("circles of imports", Imports::of(&files, "actors/src").circles());
+    let runtime = Imports::of(&files, "runtime/src").without_own_doors();
+    report("circles of imports", runtime.circles());
+}
+
+#[test]
+fn every_room_says_what_it_is() {
+    let files = sources(&[".rs"]);
+    let doors = files
+        .iter()
+        .filter(|file| ROOMS.iter().any(|room| file.path == format!("actors/src/{room}/mod.rs")));
+    let silent = doors.filter(|door| {
+        let about: Vec<&str> = door.text.lines().take_while(|l| l.starts_with("//!")).collect();
+        about.len() < 3 || !about.join(" ").contains("never")
+    });
+    let silent = silent.map(|door| format!("{}: what lives here, and what never?", door.path));
+    report("a room's mod.rs says what it is", silent.collect());
 }
 
 #[test]
