@@ -1,7 +1,7 @@
-//! Names that devices agree on.
+//! Names shared by all devices.
 
-/// The cluster that a device belongs to unless it is told otherwise.
+/// The cluster a device joins by default.
 pub const DEFAULT_CLUSTER: &str = "default";
 
-/// This build, as `0.1.0`.
+/// Version of this build, e.g. `0.1.0`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! A solution of the planner, as people and programs are told of it.
+//! Turns a planner solution into the [`PlanInfo`] that users see.
 
 use edgeld_runtime::coord::Reason;
 use edgeld_runtime::cost::traffic;
@@ -9,23 +9,23 @@ use edgeld_runtime::solve::{Problem, Solution, explain};
 
 use super::plan::{PlanInfo, ShareInfo, StageInfo};
 
-/// What a plan was made for, in cluster order where it is a list.
+/// The devices a plan was made for. Lists are in cluster order.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanNames<'a> {
-    /// What devices are called in shares: their ids, or names where there are no ids.
+    /// Labels used in shares: device ids, or names if there are no ids.
     pub ids: &'a [String],
-    /// What they are called in explanations.
+    /// Names used in explanations.
     pub names: &'a [String],
-    /// The ids themselves, where there are any.
+    /// The ids, if there are any.
     pub members: &'a [NodeId],
-    /// Whether the answer will have the same bits as that of one device.
+    /// Whether the answer is bit-identical to that of one device.
     pub exact: bool,
 }
 
-/// All that there is to tell of `solution`.
+/// Describes `solution` for users.
 ///
 /// # Errors
-/// When it is not one of `problem`.
+/// When `solution` does not fit `problem`.
 pub fn describe(
     problem: &Problem,
     solution: &Solution,
@@ -68,7 +68,7 @@ pub fn describe(
     })
 }
 
-/// Who computes what of `whole` rows or features; empty shares are left out.
+/// Each device's part of `whole` rows or features; empty shares are omitted.
 fn shares(split: &Split, whole: u32, ids: &[String]) -> Vec<ShareInfo> {
     let share = |device: DeviceIx, from: u32, to: u32| ShareInfo {
         device: ids.get(device.index()).cloned().unwrap_or_default(),
@@ -101,13 +101,13 @@ mod tests {
     use edgeld_runtime::plan::Cuts;
 
     #[test]
-    fn empty_shares_are_left_out() {
+    fn empty_shares_are_omitted() {
         let ids = ["a", "b", "c"].map(str::to_owned);
         let split = Split::Rows(Cuts::from_lengths([4, 0, 3]));
         let shares = shares(&split, 7, &ids);
-        let shown: Vec<_> =
+        let found: Vec<_> =
             shares.iter().map(|share| (share.device.as_str(), share.from, share.to)).collect();
-        assert_eq!(shown, [("a", 0, 4), ("c", 4, 7)]);
+        assert_eq!(found, [("a", 0, 4), ("c", 4, 7)]);
     }
 
     #[test]

@@ -8,12 +8,12 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Found {
-    /// It is this device.
+    /// This device itself.
     #[serde(rename = "self")]
     Me,
-    /// It announced itself over mDNS.
+    /// Announced over mDNS.
     Mdns,
-    /// Its address was given.
+    /// Address given by the user.
     Peer,
 }
 
@@ -21,27 +21,27 @@ pub enum Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceState {
-    /// Found; being measured or getting its weights.
+    /// Found; being measured or fetching weights.
     Joining,
-    /// Has a share of the current plan.
+    /// Computes part of the current plan.
     Active,
-    /// Ready, without a share.
+    /// Ready, but not part of the current plan.
     Idle,
-    /// Not heard of for a while.
+    /// Silent for a while.
     Suspect,
-    /// Gone.
+    /// Connection lost.
     Lost,
 }
 
 /// A device of the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeviceInfo {
-    /// Which.
+    /// Its id.
     #[serde(serialize_with = "as_text")]
     pub id: NodeId,
-    /// Its name, for people.
+    /// Its human-readable name.
     pub name: String,
-    /// Where it is reached, `host:port`.
+    /// Its address, `host:port`.
     pub address: String,
     /// Whether it is the leader.
     pub leader: bool,
@@ -49,34 +49,34 @@ pub struct DeviceInfo {
     pub found: Found,
     /// What it is doing.
     pub state: DeviceState,
-    /// Measured convolution speed, 10^9 floating-point operations a second.
+    /// Measured convolution speed, in GFLOP/s.
     pub gflops: Option<f64>,
     /// Measured goodput of its link.
     #[serde(rename = "goodput_mbps")]
     pub goodput: Option<Mbps>,
-    /// Measured round trip to it.
+    /// Measured round-trip time.
     #[serde(rename = "rtt_ms")]
     pub rtt: Option<Ms>,
-    /// What it may use.
+    /// Memory it may use.
     #[serde(rename = "memory_bytes")]
     pub memory: Bytes,
 }
 
 impl DeviceInfo {
-    /// Whether `other` is the same but for figures that moved by less than a tenth: nothing that
-    /// is worth telling again.
-    pub fn is_much_like(&self, other: &DeviceInfo) -> bool {
+    /// Whether `other` is the same device in the same state, with measurements within a tenth: a
+    /// difference not worth reporting.
+    pub fn is_close_to(&self, other: &DeviceInfo) -> bool {
         let near = |a: Option<f64>, b: Option<f64>| match (a, b) {
             (Some(a), Some(b)) => (a - b).abs() <= 0.1 * a.abs().max(b.abs()),
             (a, b) => a == b,
         };
-        let with_its_figures = DeviceInfo {
+        let with_same_figures = DeviceInfo {
             gflops: other.gflops,
             goodput: other.goodput,
             rtt: other.rtt,
             ..self.clone()
         };
-        with_its_figures == *other
+        with_same_figures == *other
             && near(self.gflops, other.gflops)
             && near(self.goodput.map(|rate| rate.0), other.goodput.map(|rate| rate.0))
             && near(self.rtt.map(|time| time.0), other.rtt.map(|time| time.0))

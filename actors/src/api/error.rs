@@ -1,43 +1,43 @@
-//! What can go wrong between a user and a cluster, typed, each with what to try next.
+//! The errors users see; most have a hint about what to try next.
 
 use std::net::SocketAddr;
 
 use edgeld_runtime::models::OpenError;
 use edgeld_runtime::units::Ms;
 
-/// Why there is no cluster.
+/// Why a cluster could not be formed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// Fewer devices than were asked for.
-    #[error("{found} of {wanted} devices were there after {waited}")]
+    /// Fewer devices than asked for.
+    #[error("found {found} of {wanted} devices after waiting {waited}")]
     TooFew {
         /// Devices found, this one included.
         found: usize,
         /// Devices asked for.
         wanted: usize,
-        /// How long it waited.
+        /// How long discovery waited.
         waited: Ms,
-        /// What was seen of the others: peers that were refused or could not be reached.
+        /// Peers that refused, were refused or could not be reached.
         notes: Vec<String>,
     },
-    /// A peer that was named does not answer.
+    /// A named peer does not answer.
     #[error("{peer} does not answer: {error}")]
     Unreachable {
         /// Its address, as given.
         peer: String,
-        /// What the system said.
+        /// The system's error.
         error: String,
     },
-    /// A peer that was named answers, and is none to work with: another version, another cluster,
-    /// or no EdgeLD at all.
-    #[error("{peer} was refused: {why}")]
+    /// A named peer answers but cannot be used: another version, another cluster, or not EdgeLD
+    /// at all.
+    #[error("cannot use {peer}: {why}")]
     Refused {
         /// Its address, as given.
         peer: String,
         /// Why.
         why: String,
     },
-    /// This device's own identity or store cannot be used.
+    /// This device's identity or store cannot be used.
     #[error("{0}")]
     Home(String),
     /// This device could not start.
@@ -50,24 +50,21 @@ impl ClusterError {
     pub fn hint(&self) -> String {
         match self {
             ClusterError::TooFew { notes, .. } => {
-                let start = "start `edgeld worker` on more devices of this network, name them with \
-                             --peer HOST:PORT where multicast does not pass, or wait longer with \
-                             --wait";
+                let start = "start `edgeld worker` on more devices in this network, name them with \
+                             --peer HOST:PORT if multicast is blocked, or wait longer with --wait";
                 match notes.as_slice() {
                     [] => start.to_owned(),
                     notes => format!("{start} (seen: {})", notes.join("; ")),
                 }
             }
-            ClusterError::Unreachable { .. } => "is `edgeld worker` running there, and is the \
-                port the one it printed?"
+            ClusterError::Unreachable { .. } => "is `edgeld worker` running there, and is this \
+                the port it printed?"
                 .to_owned(),
             ClusterError::Refused { .. } => {
-                "give both devices the same version and the same --cluster".to_owned()
+                "use the same version and the same --cluster on both devices".to_owned()
             }
-            ClusterError::Home(_) => {
-                "set EDGELD_HOME to a directory that can be written".to_owned()
-            }
-            ClusterError::Start(_) => "see the log with RUST_LOG=debug".to_owned(),
+            ClusterError::Home(_) => "set EDGELD_HOME to a writable directory".to_owned(),
+            ClusterError::Start(_) => "rerun with RUST_LOG=debug to see the log".to_owned(),
         }
     }
 }
@@ -75,36 +72,36 @@ impl ClusterError {
 /// Why a model cannot run on a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// There is no such model, or it is malformed.
+    /// The model does not exist or is malformed.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No plan fits the devices there are: not enough memory, or settings that exclude each other.
+    /// No plan fits the devices: too little memory, or conflicting settings.
     #[error("no plan fits: {0}")]
     NoPlan(String),
     /// The model's weights cannot be read.
-    #[error("the weights cannot be read: {0}")]
+    #[error("cannot read the weights: {0}")]
     Weights(String),
-    /// This device cannot begin.
-    #[error("cannot begin: {0}")]
+    /// The session could not start.
+    #[error("cannot start the session: {0}")]
     Start(String),
     /// The cluster was shut down.
     #[error("the cluster is closed")]
     Closed,
 }
 
-/// Why a frame has no answer.
+/// Why an inference failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InferError {
-    /// Not as many inputs as the model has.
-    #[error("{found} inputs were given, the model has {wanted}")]
+    /// Wrong number of inputs.
+    #[error("{found} inputs given, but the model takes {wanted}")]
     InputCount {
-        /// How many were given.
+        /// Number given.
         found: usize,
-        /// How many there are.
+        /// Number the model takes.
         wanted: usize,
     },
-    /// An input of another size or kind.
-    #[error("input {name} takes {wanted}, not {found}")]
+    /// An input of the wrong size or type.
+    #[error("input {name} must be {wanted}, not {found}")]
     Input {
         /// The input's name.
         name: String,
@@ -113,14 +110,14 @@ pub enum InferError {
         /// What it takes.
         wanted: String,
     },
-    /// It was tried as often as is sensible.
+    /// The frame failed on every attempt.
     #[error("frame {frame} failed after {attempts} attempts: {error}")]
     Failed {
-        /// Its number.
+        /// The frame's number.
         frame: u64,
-        /// How often it was begun.
+        /// Number of attempts.
         attempts: u32,
-        /// What went wrong last.
+        /// The last error.
         error: String,
     },
     /// The cluster was shut down.
@@ -128,19 +125,19 @@ pub enum InferError {
     Closed,
 }
 
-/// Why a worker cannot offer its device.
+/// Why a worker could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is not one that it can listen on.
+    /// It cannot listen on the address.
     #[error("{0}")]
     Listen(String),
-    /// It would be open to anyone on the network.
-    #[error("{address} can be reached from the network, and anyone there could use this device")]
+    /// The address would expose the device to the network.
+    #[error("{address} is reachable from the network, so anyone there could use this device")]
     Open {
         /// The address.
         address: SocketAddr,
     },
-    /// Its identity or store cannot be used.
+    /// The device's identity or store cannot be used.
     #[error("{0}")]
     Home(String),
     /// It could not start.
@@ -153,13 +150,13 @@ impl ServeError {
     pub fn hint(&self) -> String {
         match self {
             ServeError::Listen(_) => {
-                "choose another port with --listen ADDR:PORT; port 0 is any free one".to_owned()
+                "choose another port with --listen ADDR:PORT; port 0 picks a free one".to_owned()
             }
-            ServeError::Open { .. } => "listen on 127.0.0.1 only, or accept the risk on a network \
-                that you trust with --insecure"
+            ServeError::Open { .. } => "listen on 127.0.0.1 only, or accept the risk on a trusted \
+                network with --insecure"
                 .to_owned(),
-            ServeError::Home(_) => "set EDGELD_HOME to a directory that can be written".to_owned(),
-            ServeError::Start(_) => "see the log with RUST_LOG=debug".to_owned(),
+            ServeError::Home(_) => "set EDGELD_HOME to a writable directory".to_owned(),
+            ServeError::Start(_) => "rerun with RUST_LOG=debug to see the log".to_owned(),
         }
     }
 }

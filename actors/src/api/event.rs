@@ -1,4 +1,4 @@
-//! What happens, as it happens: in a cluster, and on a worker.
+//! Events of a cluster and of a worker.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,52 +10,52 @@ use edgeld_runtime::wire::NodeId;
 use super::device::DeviceInfo;
 use super::plan::PlanInfo;
 
-/// Something that happened in a cluster.
+/// An event of a cluster.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The devices, whenever they or their state changed.
+    /// The devices or their states changed.
     Cluster(Vec<DeviceInfo>),
     /// A new plan is active.
     Plan(Arc<PlanInfo>),
     /// A device is fetching weights.
     Weights {
-        /// Which device.
+        /// The device.
         device: NodeId,
         /// Its name.
         name: String,
-        /// What it has of those it needs.
+        /// Bytes it already has.
         have: Bytes,
-        /// What it needs.
+        /// Bytes it needs in total.
         need: Bytes,
     },
-    /// Something that people should know and that stops nothing: a peer that was refused, say.
+    /// A problem that stops nothing, such as a refused peer.
     Warning(String),
 }
 
-/// What happened on a worker.
+/// An event of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerEvent {
-    /// It can be reached.
+    /// It accepts connections.
     Listening {
         /// Its id.
         id: NodeId,
         /// Its name.
         name: String,
-        /// Where.
+        /// Its address.
         address: SocketAddr,
-        /// Its build.
+        /// Its version.
         version: &'static str,
     },
-    /// A leader began a session.
+    /// A leader opened a session.
     Session {
         /// The leader's name.
         leader: String,
     },
     /// A plan is ready to run here.
     Program {
-        /// Its number.
+        /// The plan's number.
         generation: Generation,
-        /// Stages in which this device has a share.
+        /// Stages in which this device computes.
         stages: usize,
     },
     /// A session ended.

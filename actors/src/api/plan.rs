@@ -1,4 +1,4 @@
-//! A plan, as users see it.
+//! A plan as users see it.
 
 use edgeld_runtime::coord::Reason;
 use edgeld_runtime::plan::{Generation, Plan};
@@ -6,34 +6,34 @@ use edgeld_runtime::units::{Bytes, Flops, Ms};
 use edgeld_runtime::wire::NodeId;
 use serde::Serialize;
 
-/// A stage of a plan, with what follows from it.
+/// A stage of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageInfo {
     /// Names of its layers.
     pub layers: Vec<String>,
     /// `rows`, `features` or `whole`.
     pub split: &'static str,
-    /// Who computes what; empty shares are left out.
+    /// Each device's part; empty shares are omitted.
     pub shares: Vec<ShareInfo>,
-    /// Work that two devices both do.
+    /// Work done by more than one device.
     #[serde(rename = "redundant_gflop", serialize_with = "as_giga")]
     pub redundant: Flops,
-    /// Payload that travels for this stage.
+    /// Payload transferred for this stage.
     pub bytes_in: Bytes,
 }
 
 /// A share of a stage: rows of its last layer, or features.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ShareInfo {
-    /// Whose: a device's id, or its name in `plan --lan`.
+    /// The device: its id, or its name in `plan --lan`.
     pub device: String,
     /// First row or feature.
     pub from: u32,
-    /// The one after the last.
+    /// One past the last.
     pub to: u32,
 }
 
-/// A plan and why it is as it is.
+/// A plan and the reasons behind it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlanInfo {
     /// Its number.
@@ -51,12 +51,12 @@ pub struct PlanInfo {
     /// Predicted time of one inference.
     #[serde(rename = "predicted_ms")]
     pub predicted: Ms,
-    /// Predicted time of the leader alone; `None` where it cannot hold the model.
+    /// Predicted time on the leader alone; `None` if the model does not fit there.
     #[serde(rename = "alone_ms")]
     pub alone: Option<Ms>,
-    /// All stages.
+    /// Its stages, in order.
     pub stages: Vec<StageInfo>,
-    /// Why each device got what it got, in words.
+    /// Why each device got its share, in words.
     #[serde(skip)]
     pub explanation: Vec<String>,
     /// The plan itself.

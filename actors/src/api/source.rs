@@ -10,20 +10,19 @@ use edgeld_runtime::weights::WeightSource;
 
 use super::error::LoadError;
 
-/// A model as it is loaded: its layers, where its weights are, how its inputs travel.
+/// A model to load: its layers, its weights, and how its inputs are encoded.
 #[derive(Clone)]
 pub struct Source {
     /// The layers.
     pub graph: Arc<Graph>,
-    /// The weights; read when a program is prepared, and by workers that lack them.
+    /// The weights; read when a program is prepared or a worker fetches them.
     pub weights: Arc<dyn WeightSource>,
-    /// How every input of the graph travels, in their order.
+    /// How each input of the graph is encoded on the wire.
     pub encodings: Vec<Encoding>,
 }
 
 impl From<models::Model> for Source {
-    /// Inputs travel as pixels where the model says how its pictures are prepared, else as
-    /// float32.
+    /// Inputs are sent as pixels if the model specifies its preprocessing, else as float32.
     fn from(model: models::Model) -> Source {
         let encoding = model.preset.map_or(Encoding::F32, |preset| preset.encoding());
         let encodings = vec![encoding; model.graph.inputs().len()];
@@ -36,7 +35,7 @@ pub trait IntoSource {
     /// Opens it.
     ///
     /// # Errors
-    /// When there is no such model, or it is malformed.
+    /// When the model does not exist or is malformed.
     fn into_source(self) -> Result<Source, LoadError>;
 }
 
@@ -59,14 +58,14 @@ impl IntoSource for &str {
     }
 }
 
-/// How a model is run.
+/// How to run a model.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// Whole on this device, whoever else there is: the one-device answer.
+    /// Run the whole model on this device only.
     pub alone: bool,
-    /// How many frames there will be, where that is known: few frames may be done on this device
-    /// before the others have their weights.
+    /// Expected number of frames, if known: with few, this device may be done before the others
+    /// have their weights.
     pub frames: Option<u64>,
-    /// Which plans may be chosen from.
+    /// Which plans the planner may choose.
     pub policy: Policy,
 }

@@ -203,7 +203,7 @@ impl DiscoveryActor {
         let mut devices: Vec<DeviceInfo> =
             self.known.values().filter_map(|known| self.describe(known)).collect();
         devices.sort_by_key(|device| (device.id != me, device.id));
-        let same = |(shown, device): (&DeviceInfo, &DeviceInfo)| shown.is_much_like(device);
+        let same = |(shown, device): (&DeviceInfo, &DeviceInfo)| shown.is_close_to(device);
         let shown = self.shown.borrow().clone();
         if shown.len() == devices.len() && shown.iter().zip(&devices).all(same) {
             return;
@@ -260,7 +260,7 @@ impl DiscoveryActor {
                     connected.life =
                         self.watch.life(self.device.clock.at(connected.control.last_heard()));
                     if connected.life == Life::Lost {
-                        connected.control.cut("silent for too long");
+                        connected.control.abort("silent for too long");
                     }
                 }
                 State::Disconnected(at) if now >= *at && !known.unseen => due.push(*node),

@@ -28,7 +28,7 @@ pub(super) fn read_control(
                 Ok(frame) => match decode(&frame.header) {
                     Ok(message) => ControlEvent::Message(message),
                     Err(error) => {
-                        cutter.cut(error);
+                        cutter.abort(error);
                         continue;
                     }
                 },

@@ -1,47 +1,47 @@
-//! Why an input is refused.
+//! Why an input is rejected.
 
 use std::path::PathBuf;
 
-/// Why an input is refused.
+/// Why an input is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// `random:` with something that is no seed.
-    #[error("{0:?} is no seed: a whole number is, as in random:7")]
+    /// `random:` without a valid seed.
+    #[error("bad seed {0:?}: expected a whole number, as in random:7")]
     Seed(String),
-    /// A file that cannot be read.
+    /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file that is no picture.
-    #[error("{}: no picture that can be read: {source}", path.display())]
+    /// The file is not a picture.
+    #[error("{}: not a readable picture: {source}", path.display())]
     NotAPicture {
         /// Which file.
         path: PathBuf,
-        /// What the decoder said.
+        /// The decoder's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A picture for a model that takes none.
-    #[error("{}: a picture, but the model takes {dims:?}, no map of three channels", path.display())]
+    /// A picture for a model that does not take pictures.
+    #[error("{}: a picture, but the model takes {dims:?}, not three channels", path.display())]
     NoPictures {
         /// Which file.
         path: PathBuf,
         /// What the model takes.
         dims: Vec<u64>,
     },
-    /// A file that is no array.
-    #[error("{}: no .npy array: {why}", path.display())]
+    /// The file is not a valid array.
+    #[error("{}: not a valid .npy array: {why}", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         why: String,
     },
-    /// An array of another shape.
-    #[error("{}: an array of shape {found:?}, the model takes {wanted:?}", path.display())]
+    /// The array has the wrong shape.
+    #[error("{}: the array has shape {found:?}, but the model takes {wanted:?}", path.display())]
     Shape {
         /// Which file.
         path: PathBuf,
@@ -50,8 +50,8 @@ pub enum InputError {
         /// The model's.
         wanted: Vec<u64>,
     },
-    /// An array of another type.
-    #[error("{}: an array of {found}, the model takes float32 (<f4)", path.display())]
+    /// The array has the wrong element type.
+    #[error("{}: the array holds {found}, but the model takes float32 (<f4)", path.display())]
     ElementType {
         /// Which file.
         path: PathBuf,

@@ -1,7 +1,7 @@
-//! What goes into a model: pictures, arrays, random numbers.
+//! Model inputs: pictures, arrays, random numbers.
 //!
-//! Reads files and turns them into the `Input` of a port, and writes outputs as arrays. Called by
-//! users of the library and by the command line. It never touches the network or a model's layers.
+//! Turns files into the `Input` of a port, and writes outputs as arrays. Called by users of the
+//! library and by the command line. It never touches the network or a model's layers.
 //!
 //! ```
 //! use edgeld::input::Origin;

@@ -1,7 +1,7 @@
-//! Arrays in numpy's `.npy` format, in and out.
+//! Reads and writes numpy's `.npy` format.
 //!
-//! The header is checked against what the model takes before room for the data is made: what it
-//! claims is bounded by what the model needs.
+//! The header is checked against the model's input before memory for the data is allocated, so a
+//! bad header cannot cause a large allocation.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ use ndarray_npy::{ReadNpyError, ReadNpyExt, ReadableElement, write_npy};
 use super::error::InputError;
 use crate::api::Output;
 
-/// The longest header that is looked at; numpy's own have 118 bytes.
+/// Longest header accepted; numpy itself writes 118 bytes.
 const MAX_HEADER: u64 = 1024;
 
 /// Reads an array of float32 or float64 whose shape is `dims`.
 ///
 /// # Errors
-/// When the file cannot be read, is no `.npy` file, or holds another type or shape.
+/// When the file cannot be read, is not an `.npy` file, or has another type or shape.
 pub(super) fn read(path: &Path, dims: &[u64]) -> Result<Vec<f32>, InputError> {
     let bytes = std::fs::read(path)
         .map_err(|source| InputError::Unreadable { path: path.to_owned(), source })?;
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path, dims: &[u64]) -> Result<Vec<f32>, InputError> {
 fn parse(path: &Path, bytes: &[u8], dims: &[u64]) -> Result<Vec<f32>, InputError> {
     let malformed = |why: String| InputError::Malformed { path: path.to_owned(), why };
     if header_bytes(bytes).is_some_and(|length| length > MAX_HEADER) {
-        return Err(malformed(format!("its header is longer than {MAX_HEADER} bytes")));
+        return Err(malformed(format!("the header is longer than {MAX_HEADER} bytes")));
     }
     let header = Header::from_reader(&mut &bytes[..]).map_err(|e| malformed(e.to_string()))?;
     let found: Vec<u64> = header.shape.iter().map(|axis| *axis as u64).collect();
@@ -48,13 +48,13 @@ fn parse(path: &Path, bytes: &[u8], dims: &[u64]) -> Result<Vec<f32>, InputError
     .map_err(|error| malformed(error.to_string()))
 }
 
-/// In row-major order, whatever the order in the file.
+/// The elements in row-major order, whatever the order in the file.
 fn elements<T: ReadableElement + Copy>(bytes: &[u8]) -> Result<Vec<T>, ReadNpyError> {
     let array = ArrayD::<T>::read_npy(bytes)?;
     Ok(array.iter().copied().collect())
 }
 
-/// The length that the header claims for itself: two bytes of it in version 1, four later.
+/// The header length that the file claims: a u16 in version 1, a u32 later.
 fn header_bytes(bytes: &[u8]) -> Option<u64> {
     match bytes.get(6)? {
         1 => Some(u64::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?))),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_in_row_major_order() {
+    fn values_are_read_in_row_major_order() {
         let standard = Array::from_shape_vec((1, 2, 2), vec![1f32, 2.0, 3.0, 4.0]).unwrap();
         assert_eq!(parse(&file(&standard), &[1, 2, 2]).unwrap(), [1.0, 2.0, 3.0, 4.0]);
         let fortran = Array::from_shape_vec((1, 2, 2).f(), vec![1f64, 3.0, 2.0, 4.0]).unwrap();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn another_shape_or_type_is_refused() {
+    fn another_shape_or_type_is_rejected() {
         let array = Array::from_elem((1, 2, 2), 0f32);
         assert!(matches!(parse(&file(&array), &[1, 4]), Err(InputError::Shape { .. })));
         let integers = Array::from_elem((1, 2, 2), 0i64);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_is_an_error_and_no_claim_is_believed() {
+    fn truncated_files_and_huge_headers_are_rejected() {
         let whole = file(&Array::from_elem((1, 2, 2), 0f32));
         for length in 0..whole.len() {
             assert!(parse(&whole[..length], &[1, 2, 2]).is_err(), "{length}");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_written_as_they_are() {
+    fn outputs_survive_a_round_trip() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("frame0_output0.npy");
         let output =

@@ -10,7 +10,7 @@ use super::error::InputError;
 use super::{npy, picture, random};
 use crate::api::Input;
 
-/// Part of a picture's shorter side that is kept, where nothing else is said.
+/// Default fraction of a picture's shorter side that is kept.
 pub const DEFAULT_CROP: f64 = 0.875;
 
 /// Where an input comes from.
@@ -20,7 +20,7 @@ pub enum Origin {
     Picture(PathBuf),
     /// An `.npy` file.
     Array(PathBuf),
-    /// Made of a seed: pixels for a model that takes pictures, else normally distributed.
+    /// Generated from a seed: pixels for a model that takes pictures, else normally distributed.
     Random(u64),
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// Whether it gives pixels for this port: pictures do, and random numbers where the port
+    /// Whether it yields pixels for this port: pictures do, and so do random numbers if the port
     /// takes pictures.
     pub fn is_pixels(&self, port: &Port, shape: Shape) -> bool {
         match self {
@@ -58,11 +58,11 @@ impl Origin {
         }
     }
 
-    /// Reads it for the port of a model whose tensor has `shape`; `crop` is the part of a
-    /// picture's shorter side that is kept.
+    /// Reads it for a port whose tensor has `shape`; `crop` is the fraction of a picture's shorter
+    /// side that is kept.
     ///
     /// # Errors
-    /// When the file cannot be read, is not what it should be, or does not fit the model.
+    /// When the file cannot be read, is malformed, or does not fit the model.
     pub fn read(&self, port: &Port, shape: Shape, crop: f64) -> Result<Input, InputError> {
         let elements = shape.elements() as usize;
         Ok(match self {
@@ -80,15 +80,15 @@ impl Origin {
     }
 }
 
-/// Whether a port takes pictures: a batch of one map with three channels.
+/// Whether a port takes pictures: a batch of one, with three channels.
 pub fn takes_pictures(port: &Port, shape: Shape) -> bool {
     port.dims.len() == 4 && shape.channels == 3
 }
 
-/// Reads class labels, one a line.
+/// Reads class labels, one per line.
 ///
 /// # Errors
-/// When the file cannot be read or is no text.
+/// When the file cannot be read or is not UTF-8.
 pub fn read_labels(path: &Path) -> Result<Vec<String>, InputError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| InputError::Unreadable { path: path.to_owned(), source })?;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_told_apart_by_their_form() {
+    fn origins_are_parsed_by_prefix_and_extension() {
         let source = |text: &str| text.parse::<Origin>();
         assert_eq!(source("random:7").unwrap(), Origin::Random(7));
         assert_eq!(source("a/B.NPY").unwrap(), Origin::Array("a/B.NPY".into()));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn random_is_pixels_only_where_pictures_are_taken() {
+    fn random_is_pixels_only_for_models_of_pictures() {
         let image = Origin::Random(1).read(&port(&[1, 3, 4, 4]), Shape::new(3, 4, 4), 1.0).unwrap();
         assert!(matches!(image, Input::Pixels(pixels) if pixels.len() == 48));
         let vector = Origin::Random(1).read(&port(&[1, 3]), Shape::vector(3), 1.0).unwrap();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_for_a_model_of_vectors_is_refused() {
+    fn a_picture_for_a_model_of_vectors_is_rejected() {
         let source = Origin::Picture("cat.png".into());
         let error = source.read(&port(&[1, 3]), Shape::vector(3), 1.0).unwrap_err();
         assert!(error.to_string().contains("[1, 3]"), "{error}");

@@ -1,4 +1,4 @@
-//! Pictures: decoded, cut to the square in their centre, resized, laid out channel by channel.
+//! Decodes pictures, crops the centre square, resizes it and lays it out channel by channel.
 
 use std::path::Path;
 
@@ -12,20 +12,20 @@ use super::error::InputError;
 /// Why a picture cannot be used.
 type Reason = Box<dyn std::error::Error + Send + Sync>;
 
-/// Reads a png or jpeg file: the square in its centre, resized to `shape`.
+/// Reads the centre square of a png or jpeg file, resized to `shape`.
 ///
 /// # Errors
-/// When the file cannot be read or is no picture.
+/// When the file cannot be read or is not a picture.
 pub(super) fn read(path: &Path, shape: Shape, crop: f64) -> Result<Vec<u8>, InputError> {
     let bytes = std::fs::read(path)
         .map_err(|source| InputError::Unreadable { path: path.to_owned(), source })?;
     decode(path, &bytes, shape, crop)
 }
 
-/// Decodes a png or jpeg picture held in memory: the square in its centre, resized to `shape`.
+/// Decodes the centre square of a png or jpeg picture in memory, resized to `shape`.
 ///
 /// # Errors
-/// When the bytes are no picture; `path` is for the message.
+/// When the bytes are not a picture; `path` only appears in the message.
 pub fn decode(path: &Path, bytes: &[u8], shape: Shape, crop: f64) -> Result<Vec<u8>, InputError> {
     load(bytes)
         .and_then(|picture| fit(picture, shape, crop))
@@ -35,20 +35,20 @@ pub fn decode(path: &Path, bytes: &[u8], shape: Shape, crop: f64) -> Result<Vec<
 fn load(bytes: &[u8]) -> Result<DynamicImage, Reason> {
     let format = image::guess_format(bytes)?;
     if format == ImageFormat::Jpeg && !has_end(bytes) {
-        return Err("the file ends in the middle of the picture".into());
+        return Err("the file is truncated".into());
     }
     Ok(image::load_from_memory_with_format(bytes, format)?)
 }
 
-/// Whether a jpeg file's data end, with the marker for that; what is cut off would be decoded as
-/// gray.
+/// Whether a jpeg file contains its end-of-image marker. The decoder would fill in the missing part
+/// of a truncated file with gray.
 fn has_end(jpeg: &[u8]) -> bool {
     // After the first marker come segments: a marker, then a length that counts itself.
     let mut rest = jpeg.get(2..).unwrap_or_default();
     loop {
         rest = match rest {
             [0xff, 0xff, ..] => &rest[1..],
-            // The picture's data: no other marker's bytes are the end's there.
+            // Start of scan: in the data that follows, these two bytes can only be the end marker.
             [0xff, 0xda, data @ ..] => return data.windows(2).any(|pair| pair == [0xff, 0xd9]),
             [0xff, _, high, low, ..] => {
                 let length = usize::from(u16::from_be_bytes([*high, *low])) + 2;
@@ -59,8 +59,8 @@ fn has_end(jpeg: &[u8]) -> bool {
     }
 }
 
-/// The square of `crop` times the shorter side in the picture's centre, to parts of a pixel,
-/// resized (bicubic) to the rows and width of `shape`; RGB, one channel after the other.
+/// Crops a centred square of `crop` times the shorter side (with sub-pixel precision) and resizes
+/// it (bicubic) to the rows and width of `shape`; RGB, one channel after the other.
 fn fit(picture: DynamicImage, shape: Shape, crop: f64) -> Result<Vec<u8>, Reason> {
     let picture = picture.into_rgb8();
     let (width, height) = picture.dimensions();
@@ -81,13 +81,13 @@ mod tests {
     use super::*;
     use image::{Rgb, RgbImage};
 
-    /// A wide picture whose pixels tell their column (red) and row (green).
+    /// A picture whose pixels encode their column (red) and row (green).
     fn gradient(width: u32, height: u32) -> DynamicImage {
         RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 7])).into()
     }
 
     #[test]
-    fn the_centre_is_kept_and_channels_are_apart() {
+    fn the_centre_is_kept_and_channels_are_separated() {
         let pixels = fit(gradient(20, 8), Shape::new(3, 8, 8), 1.0).unwrap();
         assert_eq!(pixels.len(), 3 * 64);
         assert_eq!(pixels[..8], [6, 7, 8, 9, 10, 11, 12, 13]);
@@ -97,21 +97,21 @@ mod tests {
     }
 
     #[test]
-    fn crop_is_a_part_of_the_shorter_side() {
+    fn crop_is_a_fraction_of_the_shorter_side() {
         let pixels = fit(gradient(8, 16), Shape::new(3, 4, 4), 0.5).unwrap();
         assert_eq!(pixels[..4], [2, 3, 4, 5]);
         assert_eq!([pixels[16], pixels[31]], [6, 9]);
     }
 
     #[test]
-    fn the_result_has_the_models_own_shape() {
+    fn the_result_has_the_models_shape() {
         let pixels = fit(gradient(1, 1), Shape::new(3, 5, 7), 0.875).unwrap();
         assert_eq!(pixels.len(), 3 * 5 * 7);
     }
 
     #[test]
-    fn a_picture_that_is_cut_off_is_refused() {
-        // The last chunk of a png, of 12 bytes, holds nothing of the picture.
+    fn truncated_pictures_are_rejected() {
+        // The last chunk of a png (12 bytes) holds no picture data.
         for (format, spare) in [(ImageFormat::Jpeg, 0), (ImageFormat::Png, 12)] {
             let mut file = std::io::Cursor::new(Vec::new());
             gradient(40, 30).write_to(&mut file, format).unwrap();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_refused_by_name() {
+    fn the_error_names_the_file() {
         let error =
             decode(Path::new("note.png"), b"no picture", Shape::new(3, 4, 4), 0.875).unwrap_err();
         assert!(error.to_string().contains("note.png"), "{error}");

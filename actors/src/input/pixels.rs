@@ -1,14 +1,14 @@
-//! Pixels as a network sees them, for the rare case that they do not travel as pixels.
+//! Normalises pixels up front, for the rare case that they are not sent as pixels.
 
 use edgeld_runtime::program::Encoding;
 
 use crate::api::Input;
 
-/// Pixels as values: channel c becomes (pixel - mean\[c\]) / std\[c\]. Values stay as they are, and
-/// so does everything where the encoding scales nothing.
+/// Turns pixels into values: channel c becomes (pixel - mean\[c\]) / std\[c\]. Values are returned
+/// unchanged, as is everything if the encoding is not `Pixels`.
 ///
-/// Pixels are normalised where they arrive, on every device that computes on them; this is for a
-/// model that is given pictures and arrays in one run, since an input travels in one way only.
+/// Normally the devices that compute on pixels normalise them on arrival. This is for a run that
+/// mixes pictures and arrays, since each input of a model has one encoding.
 pub fn normalised(input: Input, encoding: Encoding) -> Input {
     match (input, encoding) {
         (Input::Pixels(pixels), Encoding::Pixels { mean, std }) => {
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_channel_has_its_scale() {
+    fn every_channel_has_its_own_scale() {
         let encoding = Encoding::Pixels { mean: [0.0, 10.0, 20.0], std: [1.0, 2.0, 4.0] };
         let pixels = Input::Pixels([1, 2, 10, 14, 20, 24].into());
         let values = Input::Values([1.0, 2.0, 0.0, 2.0, 0.0, 1.0].into());

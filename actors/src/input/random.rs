@@ -1,4 +1,4 @@
-//! Inputs made of a seed, for trying out a model without having anything to show it.
+//! Inputs generated from a seed, for trying out a model without real data.
 
 /// A counter-based generator (SplitMix64): element i of seed s is the same on every machine.
 fn bits(seed: u64, index: u64) -> u64 {
@@ -15,7 +15,7 @@ pub(super) fn pixels(seed: u64, count: usize) -> Vec<u8> {
     (0..count as u64).map(|index| (bits(seed, index) >> 56) as u8).collect()
 }
 
-/// `count` values, normally distributed with mean 0 and deviation 1 (Box and Muller's method).
+/// `count` normally distributed values with mean 0 and standard deviation 1 (Box-Muller).
 pub(super) fn normal(seed: u64, count: usize) -> Vec<f32> {
     let uniform = |index: u64| ((bits(seed, index) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     (0..count as u64)
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_one_input() {
+    fn a_seed_always_gives_the_same_input() {
         assert_eq!(pixels(7, 100), pixels(7, 100));
         assert_ne!(pixels(7, 100), pixels(8, 100));
         assert_eq!(pixels(7, 10), pixels(7, 100)[..10]);

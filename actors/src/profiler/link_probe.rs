@@ -59,7 +59,7 @@ pub(crate) fn echo(connection: Connection, network: &Network) {
         while let Ok(frame) = receiver.next().await {
             // A peer that does not read its answers is not heard either.
             let sent = sender.send(frame.header, Vec::new());
-            if sent.is_err() || sender.drained(ECHOES).await.is_err() {
+            if sent.is_err() || sender.backlog_below(ECHOES).await.is_err() {
                 return;
             }
         }

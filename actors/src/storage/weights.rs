@@ -72,7 +72,7 @@ impl ChunkFetcher {
         link.closed = true;
         link.connection = None;
         if let Some(taken) = link.taken.take() {
-            taken.cut("the session is over");
+            taken.abort("the session is over");
         }
         self.changed.notify_all();
     }
@@ -184,7 +184,7 @@ pub(crate) async fn serve_chunks(
     let (sender, mut receiver) = connection.split();
     while let Ok(frame) = receiver.next().await {
         let Ok(WeightsMessage::Fetch { chunks }) = decode(&frame.header) else {
-            return sender.cut("not a request for weights");
+            return sender.abort("not a request for weights");
         };
         for chunk in chunks {
             let (manifest, weights) = (manifest.clone(), weights.clone());
@@ -199,7 +199,7 @@ pub(crate) async fn serve_chunks(
                 }
             };
             let sent = sender.send(encode(&message), payload);
-            if sent.is_err() || sender.drained(AHEAD).await.is_err() {
+            if sent.is_err() || sender.backlog_below(AHEAD).await.is_err() {
                 return;
             }
         }
@@ -249,8 +249,10 @@ mod tests {
         let store = Arc::new(ChunkStore::open(folder.path(), None).unwrap());
         let fetcher = Arc::new(ChunkFetcher::new(Arc::new(manifest), store));
         fetcher.connect(accepted.unwrap());
-        let fetcher = fetcher.clone();
-        let fetch = move || fetcher.fetch(&all, &AtomicBool::new(false), &|_, _| ());
+        let fetch = {
+            let fetcher = fetcher.clone();
+            move || fetcher.fetch(&all, &AtomicBool::new(false), &|_, _| ())
+        };
         let fetching = tokio::task::spawn_blocking(fetch);
 
         // The leader is asked, and says nothing.

@@ -1,4 +1,4 @@
-//! An open connection: one task writes its queue, one reads frames into another.
+//! An open connection: one task writes queued frames, one reads frames into a queue.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,30 +16,30 @@ use super::link::Link;
 use super::pipe::Pipe;
 use super::settings::Settings;
 
-/// Frames that may wait to be taken; then the peer is no longer read.
+/// Received frames to queue before reading from the peer pauses.
 const UNREAD_FRAMES: usize = 16;
 
-/// Read ahead, so that small frames cost one system call together.
+/// Read buffer, so that small frames share a system call.
 const READ_AHEAD: usize = 16 << 10;
 
-/// What travels: a message and raw bytes that belong to it.
+/// The unit of transfer: a message and the raw bytes that belong to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Frame {
     /// MessagePack, for [`decode`](edgeld_runtime::wire::decode).
     pub header: Vec<u8>,
-    /// Raw, of exactly this length in memory too.
+    /// Raw bytes; the allocation has exactly this length.
     pub payload: Vec<u8>,
 }
 
-/// A connection to a device that has greeted and been accepted.
+/// A connection to a device after a successful handshake.
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: Sender,
     receiver: Receiver,
 }
 
-/// Sends frames, in order. Clones send on the same connection; when the last one is dropped, what
-/// waits is still written, then the peer sees the end.
+/// Sends frames, in order. Clones share the connection; when the last one is dropped, queued
+/// frames are still written before the peer sees the end.
 #[derive(Clone)]
 pub(crate) struct Sender {
     queue: mpsc::UnboundedSender<Outgoing>,
@@ -59,8 +59,8 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    const ALIVE: Outgoing =
-        Outgoing { lengths: Lengths::ALIVE, header: Bytes::new(), payload: Bytes::new() };
+    const HEARTBEAT: Outgoing =
+        Outgoing { lengths: Lengths::HEARTBEAT, header: Bytes::new(), payload: Bytes::new() };
 
     fn bytes(&self) -> usize {
         self.header.len() + self.payload.len()
@@ -68,14 +68,14 @@ impl Outgoing {
 }
 
 impl Connection {
-    /// Starts the tasks of a connection on the runtime of the caller.
+    /// Spawns the connection's tasks on the caller's runtime.
     pub(super) fn open(
         pipe: Pipe,
         peer: Hello,
         settings: &Settings,
         closing: watch::Receiver<bool>,
     ) -> Connection {
-        let beat = (peer.purpose == Purpose::Control).then_some(settings.heartbeat);
+        let heartbeat = (peer.purpose == Purpose::Control).then_some(settings.heartbeat);
         let link = Arc::new(Link::new(peer, pipe.remote));
         let (queue, outgoing) = mpsc::unbounded_channel();
         let (deliver, frames) = mpsc::channel(UNREAD_FRAMES);
@@ -86,7 +86,7 @@ impl Connection {
             stall: settings.stall,
             closing,
         };
-        tokio::spawn(writer.run(beat));
+        tokio::spawn(writer.run(heartbeat));
         let reader = Reader {
             pipe: BufReader::with_capacity(READ_AHEAD, pipe.reader),
             link: link.clone(),
@@ -97,28 +97,28 @@ impl Connection {
         Connection { sender, receiver: Receiver { frames, link } }
     }
 
-    /// Who is at the other end.
+    /// The peer's `Hello`.
     pub(crate) fn peer(&self) -> &Hello {
         &self.sender.link.peer
     }
 
-    /// Address of the other end.
+    /// The peer's address.
     pub(crate) fn address(&self) -> &str {
         &self.sender.link.remote
     }
 
-    /// The two directions.
+    /// Splits it into its two directions.
     pub(crate) fn split(self) -> (Sender, Receiver) {
         (self.sender, self.receiver)
     }
 }
 
 impl Sender {
-    /// Hands over a frame. Never waits, from whatever thread; [`Sender::waiting`] and
-    /// [`Sender::drained`] tell how far the link is behind.
+    /// Queues a frame. Never blocks, on any thread; wait for the backlog with
+    /// [`Sender::backlog_below`].
     ///
     /// # Errors
-    /// When the connection has ended, or no peer would take so long a frame.
+    /// When the connection has ended, or the frame is longer than any peer accepts.
     pub(crate) fn send(
         &self,
         header: impl Into<Bytes>,
@@ -132,72 +132,72 @@ impl Sender {
             TransportError::Violation { address: "this device".to_owned(), error }
         })?;
         let frame = Outgoing { lengths, header, payload };
-        self.link.waiting.send_modify(|waiting| *waiting += frame.bytes());
-        self.queue.send(frame).map_err(|refused| {
-            self.link.waiting.send_modify(|waiting| *waiting -= refused.0.bytes());
-            self.link.closed("it was being closed")
+        self.link.backlog.send_modify(|backlog| *backlog += frame.bytes());
+        self.queue.send(frame).map_err(|rejected| {
+            self.link.backlog.send_modify(|backlog| *backlog -= rejected.0.bytes());
+            self.link.closed("this device is closing it")
         })
     }
 
-    /// Bytes that were handed over and that the system has not yet taken.
+    /// Bytes queued here and not yet written to the socket.
     #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
-        *self.link.waiting.borrow()
+    pub(super) fn backlog(&self) -> usize {
+        *self.link.backlog.borrow()
     }
 
-    /// Completes when at most `bytes` wait: how a sender of much keeps its memory bounded.
+    /// Completes when at most `bytes` are queued. Bulk senders await it to bound their memory.
     ///
     /// # Errors
-    /// When the connection ends before.
-    pub(crate) async fn drained(&self, bytes: usize) -> Result<(), TransportError> {
-        let mut waiting = self.link.waiting.subscribe();
+    /// When the connection ends first.
+    pub(crate) async fn backlog_below(&self, bytes: usize) -> Result<(), TransportError> {
+        let mut backlog = self.link.backlog.subscribe();
         tokio::select! {
-            // The sender of `waiting` lives as long as `self`, so that this cannot fail.
-            _ = waiting.wait_for(|waiting| *waiting <= bytes) => Ok(()),
+            // Cannot fail: the channel lives as long as `self`.
+            _ = backlog.wait_for(|backlog| *backlog <= bytes) => Ok(()),
             error = self.link.ended() => Err(error),
         }
     }
 
-    /// Ends the connection at once, both ways; what waits is not sent.
-    pub(crate) fn cut(&self, why: impl ToString) {
-        self.link.cut(self.link.closed(why));
+    /// Ends the connection at once, both ways, and discards queued frames.
+    pub(crate) fn abort(&self, why: impl ToString) {
+        self.link.abort(self.link.closed(why));
     }
 
-    /// Completes when the connection has been cut or broken. A peer that ends in order is told by
-    /// [`Receiver::next`].
+    /// Completes when the connection is aborted or breaks. An orderly end by the peer shows up in
+    /// [`Receiver::next`] instead.
     #[cfg(test)]
     pub(super) async fn broken(&self) -> TransportError {
         self.link.ended().await
     }
 
-    /// Who is at the other end.
+    /// The peer's `Hello`.
     pub(crate) fn peer(&self) -> &Hello {
         &self.link.peer
     }
 
-    /// Address of the other end.
+    /// The peer's address.
     pub(crate) fn address(&self) -> &str {
         &self.link.remote
     }
 
-    /// When the peer was last heard: any byte counts, also in the middle of a long payload. While
-    /// frames wait here to be taken it is now, for then it is we who keep the peer waiting.
+    /// When the peer was last heard. Any byte counts, even within a long payload. While the receive
+    /// queue is full this is now, since the peer is then waiting for us.
     pub(crate) fn last_heard(&self) -> Instant {
         self.link.last_heard()
     }
 }
 
 impl Receiver {
-    /// The next frame. May be dropped and called again without losing one.
+    /// The next frame. Cancel safe.
     ///
     /// # Errors
-    /// When the connection has ended: [`TransportError::Closed`] where the peer ended it in order,
-    /// else what went wrong. It then stays ended.
+    /// When the connection has ended, now and on every later call: [`TransportError::Closed`] if
+    /// the peer ended it in order, else what went wrong.
     pub(crate) async fn next(&mut self) -> Result<Frame, TransportError> {
         self.frames.recv().await.unwrap_or_else(|| Err(self.end()))
     }
 
-    /// As [`Receiver::next`], for a thread outside any async runtime.
+    /// Like [`Receiver::next`], for a thread outside any async runtime.
     ///
     /// # Errors
     /// As [`Receiver::next`].
@@ -205,8 +205,8 @@ impl Receiver {
         self.frames.blocking_recv().unwrap_or_else(|| Err(self.end()))
     }
 
-    /// Sets the longest payload that is accepted from now on, in bytes: what the plan expects. A
-    /// frame that is already being read keeps the limit it began under.
+    /// Sets the longest payload to accept, in bytes. A frame already being read keeps the previous
+    /// limit.
     pub(crate) fn limit_payload(&self, bytes: usize) {
         self.link.max_payload.store(bytes.min(MAX_PAYLOAD), Ordering::Relaxed);
     }
@@ -218,7 +218,7 @@ impl Receiver {
     }
 
     fn end(&self) -> TransportError {
-        self.link.end().unwrap_or_else(|| self.link.closed("the other side ended it"))
+        self.link.end().unwrap_or_else(|| self.link.closed("the peer closed it"))
     }
 }
 
@@ -243,21 +243,21 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, beat: Option<Duration>) {
+    async fn run(mut self, heartbeat: Option<Duration>) {
         let link = self.link.clone();
         let error = tokio::select! {
-            written = self.write_all(beat) => match written {
+            written = self.write_all(heartbeat) => match written {
                 Ok(()) => return,
                 Err(error) => error,
             },
             error = link.ended() => error,
         };
-        link.cut(error);
+        link.abort(error);
     }
 
-    /// Writes until there is nobody left to send.
-    async fn write_all(&mut self, beat: Option<Duration>) -> Result<(), TransportError> {
-        let mut ticks = beat.map(interval);
+    /// Writes until no sender is left.
+    async fn write_all(&mut self, heartbeat: Option<Duration>) -> Result<(), TransportError> {
+        let mut ticks = heartbeat.map(interval);
         if let Some(ticks) = &mut ticks {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
@@ -268,8 +268,8 @@ impl Writer {
                     Some(frame) => frame,
                     None => break,
                 },
-                () = tick(&mut ticks) => Outgoing::ALIVE,
-                // An error means that the network is gone, which ends this task anyway.
+                () = tick(&mut ticks) => Outgoing::HEARTBEAT,
+                // An error means that the network is gone, which also ends this task.
                 _ = self.closing.wait_for(|closing| *closing), if !closing => {
                     closing = true;
                     self.queue.close();
@@ -278,20 +278,20 @@ impl Writer {
             };
             let bytes = frame.bytes();
             self.write(frame).await?;
-            self.link.waiting.send_modify(|waiting| *waiting -= bytes);
+            self.link.backlog.send_modify(|backlog| *backlog -= bytes);
         }
         let shut = timeout(self.stall, self.pipe.shutdown()).await;
         shut.map_err(|_| self.stalled())?.map_err(|error| self.link.closed(error))
     }
 
-    /// Writes a frame where it lies: one vectored write for prefix, header and payload.
+    /// Writes a frame without copying it: prefix, header and payload in one vectored write.
     async fn write(&mut self, frame: Outgoing) -> Result<(), TransportError> {
         let prefix = frame.lengths.prefix();
         let mut bytes = Buf::chain(&prefix[..], frame.header).chain(frame.payload);
         while bytes.has_remaining() {
             let written = timeout(self.stall, self.pipe.write_buf(&mut bytes)).await;
             match written.map_err(|_| self.stalled())? {
-                Ok(0) => return Err(self.link.closed("the other side takes no more bytes")),
+                Ok(0) => return Err(self.link.closed("the peer accepts no more data")),
                 Ok(_) => {}
                 Err(error) => return Err(self.link.closed(error)),
             }
@@ -303,13 +303,13 @@ impl Writer {
     fn stalled(&self) -> TransportError {
         TransportError::Timeout {
             address: self.link.remote.clone(),
-            doing: "taking any byte",
+            doing: "accepting data",
             after: self.stall,
         }
     }
 }
 
-/// The next tick; never, where there are none.
+/// Waits for the next tick; forever if there is no interval.
 async fn tick(ticks: &mut Option<tokio::time::Interval>) {
     match ticks {
         Some(ticks) => {
@@ -330,9 +330,9 @@ impl Reader {
         let (link, deliver) = (self.link.clone(), self.deliver.clone());
         tokio::select! {
             error = self.read_all() => {
-                // An end in order leaves the other direction open; all else ends both.
+                // An orderly end leaves the other direction open; anything else ends both.
                 if let Some(error) = error {
-                    link.cut(error);
+                    link.abort(error);
                 }
             }
             _ = link.ended() => {}
@@ -340,27 +340,27 @@ impl Reader {
         }
     }
 
-    /// Delivers frames until there are no more; what went wrong, if anything.
+    /// Delivers frames until the stream ends; returns what went wrong, if anything.
     async fn read_all(&mut self) -> Option<TransportError> {
         loop {
             match self.read().await {
-                Ok(Some(frame)) => self.hand_over(frame).await,
+                Ok(Some(frame)) => self.deliver(frame).await,
                 Ok(None) => return None,
                 Err(error) => return Some(error),
             }
         }
     }
 
-    async fn hand_over(&mut self, frame: Frame) {
+    async fn deliver(&mut self, frame: Frame) {
         if let Err(mpsc::error::TrySendError::Full(frame)) = self.deliver.try_send(Ok(frame)) {
             self.link.set_unread(true);
-            // When the receiver is gone, `run` notices.
+            // `run` notices when the receiver is gone.
             let _ = self.deliver.send(frame).await;
             self.link.set_unread(false);
         }
     }
 
-    /// The next frame that carries something; `None` at the end.
+    /// The next frame other than a heartbeat; `None` at the end of the stream.
     async fn read(&mut self) -> Result<Option<Frame>, TransportError> {
         loop {
             let prefix = self.read_bytes(PREFIX).await?;
@@ -373,7 +373,7 @@ impl Reader {
             let max_payload = self.link.max_payload.load(Ordering::Relaxed);
             let lengths = Lengths::parse(prefix, MAX_HEADER, max_payload)
                 .map_err(|error| self.violation(error))?;
-            if lengths == Lengths::ALIVE {
+            if lengths == Lengths::HEARTBEAT {
                 continue;
             }
             let header = self.read_bytes(lengths.header).await?;
@@ -385,14 +385,14 @@ impl Reader {
         }
     }
 
-    /// Reads `count` bytes into memory of just that size; fewer at the end of the stream.
+    /// Reads `count` bytes into an allocation of exactly that size; fewer at the end of the stream.
     async fn read_bytes(&mut self, count: usize) -> Result<Vec<u8>, TransportError> {
         let mut bytes = Vec::with_capacity(count);
         while bytes.len() < count {
             let room = count - bytes.len();
             match self.pipe.read_buf(&mut (&mut bytes).limit(room)).await {
                 Ok(0) => break,
-                Ok(_) => self.link.hear(),
+                Ok(_) => self.link.mark_heard(),
                 Err(error) => return Err(self.link.closed(error)),
             }
         }

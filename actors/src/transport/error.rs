@@ -1,4 +1,4 @@
-//! What can go wrong between devices.
+//! Why connections fail.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use edgeld_runtime::wire::NodeId;
 
 use super::frame::FrameError;
 
-/// Why a connection could not be made, or ended.
+/// Why a connection could not be made, or why it ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TransportError {
-    /// No network resources, or no right to use them.
+    /// The address is in use, or this process may not listen there.
     #[error(
-        "cannot listen at {address}: {error}; give another --listen ADDR:PORT, or port 0 for any free one"
+        "cannot listen on {address}: {error}; choose another --listen ADDR:PORT, or port 0 for any free one"
     )]
     Listen {
-        /// Where.
+        /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         error: String,
     },
-    /// An address beyond this machine, without protection.
+    /// Listening beyond this machine without permission.
     #[error(
-        "{address} can be reached from other machines, and anyone there could use this one: give --insecure if that is acceptable, or --listen 127.0.0.1:0 to stay on this machine"
+        "{address} is reachable from other machines, so anyone there could use this one; pass --insecure if that is acceptable, or --listen 127.0.0.1:0 to stay local"
     )]
     Exposed {
         /// The address.
@@ -30,64 +30,64 @@ pub(crate) enum TransportError {
     /// The network thread could not be started, or has ended.
     #[error("the network thread is not running: {0}")]
     Stopped(String),
-    /// Nobody answers there.
+    /// Nothing answers at the address.
     #[error(
-        "cannot reach {address}: {error}; is `edgeld worker` running there, and may its port be reached?"
+        "cannot reach {address}: {error}; is `edgeld worker` running there, and is its port reachable?"
     )]
     Unreachable {
-        /// Where.
+        /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         error: String,
     },
-    /// Somebody answers there, but nobody of this project.
-    #[error("{address} answered, but is no EdgeLD ({saw}): check host and port")]
+    /// Something other than EdgeLD answers.
+    #[error("{address} answered, but does not speak EdgeLD ({saw}); check host and port")]
     NotEdgeld {
-        /// Where.
+        /// The address.
         address: String,
         /// What came instead of a handshake.
         saw: String,
     },
-    /// A device of this project that will not work with this one, or this one not with it.
-    #[error("{address} was refused: {why}")]
+    /// An EdgeLD device that this one cannot work with, or the reverse.
+    #[error("cannot work with {address}: {why}")]
     Refused {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why, with what to do about it.
+        /// Why, and what to do about it.
         why: String,
     },
-    /// Another device than the one that was looked for.
-    #[error("{address} is device {found}, not {expected}: its address has gone to another device")]
+    /// A different device than expected answers.
+    #[error("{address} is now device {found}, not {expected}: the address was reassigned")]
     WrongNode {
-        /// Where.
+        /// The address.
         address: String,
-        /// Who answered.
+        /// The device that answered.
         found: NodeId,
-        /// Who was looked for.
+        /// The device expected.
         expected: NodeId,
     },
-    /// No answer, or no progress, for too long.
-    #[error("{address}: {doing} took longer than {} ms: is the device overloaded, stopped or cut off?", after.as_millis())]
+    /// No answer or no progress for too long.
+    #[error("{address}: {doing} took longer than {} ms; is the device overloaded, stopped or cut off?", after.as_millis())]
     Timeout {
-        /// Where.
+        /// The address.
         address: String,
-        /// What was waited for.
+        /// What it was doing.
         doing: &'static str,
-        /// For how long.
+        /// The limit.
         after: Duration,
     },
-    /// Bytes that break the protocol; that ends the connection.
-    #[error("{address} sent what no EdgeLD sends: {error}")]
+    /// Data that violates the protocol; it ends the connection.
+    #[error("{address} violated the protocol: {error}")]
     Violation {
-        /// Who.
+        /// The address.
         address: String,
-        /// What was wrong.
+        /// The violation.
         error: FrameError,
     },
     /// The connection has ended.
     #[error("the connection to {address} has ended: {why}")]
     Closed {
-        /// With whom.
+        /// The peer's address.
         address: String,
         /// Why.
         why: String,

@@ -1,29 +1,29 @@
-//! Frames as bytes: no sockets, no messages.
+//! The byte layout of frames.
 //!
 //! ```text
 //! u32 LE   u32 LE    header bytes         payload bytes
 //! header   payload   MessagePack          raw, little-endian
 //! ```
 //!
-//! Lengths are checked against their bounds before memory is set aside. A frame without header and
-//! payload is a sign of life; it is never delivered. What a connection opens with, before its first
-//! frame, is [`MAGIC`] and [`REVISION`].
+//! Lengths are checked against their limits before memory is allocated. A frame without header and
+//! payload is a heartbeat; it is never delivered. A connection opens with [`MAGIC`] and
+//! [`REVISION`], before its first frame.
 
 use edgeld_runtime::wire::{MAX_HEADER, MAX_PAYLOAD};
 
-/// The first bytes from either side of a connection.
+/// The first bytes each side sends.
 pub(super) const MAGIC: [u8; 7] = *b"EDGELD\0";
 
-/// The byte after [`MAGIC`]: how greeting and frames are laid out.
+/// The byte after [`MAGIC`]: version of the handshake and frame layout.
 pub(super) const REVISION: u8 = 1;
 
-/// No greeting is longer.
-pub(super) const MAX_GREETING: usize = 4096;
+/// Longest handshake message, in bytes.
+pub(super) const MAX_HANDSHAKE: usize = 4096;
 
-/// Bytes before each frame's header.
+/// Bytes before each frame's header: the two lengths.
 pub(super) const PREFIX: usize = 8;
 
-/// Payload that a connection takes until more is agreed on: a chunk of weights, a probe.
+/// Initial payload limit of a connection: enough for a chunk of weights or a probe.
 pub(super) const DEFAULT_PAYLOAD: usize = 4 << 20;
 
 /// Lengths of a frame's two parts.
@@ -35,47 +35,47 @@ pub(super) struct Lengths {
     pub payload: usize,
 }
 
-/// A frame that is not acceptable.
+/// An invalid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameError {
-    /// Its header is too long.
-    #[error("a header of {found} bytes, at most {limit} are allowed")]
+    /// The header is too long.
+    #[error("a header of {found} bytes; the limit is {limit}")]
     Header {
         /// Claimed bytes.
         found: usize,
         /// Allowed bytes.
         limit: usize,
     },
-    /// Its payload is too long.
-    #[error("a payload of {found} bytes, at most {limit} are expected here")]
+    /// The payload is too long.
+    #[error("a payload of {found} bytes; the limit here is {limit}")]
     Payload {
         /// Claimed bytes.
         found: usize,
         /// Allowed bytes.
         limit: usize,
     },
-    /// A payload of nobody knows what.
+    /// A payload that no header describes.
     #[error("a payload without a header")]
     Headless,
-    /// It ends too early.
-    #[error("a frame that breaks off")]
+    /// The stream ends within the frame.
+    #[error("a truncated frame")]
     Truncated,
 }
 
 impl Lengths {
-    /// A sign of life.
-    pub(super) const ALIVE: Lengths = Lengths { header: 0, payload: 0 };
+    /// A heartbeat.
+    pub(super) const HEARTBEAT: Lengths = Lengths { header: 0, payload: 0 };
 
     /// Lengths of a frame to send.
     ///
     /// # Errors
-    /// When no peer would take it.
+    /// When it is longer than any peer accepts.
     pub(super) fn of(header: &[u8], payload: &[u8]) -> Result<Lengths, FrameError> {
         let lengths = Lengths { header: header.len(), payload: payload.len() };
         lengths.check(MAX_HEADER, MAX_PAYLOAD)
     }
 
-    /// Reads the bytes before a header.
+    /// Parses the bytes before a header.
     ///
     /// # Errors
     /// When a part is longer than its limit.
@@ -90,8 +90,8 @@ impl Lengths {
         Lengths { header, payload }.check(max_header, max_payload)
     }
 
-    /// The bytes before the header. Both lengths fit: [`Lengths::of`] and [`Lengths::parse`] have
-    /// checked them.
+    /// The bytes before the header. Both lengths fit in a u32: [`Lengths::of`] and
+    /// [`Lengths::parse`] have checked them.
     pub(super) fn prefix(self) -> [u8; PREFIX] {
         let [a, b, c, d] = (self.header as u32).to_le_bytes();
         let [e, f, g, h] = (self.payload as u32).to_le_bytes();
@@ -117,9 +117,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_survive_the_wire() {
+    fn lengths_survive_a_round_trip() {
         for lengths in [
-            Lengths::ALIVE,
+            Lengths::HEARTBEAT,
             Lengths { header: 1, payload: 0 },
             Lengths { header: MAX_HEADER, payload: MAX_PAYLOAD },
         ] {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_beyond_the_limits_are_refused() {
+    fn lengths_beyond_the_limits_are_rejected() {
         let claim = |header: u32, payload: u32| {
             let mut prefix = [0; PREFIX];
             prefix[..4].copy_from_slice(&header.to_le_bytes());

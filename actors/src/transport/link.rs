@@ -1,4 +1,4 @@
-//! What the two tasks of a connection and its handles share.
+//! State shared by a connection's tasks and handles.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ pub(super) struct Link {
     pub(super) peer: Hello,
     pub(super) remote: String,
     pub(super) max_payload: AtomicUsize,
-    /// Bytes that were handed over and are not yet with the system.
-    pub(super) waiting: watch::Sender<usize>,
+    /// Bytes queued and not yet written to the socket.
+    pub(super) backlog: watch::Sender<usize>,
     end: watch::Sender<Option<TransportError>>,
     heard: Heard,
 }
@@ -23,7 +23,7 @@ pub(super) struct Link {
 struct Heard {
     start: Instant,
     micros: AtomicU64,
-    /// Its bytes wait for us, not we for them.
+    /// The receive queue is full: the peer waits for us.
     unread: AtomicBool,
 }
 
@@ -33,7 +33,7 @@ impl Link {
             peer,
             remote,
             max_payload: AtomicUsize::new(DEFAULT_PAYLOAD),
-            waiting: watch::Sender::new(0),
+            backlog: watch::Sender::new(0),
             end: watch::Sender::new(None),
             heard: Heard {
                 start: Instant::now(),
@@ -43,8 +43,8 @@ impl Link {
         }
     }
 
-    /// Ends the connection at once; the first reason counts.
-    pub(super) fn cut(&self, error: TransportError) {
+    /// Ends the connection at once; the first reason is kept.
+    pub(super) fn abort(&self, error: TransportError) {
         self.end.send_if_modified(|end| {
             let first = end.is_none();
             end.get_or_insert(error);
@@ -52,15 +52,15 @@ impl Link {
         });
     }
 
-    /// Why it was ended, if it was.
+    /// Why it ended, if it has.
     pub(super) fn end(&self) -> Option<TransportError> {
         self.end.borrow().clone()
     }
 
-    /// Completes when the connection has been ended.
+    /// Completes when the connection has ended.
     pub(super) async fn ended(&self) -> TransportError {
         let mut end = self.end.subscribe();
-        // The sender lives as long as `self`, so that waiting cannot fail.
+        // Waiting cannot fail: the channel lives as long as `self`.
         match end.wait_for(Option::is_some).await {
             Ok(end) => end.clone().unwrap_or_else(|| self.closed("closed here")),
             Err(_) => self.closed("closed here"),
@@ -71,14 +71,14 @@ impl Link {
         TransportError::Closed { address: self.remote.clone(), why: why.to_string() }
     }
 
-    pub(super) fn hear(&self) {
+    pub(super) fn mark_heard(&self) {
         let micros = self.heard.start.elapsed().as_micros() as u64;
         self.heard.micros.store(micros, Ordering::Relaxed);
     }
 
     pub(super) fn set_unread(&self, unread: bool) {
         self.heard.unread.store(unread, Ordering::Relaxed);
-        self.hear();
+        self.mark_heard();
     }
 
     pub(super) fn last_heard(&self) -> Instant {

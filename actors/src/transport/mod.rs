@@ -1,13 +1,13 @@
-//! How devices talk: pipes of bytes, a handshake, then frames.
+//! How devices talk: byte pipes, a handshake, then frames.
 //!
-//! A [`Transport`] only opens pipes of bytes: [`Tcp`] between machines, [`Memory`] within a
-//! process. All else is the same code over either: the greeting that tells an EdgeLD device from
-//! anything else, frames ([`frame`]), queues, signs of life, and what happens when a link breaks.
-//! So a test over [`Memory`] runs what the LAN runs.
+//! A [`Transport`] only opens byte pipes: [`Tcp`] between machines, [`Memory`] within a process.
+//! Everything above is shared: the handshake, frames ([`frame`]), queues, heartbeats, and what
+//! happens when a link breaks. A test over [`Memory`] therefore runs the same code as a LAN.
 //!
-//! A [`Network`] owns one thread on which all of a device's connections live. Actors and compute
-//! threads only put frames into a queue ([`Sender::send`] never waits) and take frames from one
-//! ([`Receiver`]); a busy actor delays neither heartbeats nor reads, so that it never looks dead.
+//! A [`Network`] owns one thread that runs all of a device's connections. Actors and compute
+//! threads queue outgoing frames ([`Sender::send`] never blocks) and take incoming ones from a
+//! [`Receiver`], so a busy actor delays neither heartbeats nor reads. Every room that talks to
+//! other devices uses this one; it never decodes the messages in the frames.
 
 mod connection;
 mod error;

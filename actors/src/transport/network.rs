@@ -1,4 +1,4 @@
-//! A device's end of the network: one thread on which all its connections live.
+//! A device's end of the network: one thread that runs all its connections.
 
 use std::sync::Arc;
 use std::thread;
@@ -17,14 +17,14 @@ use super::pipe::{Accept, Pipe, Transport};
 use super::settings::Settings;
 
 /// How many ports [`Network::listen_from`] tries.
-const PORTS: u16 = 64;
+const PORTS_TO_TRY: u16 = 64;
 
-/// Pauses after a failure to accept, first and longest.
+/// Shortest and longest pause after a failure to accept.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Dials and listens. Clones share the thread. With the last of them its connections end, once
-/// what waits has been written.
+/// Dials and listens. Clones share the thread. When the last one is dropped, its connections end as
+/// soon as queued frames have been written.
 #[derive(Clone)]
 pub(crate) struct Network {
     thread: Arc<Thread>,
@@ -33,7 +33,7 @@ pub(crate) struct Network {
     settings: Arc<Settings>,
 }
 
-/// The network thread, from outside.
+/// Handle to the network thread.
 struct Thread {
     handle: Handle,
     closing: Arc<watch::Sender<bool>>,
@@ -47,11 +47,11 @@ impl Drop for Thread {
 }
 
 impl Network {
-    /// Starts the network thread of a device that greets as `me`. The purpose in it is replaced by
-    /// each connection's own.
+    /// Starts the network thread of the device `me`. Each connection replaces the purpose in `me`
+    /// with its own.
     ///
     /// # Errors
-    /// [`TransportError::Stopped`] when the system gives no thread or poller.
+    /// [`TransportError::Stopped`] when the thread or its runtime cannot be created.
     pub(crate) fn start(
         transport: Arc<dyn Transport>,
         me: Hello,
@@ -65,9 +65,9 @@ impl Network {
         let (close, shutdown_timeout) = (closing.clone(), settings.shutdown_timeout);
         let run = move || {
             runtime.block_on(async {
-                // The sender is ours too, so that waiting cannot fail.
+                // Waiting cannot fail: this closure holds a sender.
                 let _ = close.subscribe().wait_for(|closing| *closing).await;
-                // Every writer holds a receiver until it has written what it was given.
+                // Every writer holds a receiver until its queue is written.
                 let _ = timeout(shutdown_timeout, close.closed()).await;
             });
             runtime.shutdown_background();
@@ -82,12 +82,12 @@ impl Network {
         })
     }
 
-    /// The same thread with another transport and handshake: the leader's own worker, say.
+    /// The same thread with another transport and `Hello`, e.g. for the leader's own worker.
     pub(crate) fn with_transport(&self, transport: Arc<dyn Transport>, me: Hello) -> Network {
         Network { transport, me: Arc::new(me), ..self.clone() }
     }
 
-    /// Listens at `address`, `host:port`; port 0 is any free one.
+    /// Listens on `address`, `host:port`; port 0 picks a free one.
     ///
     /// # Errors
     /// [`TransportError::Listen`].
@@ -104,22 +104,22 @@ impl Network {
         let address = accept.address().to_owned();
         let (deliver, incoming) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
-        let greeter = self.greeter();
-        tasks.spawn_on(accept_all(accept, greeter, deliver), &self.thread.handle);
+        let handshaker = self.handshaker();
+        tasks.spawn_on(accept_all(accept, handshaker, deliver), &self.thread.handle);
         Ok(Listener { address, incoming, _tasks: tasks })
     }
 
-    /// Listens at `host` and the first free port from `port` on.
+    /// Listens on `host` at the first free port from `port` on.
     ///
     /// # Errors
-    /// [`TransportError::Listen`] for the last of 64 ports.
+    /// [`TransportError::Listen`] for the last of the 64 ports tried.
     pub(crate) async fn listen_from(
         &self,
         host: &str,
         port: u16,
     ) -> Result<Listener, TransportError> {
-        let mut result = Err(TransportError::Stopped("no port to listen at".to_owned()));
-        for port in port..=port.saturating_add(PORTS - 1) {
+        let mut result = Err(TransportError::Stopped("no port to listen on".to_owned()));
+        for port in port..=port.saturating_add(PORTS_TO_TRY - 1) {
             result = self.listen(&format!("{host}:{port}")).await;
             if result.is_ok() {
                 break;
@@ -131,22 +131,22 @@ impl Network {
     /// Connects to the device at `address`, `host:port`.
     ///
     /// # Errors
-    /// When nobody answers there, or somebody else, or the two will not work together.
+    /// When nothing answers there, or not EdgeLD, or either device refuses the other.
     pub(crate) async fn dial(
         &self,
         address: &str,
         purpose: Purpose,
     ) -> Result<Connection, TransportError> {
-        self.on_thread(dial(self.transport.clone(), self.greeter(), address.to_owned(), purpose))
+        self.on_thread(dial(self.transport.clone(), self.handshaker(), address.to_owned(), purpose))
             .await
     }
 
-    /// Connects to a device that may be reached at any of `addresses`, most promising first: all
-    /// are tried, each with [`Settings::head_start`] over the next; the first that greets as `node`
-    /// is kept. The device may see others of these connections open and end at once.
+    /// Connects to `node` at any of `addresses`, most promising first. All are tried, each with
+    /// [`Settings::head_start`] over the next; the first that turns out to be `node` is kept. The
+    /// device may see other connections open and close at once.
     ///
     /// # Errors
-    /// That of the most promising address; one that says why the device refuses goes first.
+    /// A refusal if there was one, else the error of the most promising address.
     pub(crate) async fn dial_any(
         &self,
         addresses: &[String],
@@ -155,11 +155,11 @@ impl Network {
     ) -> Result<Connection, TransportError> {
         let mut dials = JoinSet::new();
         for (rank, address) in addresses.iter().cloned().enumerate() {
-            let (transport, greeter) = (self.transport.clone(), self.greeter());
+            let (transport, handshaker) = (self.transport.clone(), self.handshaker());
             let wait = self.settings.head_start * rank as u32;
             let attempt = async move {
                 sleep(wait).await;
-                let result = dial(transport, greeter, address, purpose).await;
+                let result = dial(transport, handshaker, address, purpose).await;
                 (rank, result.and_then(|connection| expect(connection, node)))
             };
             dials.spawn_on(attempt, &self.thread.handle);
@@ -172,37 +172,38 @@ impl Network {
                 Err(error) => return Err(TransportError::Stopped(error.to_string())),
             }
         }
-        let telling = |(rank, error): &(usize, TransportError)| {
+        let relevance = |(rank, error): &(usize, TransportError)| {
             (!matches!(error, TransportError::Refused { .. }), *rank)
         };
-        let best = failures.into_iter().min_by_key(telling).map(|(_, error)| error);
-        Err(best.unwrap_or_else(|| TransportError::Unreachable {
+        let error = failures.into_iter().min_by_key(relevance).map(|(_, error)| error);
+        Err(error.unwrap_or_else(|| TransportError::Unreachable {
             address: node.to_string(),
-            error: "it has given no address".to_owned(),
+            error: "it has no known address".to_owned(),
         }))
     }
 
-    /// Runs a task on the network thread. It must not block.
+    /// Spawns a task on the network thread. It must not block.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.thread.handle.spawn(task).abort_handle()
     }
 
-    /// Ends all connections, once what waits has been written or [`Settings::shutdown_timeout`] is over.
+    /// Ends all connections once queued frames are written, or after
+    /// [`Settings::shutdown_timeout`].
     pub(crate) async fn shutdown(&self) {
         self.thread.closing.send_replace(true);
-        // An error means that the thread has ended without saying so.
+        // An error means that the thread has already ended.
         let _ = self.thread.done.clone().wait_for(|done| *done).await;
     }
 
-    fn greeter(&self) -> Greeter {
-        Greeter {
+    fn handshaker(&self) -> Handshaker {
+        Handshaker {
             me: self.me.clone(),
             settings: self.settings.clone(),
             closing: self.thread.closing.subscribe(),
         }
     }
 
-    /// Runs what needs the network thread's poller; dropping the future ends it.
+    /// Runs `work` on the network thread; dropping the future cancels it.
     async fn on_thread<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, TransportError>> + Send + 'static,
@@ -212,12 +213,12 @@ impl Network {
         match tasks.join_next().await {
             Some(Ok(result)) => result,
             Some(Err(error)) => Err(TransportError::Stopped(error.to_string())),
-            None => Err(TransportError::Stopped("it took no work".to_owned())),
+            None => Err(TransportError::Stopped("it ran no task".to_owned())),
         }
     }
 }
 
-/// Takes the connections that others dial, until it is dropped.
+/// Accepts connections until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
     address: String,
@@ -226,13 +227,13 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Where it listens, with the port that was chosen.
+    /// Where it listens, with the actual port.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// The next peer that has greeted and been accepted. What goes wrong with others ends their
-    /// connection and is logged. May be dropped and called again without losing one.
+    /// The next connection with a completed handshake. Failed handshakes are only logged. Cancel
+    /// safe.
     ///
     /// # Errors
     /// [`TransportError::Stopped`] when the network has been shut down.
@@ -242,33 +243,37 @@ impl Listener {
     }
 }
 
-/// Makes connections of pipes. Holds no handle of the thread, which ends with the last of those.
+/// Turns pipes into connections. Does not keep the network thread alive.
 #[derive(Clone)]
-struct Greeter {
+struct Handshaker {
     me: Arc<Hello>,
     settings: Arc<Settings>,
     closing: watch::Receiver<bool>,
 }
 
-impl Greeter {
-    async fn call(self, mut pipe: Pipe, purpose: Purpose) -> Result<Connection, TransportError> {
+impl Handshaker {
+    async fn initiate(
+        self,
+        mut pipe: Pipe,
+        purpose: Purpose,
+    ) -> Result<Connection, TransportError> {
         let me = Hello { purpose, ..(*self.me).clone() };
-        let greeted = timeout(self.settings.handshake, handshake::call(&mut pipe, &me)).await;
-        let peer = greeted.map_err(|_| self.silent(&pipe))??;
+        let result = timeout(self.settings.handshake, handshake::initiate(&mut pipe, &me)).await;
+        let peer = result.map_err(|_| self.timed_out(&pipe))??;
         Ok(Connection::open(pipe, peer, &self.settings, self.closing))
     }
 
-    async fn answer(self, mut pipe: Pipe) -> Result<Connection, TransportError> {
-        let greeted =
-            timeout(self.settings.handshake, handshake::answer(&mut pipe, &self.me)).await;
-        let peer = greeted.map_err(|_| self.silent(&pipe))??;
+    async fn respond(self, mut pipe: Pipe) -> Result<Connection, TransportError> {
+        let result =
+            timeout(self.settings.handshake, handshake::respond(&mut pipe, &self.me)).await;
+        let peer = result.map_err(|_| self.timed_out(&pipe))??;
         Ok(Connection::open(pipe, peer, &self.settings, self.closing))
     }
 
-    fn silent(&self, pipe: &Pipe) -> TransportError {
+    fn timed_out(&self, pipe: &Pipe) -> TransportError {
         TransportError::Timeout {
             address: pipe.remote.clone(),
-            doing: "greeting",
+            doing: "the handshake",
             after: self.settings.handshake,
         }
     }
@@ -276,12 +281,12 @@ impl Greeter {
 
 async fn dial(
     transport: Arc<dyn Transport>,
-    greeter: Greeter,
+    handshaker: Handshaker,
     address: String,
     purpose: Purpose,
 ) -> Result<Connection, TransportError> {
     match transport.dial(&address).await {
-        Ok(pipe) => greeter.call(Pipe { remote: address, ..pipe }, purpose).await,
+        Ok(pipe) => handshaker.initiate(Pipe { remote: address, ..pipe }, purpose).await,
         Err(error) => Err(TransportError::Unreachable { address, error: error.to_string() }),
     }
 }
@@ -297,36 +302,36 @@ fn expect(connection: Connection, node: NodeId) -> Result<Connection, TransportE
 
 async fn accept_all(
     mut accept: Box<dyn Accept>,
-    mut greeter: Greeter,
+    mut handshaker: Handshaker,
     deliver: mpsc::Sender<Connection>,
 ) {
-    let room = Arc::new(Semaphore::new(greeter.settings.concurrent_handshakes));
-    let mut greetings = JoinSet::new();
+    let permits = Arc::new(Semaphore::new(handshaker.settings.concurrent_handshakes));
+    let mut handshakes = JoinSet::new();
     let mut pause = FIRST_PAUSE;
     loop {
-        while greetings.try_join_next().is_some() {}
+        while handshakes.try_join_next().is_some() {}
         let accepted = tokio::select! {
-            accepted = accept_one(&mut *accept, &room) => accepted,
-            // An error means that the network is gone, which ends this task anyway.
-            _ = greeter.closing.wait_for(|closing| *closing) => return,
+            accepted = accept_one(&mut *accept, &permits) => accepted,
+            // An error means that the network is gone, which also ends this task.
+            _ = handshaker.closing.wait_for(|closing| *closing) => return,
         };
         match accepted {
             Ok((None, _)) => return,
-            Ok((Some(pipe), place)) => {
+            Ok((Some(pipe), permit)) => {
                 pause = FIRST_PAUSE;
-                let (greeter, deliver) = (greeter.clone(), deliver.clone());
-                greetings.spawn(async move {
-                    match greeter.answer(pipe).await {
-                        // Nobody accepts any more: the connection ends.
+                let (handshaker, deliver) = (handshaker.clone(), deliver.clone());
+                handshakes.spawn(async move {
+                    match handshaker.respond(pipe).await {
+                        // If the listener is gone, this drops the connection.
                         Ok(connection) => drop(deliver.send(connection).await),
-                        Err(error) => tracing::warn!("turned away: {error}"),
+                        Err(error) => tracing::warn!("rejected a connection: {error}"),
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
-            // Too many open files, say: the listener stays, and serves when there is room again.
+            // Too many open files, for example: keep listening and retry later.
             Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}; trying again");
+                tracing::warn!("cannot accept a connection: {error}; retrying");
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -336,8 +341,8 @@ async fn accept_all(
 
 async fn accept_one(
     accept: &mut dyn Accept,
-    room: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> std::io::Result<(Option<Pipe>, OwnedSemaphorePermit)> {
-    let place = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    Ok((accept.accept().await?, place))
+    let permit = permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+    Ok((accept.accept().await?, permit))
 }

@@ -1,4 +1,4 @@
-//! Pipes of bytes, and what opens them.
+//! Byte pipes, and the traits that open them.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -7,12 +7,12 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A future that may move between threads.
+/// A boxed future that can be sent between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Opens pipes of bytes to other devices.
+/// Opens byte pipes to other devices.
 pub trait Transport: Debug + Send + Sync + 'static {
-    /// Starts to accept pipes at `address`, `host:port`; port 0 is any free one.
+    /// Starts accepting pipes at `address`, `host:port`; port 0 picks a free one.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Accept>>>;
 
     /// Opens a pipe to a listener at `address`, `host:port`.
@@ -21,20 +21,19 @@ pub trait Transport: Debug + Send + Sync + 'static {
 
 /// Accepts the pipes that others dial.
 pub trait Accept: Send {
-    /// The address it accepts at, with the port that was chosen.
+    /// The address it accepts at, with the actual port.
     fn address(&self) -> &str;
 
-    /// The next pipe; `None` when nobody can dial any more. May be dropped and asked again without
-    /// losing one.
+    /// The next pipe; `None` when no more can arrive. Must be cancel safe.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Option<Pipe>>>;
 }
 
-/// Bytes, both ways, in order.
+/// An ordered byte stream in each direction.
 pub struct Pipe {
-    /// What the other side writes.
+    /// Reads what the peer writes.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
-    /// What the other side reads.
+    /// Writes what the peer reads.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
-    /// The other side's address.
+    /// The peer's address.
     pub remote: String,
 }

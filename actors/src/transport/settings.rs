@@ -1,23 +1,23 @@
-//! Times and bounds of connections.
+//! Timeouts and limits of connections.
 
 use std::time::Duration;
 
 use edgeld_runtime::coord::liveness::HEARTBEAT;
 
-/// Times and bounds of connections.
+/// Timeouts and limits of connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// How long the other side may take to greet.
+    /// How long a handshake may take.
     pub handshake: Duration,
-    /// How often a control connection gives a sign of life.
+    /// Interval between heartbeats on a control connection.
     pub heartbeat: Duration,
-    /// How long a peer may take not a single byte of what is written to it.
+    /// How long a peer may accept no data at all.
     pub stall: Duration,
-    /// Dialled connections that may be greeting at once; others wait in the system's queue.
+    /// Incoming handshakes at once; further connections wait in the system's backlog.
     pub concurrent_handshakes: usize,
-    /// Head start of a more promising address over the next one, in [`Network::dial_any`].
+    /// Head start of each address over the next one in [`Network::dial_any`].
     pub head_start: Duration,
-    /// How long [`Network::shutdown`] waits for what is still to be written.
+    /// How long [`Network::shutdown`] waits for queued frames to be written.
     pub shutdown_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Pipes between machines.
+//! Byte pipes between machines.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,13 +11,13 @@ use tokio::time::timeout;
 use super::error::TransportError;
 use super::pipe::{Accept, BoxFuture, Pipe, Transport};
 
-/// The system asks a silent peer after this time whether it is still there.
+/// Idle time after which the system probes a silent peer.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// TCP, without delay for small frames.
+/// TCP with `TCP_NODELAY`.
 #[derive(Debug, Clone)]
 pub struct Tcp {
-    /// How long to wait for an address to answer.
+    /// How long to wait for each address to answer.
     pub connect: Duration,
 }
 
@@ -27,11 +27,11 @@ impl Default for Tcp {
     }
 }
 
-/// Whether a worker may listen at `address`: beyond this machine only when that is asked for, since
+/// Checks that a worker may listen at `address`: beyond this machine only with `insecure`, since
 /// anyone who reaches the port can use the device.
 ///
 /// # Errors
-/// [`TransportError::Exposed`], with what to do about it.
+/// [`TransportError::Exposed`].
 pub(crate) fn check_exposure(address: SocketAddr, insecure: bool) -> Result<(), TransportError> {
     let local = match address.ip() {
         IpAddr::V4(ip) => ip.is_loopback(),
@@ -54,7 +54,7 @@ impl Transport for Tcp {
 
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Pipe>> {
         Box::pin(async move {
-            let mut failed = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+            let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             for resolved in lookup_host(address).await? {
                 match timeout(self.connect, TcpStream::connect(resolved)).await {
                     Ok(Ok(stream)) => return pipe(stream),
@@ -83,7 +83,7 @@ impl Accept for TcpAccept {
                 let (stream, from) = self.listener.accept().await?;
                 match pipe(stream) {
                     Ok(pipe) => return Ok(Some(pipe)),
-                    Err(error) => tracing::debug!("{from} has gone before it was heard: {error}"),
+                    Err(error) => tracing::debug!("{from} disconnected at once: {error}"),
                 }
             }
         })

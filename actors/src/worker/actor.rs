@@ -141,7 +141,7 @@ impl Handler<LeaderSent> for WorkerActor {
         if let Some(id) = session_of(&message)
             && self.sessions.get(&id).is_some_and(|session| session.control != control)
         {
-            return sender.cut("a session that another leader has opened");
+            return sender.abort("a session that another leader has opened");
         }
         match message {
             LeaderMessage::Measure { kernels } => self.measure(kernels, sender, context),
@@ -354,7 +354,7 @@ impl WorkerActor {
         for control in self.controls.values() {
             let heard = self.device.clock.at(control.last_heard());
             if self.watch.life(heard) == Life::Lost {
-                control.cut("the leader has been silent for too long");
+                control.abort("the leader has been silent for too long");
             }
         }
         self.parked.retain(|(since, ..)| now.since(*since) < PARKED.0);

@@ -71,7 +71,7 @@ impl Handler<BenchmarkDone> for WorkerActor {
                 self.measured.push(result);
             }
             Err((_, error)) => {
-                asked.iter().for_each(|(_, leader)| leader.cut(&error));
+                asked.iter().for_each(|(_, leader)| leader.abort(&error));
             }
         }
     }

@@ -280,7 +280,7 @@ impl Executor {
                     Arrival::Deliver => self.deliver(&header, &payload, &from),
                     Arrival::Hold => self.early.push((header, payload, from)),
                     Arrival::Drop => {}
-                    Arrival::Close => from.cut("too many strips of plans that nobody knows"),
+                    Arrival::Close => from.abort("too many strips of plans that nobody knows"),
                 }
             }
             Job::Abort { generation, frames } => {
@@ -304,16 +304,16 @@ impl Executor {
             Ok(sender) => {
                 let route = plan.routes.get(sender.index());
                 if route.is_none_or(|route| route.node != from.peer().node) {
-                    return from.cut("a strip that another device was to send");
+                    return from.abort("a strip that another device was to send");
                 }
             }
-            Err(error) => return from.cut(error),
+            Err(error) => return from.abort(error),
         }
         let Some(open) = plan.open(header.frame) else { return };
         open.runnable = true;
         if let Err(error) = catch(|| open.frame.deliver(header, payload)) {
             plan.close(header.frame);
-            from.cut(error);
+            from.abort(error);
         }
     }
 

@@ -48,7 +48,7 @@ where
                         return;
                     }
                 }
-                Err(error) => cutter.cut(error),
+                Err(error) => cutter.abort(error),
             }
         };
         worker.do_send(ControlEnded { control, why });
@@ -95,8 +95,8 @@ where
                         return;
                     }
                 }
-                Ok(_) => from.cut("a strip of another session"),
-                Err(error) => from.cut(error),
+                Ok(_) => from.abort("a strip of another session"),
+                Err(error) => from.abort(error),
             }
         };
         worker.do_send(StripsEnded { session, number, node, why });

@@ -297,7 +297,7 @@ impl Session {
             fetcher.close();
         }
         for (_, strips) in self.strips.values().flatten() {
-            strips.cut("the session is over");
+            strips.abort("the session is over");
         }
     }
 }

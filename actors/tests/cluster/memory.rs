@@ -59,7 +59,7 @@ async fn alone_is_a_cluster_too() {
 #[tokio::test]
 async fn three_devices_give_the_answer_of_one() {
     let lan = Lan::new();
-    let (one, mut events) = lan.worker("one").await;
+    let (one, mut worker_events) = lan.worker("one").await;
     let (two, _) = lan.worker("two").await;
     let cluster =
         lan.leader().peer(one.address()).peer(two.address()).devices(3).discover().await.unwrap();
@@ -80,7 +80,7 @@ async fn three_devices_give_the_answer_of_one() {
     cluster.shutdown().await;
     let told = async {
         let mut told = Vec::new();
-        while let Some(event) = events.recv().await {
+        while let Some(event) = worker_events.recv().await {
             let closed = matches!(event, WorkerEvent::SessionClosed { .. });
             told.push(event);
             if closed {
@@ -111,7 +111,7 @@ async fn a_device_joins_and_leaves_while_frames_run() {
     let model = cluster.load_with(source.clone(), spread()).await.unwrap();
     let mut events = model.subscribe();
 
-    let (events, _told) = unbounded_channel();
+    let (worker_events, _receiver) = unbounded_channel();
     let options = WorkerOptions {
         listen: Some(two_address.parse().unwrap()),
         threads: Some(1),
@@ -121,7 +121,7 @@ async fn a_device_joins_and_leaves_while_frames_run() {
         transport: Some(Arc::new(lan.switchboard.plug("two"))),
         ..WorkerOptions::default()
     };
-    let two = Worker::start(options, events).await.unwrap();
+    let two = Worker::start(options, worker_events).await.unwrap();
     let joined = run_until(&model, &source, &references, &mut events, Reason::Joined).await;
     assert_eq!(holders(&joined).len(), 3);
     two.stop().await;

@@ -1,4 +1,4 @@
-//! One direction of a pipe in memory, and the wire that it runs over.
+//! One direction of an in-memory pipe, and the wire it runs over.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,10 +11,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Bytes that are on their way before the writer waits, as a socket's buffers do.
+/// Bytes in flight before the writer has to wait, like a socket's buffer.
 const WINDOW: usize = 1 << 20;
 
-/// What happens between two devices.
+/// The link between two devices.
 #[derive(Default)]
 pub(super) struct Wire {
     state: Mutex<WireState>,
@@ -23,32 +23,33 @@ pub(super) struct Wire {
 #[derive(Default)]
 struct WireState {
     condition: Condition,
-    /// Bytes that have arrived, both ways.
+    /// Bytes delivered, both ways.
     carried: u64,
     cables: Vec<Weak<Cable>>,
 }
 
-/// How a wire is.
+/// The state of a wire.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Condition {
     pub(super) delay: Duration,
     pub(super) cut: bool,
-    /// Counts resets; a cable of an earlier count is dead.
-    pub(super) severed: u64,
+    /// Number of resets; a cable from before the last one is dead.
+    pub(super) resets: u64,
 }
 
 struct Cable {
     wire: Arc<Wire>,
-    laid: u64,
+    /// Resets of the wire when this cable was laid.
+    resets: u64,
     state: Mutex<CableState>,
 }
 
 #[derive(Default)]
 struct CableState {
-    travelling: VecDeque<(Instant, Bytes)>,
+    in_flight: VecDeque<(Instant, Bytes)>,
     bytes: usize,
-    ended: bool,
-    unread: bool,
+    writer_done: bool,
+    reader_gone: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -62,11 +63,11 @@ pub(super) struct CableWriter {
     cable: Arc<Cable>,
 }
 
-/// Lays a cable over a wire, one way.
+/// Lays a one-way cable over a wire.
 pub(super) fn lay(wire: &Arc<Wire>) -> (CableWriter, CableReader) {
     let mut state = lock(&wire.state);
-    let laid = state.condition.severed;
-    let cable = Arc::new(Cable { wire: wire.clone(), laid, state: Mutex::default() });
+    let resets = state.condition.resets;
+    let cable = Arc::new(Cable { wire: wire.clone(), resets, state: Mutex::default() });
     state.cables.retain(|cable| cable.strong_count() > 0);
     state.cables.push(Arc::downgrade(&cable));
     let due = Box::pin(sleep_until(Instant::now()));
@@ -95,7 +96,7 @@ impl Wire {
 impl Cable {
     fn condition(&self) -> io::Result<Condition> {
         let condition = lock(&self.wire.state).condition;
-        match condition.severed == self.laid {
+        match condition.resets == self.resets {
             true => Ok(condition),
             false => Err(io::ErrorKind::ConnectionReset.into()),
         }
@@ -109,14 +110,14 @@ impl AsyncRead for CableReader {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let CableReader { cable, due } = self.get_mut();
-        // Before the condition is looked at: a change of it then either is seen or wakes.
+        // Register before checking the condition, so that no change of it goes unnoticed.
         let mut state = lock(&cable.state);
         state.reader = Some(context.waker().clone());
         if cable.condition()?.cut {
             return Poll::Pending;
         }
-        let Some((arrives, _)) = state.travelling.front() else {
-            return if state.ended { Poll::Ready(Ok(())) } else { Poll::Pending };
+        let Some((arrives, _)) = state.in_flight.front() else {
+            return if state.writer_done { Poll::Ready(Ok(())) } else { Poll::Pending };
         };
         if *arrives > Instant::now() {
             due.as_mut().reset(*arrives);
@@ -124,11 +125,11 @@ impl AsyncRead for CableReader {
                 return Poll::Pending;
             }
         }
-        if let Some((arrives, mut piece)) = state.travelling.pop_front() {
+        if let Some((arrives, mut piece)) = state.in_flight.pop_front() {
             let count = piece.len().min(into.remaining());
             into.put_slice(&piece.split_to(count));
             if !piece.is_empty() {
-                state.travelling.push_front((arrives, piece));
+                state.in_flight.push_front((arrives, piece));
             }
             state.bytes -= count;
             lock(&cable.wire.state).carried += count as u64;
@@ -147,7 +148,7 @@ impl AsyncWrite for CableWriter {
         let mut state = lock(&self.cable.state);
         state.writer = Some(context.waker().clone());
         let delay = self.cable.condition()?.delay;
-        if state.unread {
+        if state.reader_gone {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let count = bytes.len().min(WINDOW.saturating_sub(state.bytes));
@@ -156,7 +157,7 @@ impl AsyncWrite for CableWriter {
         }
         state.bytes += count;
         state
-            .travelling
+            .in_flight
             .push_back((Instant::now() + delay, Bytes::copy_from_slice(&bytes[..count])));
         wake(&mut state.reader);
         Poll::Ready(Ok(count))
@@ -168,7 +169,7 @@ impl AsyncWrite for CableWriter {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = lock(&self.cable.state);
-        state.ended = true;
+        state.writer_done = true;
         wake(&mut state.reader);
         Poll::Ready(Ok(()))
     }
@@ -177,7 +178,7 @@ impl AsyncWrite for CableWriter {
 impl Drop for CableWriter {
     fn drop(&mut self) {
         let mut state = lock(&self.cable.state);
-        state.ended = true;
+        state.writer_done = true;
         wake(&mut state.reader);
     }
 }
@@ -185,7 +186,7 @@ impl Drop for CableWriter {
 impl Drop for CableReader {
     fn drop(&mut self) {
         let mut state = lock(&self.cable.state);
-        state.unread = true;
+        state.reader_gone = true;
         wake(&mut state.writer);
     }
 }
@@ -197,6 +198,6 @@ fn wake(waiting: &mut Option<Waker>) {
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change is whole when a lock is released, so that a panic elsewhere does no harm.
+    // The state is consistent whenever the lock is free, so poisoning can be ignored.
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

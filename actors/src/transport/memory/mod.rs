@@ -1,7 +1,7 @@
-//! Pipes within a process, through a switchboard that can delay, cut and sever them.
+//! Byte pipes within a process, through a switchboard that can delay, cut and sever them.
 //!
-//! Frames are serialised as for a socket. A cut link is a pulled cable: bytes wait and nobody is
-//! told. A severed one is a reset: both ends learn of it at once.
+//! Frames are serialised as for a socket. A cut link is like a pulled cable: data is held back and
+//! neither end notices. A severed link is like a TCP reset: both ends notice at once.
 
 mod cable;
 
@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use self::cable::{CableReader, CableWriter, Wire, lay, lock};
 use super::pipe::{Accept, BoxFuture, Pipe, Transport};
 
-/// Pipes that may wait to be accepted.
+/// Pipes waiting to be accepted.
 const BACKLOG: usize = 128;
 
-/// Joins the [`Memory`] transports of several devices. Clones are the same switchboard.
+/// Connects the [`Memory`] transports of several devices. Clones share the switchboard.
 #[derive(Clone, Default)]
 pub struct Switchboard {
     board: Arc<Mutex<Board>>,
@@ -28,17 +28,17 @@ pub struct Switchboard {
 
 #[derive(Default)]
 struct Board {
-    listeners: HashMap<String, Plugged>,
+    listeners: HashMap<String, ListenerEntry>,
     wires: HashMap<(String, String), Arc<Wire>>,
     next_port: u16,
 }
 
-struct Plugged {
+struct ListenerEntry {
     host: String,
     pipes: mpsc::Sender<Pipe>,
 }
 
-/// A device's plug in a [`Switchboard`].
+/// A device's transport over a [`Switchboard`].
 #[derive(Clone)]
 pub struct Memory {
     host: String,
@@ -57,27 +57,27 @@ impl Switchboard {
         Memory { host: host.to_owned(), switchboard: self.clone() }
     }
 
-    /// Delays all that travels between two devices, one way, from now on.
+    /// Adds this one-way delay to all data between two devices from now on.
     pub fn delay(&self, a: &str, b: &str, delay: Duration) {
         self.wire(a, b).change(|wire| wire.delay = delay);
     }
 
-    /// Pulls the cable between two devices: nothing arrives, nobody is told.
+    /// Pulls the cable between two devices: no data arrives, and neither end notices.
     pub fn cut(&self, a: &str, b: &str) {
         self.wire(a, b).change(|wire| wire.cut = true);
     }
 
-    /// Plugs it in again: what waited arrives.
+    /// Plugs the cable back in: data held back arrives.
     pub fn heal(&self, a: &str, b: &str) {
         self.wire(a, b).change(|wire| wire.cut = false);
     }
 
     /// Resets all connections between two devices.
     pub fn sever(&self, a: &str, b: &str) {
-        self.wire(a, b).change(|wire| wire.severed += 1);
+        self.wire(a, b).change(|wire| wire.resets += 1);
     }
 
-    /// What has travelled between two devices, both ways: greetings, headers and payload.
+    /// Bytes carried between two devices, both ways, handshakes included.
     pub fn carried(&self, a: &str, b: &str) -> Bytes {
         Bytes(self.wire(a, b).carried())
     }
@@ -104,7 +104,9 @@ impl Transport for Memory {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
             let (pipes, incoming) = mpsc::channel(BACKLOG);
-            board.listeners.insert(address.clone(), Plugged { host: self.host.clone(), pipes });
+            board
+                .listeners
+                .insert(address.clone(), ListenerEntry { host: self.host.clone(), pipes });
             Ok(Box::new(MemoryAccept { address, incoming }) as Box<dyn Accept>)
         })
     }
@@ -137,7 +139,7 @@ impl Accept for MemoryAccept {
     }
 
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Option<Pipe>>> {
-        // The switchboard keeps the sender until another listener takes the address.
+        // The switchboard keeps the sender until another listener takes over the address.
         Box::pin(async { Ok(self.incoming.recv().await) })
     }
 }

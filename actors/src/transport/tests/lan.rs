@@ -1,4 +1,4 @@
-//! Two devices, over either transport.
+//! Two devices over either transport.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::transport::pipe::{Accept, BoxFuture, Pipe, Transport};
 use crate::transport::settings::Settings;
 use crate::transport::tcp::Tcp;
 
-/// Two devices that can reach each other.
+/// A worker and a leader that can reach each other.
 pub struct Lan {
     pub worker: Arc<dyn Transport>,
     pub leader: Arc<dyn Transport>,
@@ -70,7 +70,7 @@ pub async fn join(leader: &Network, listener: &mut Listener) -> (Connection, Con
     (dialled.unwrap(), accepted.unwrap())
 }
 
-/// The bytes that a dialler opens with.
+/// The bytes that an initiator sends first.
 pub fn handshake(me: &Hello) -> Vec<u8> {
     let body = encode(me);
     let lengths = Lengths { header: body.len(), payload: 0 };
@@ -78,6 +78,7 @@ pub fn handshake(me: &Hello) -> Vec<u8> {
 }
 
 /// A transport whose listeners fail twice before each pipe.
+#[derive(Debug)]
 pub struct ShortOfFiles(pub Arc<dyn Transport>);
 
 struct Reluctant {

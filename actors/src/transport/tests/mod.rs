@@ -1,4 +1,4 @@
-//! One suite for both transports: what holds over TCP holds in memory.
+//! Every test runs over both transports.
 
 mod lan;
 
@@ -17,12 +17,12 @@ use crate::transport::network::Listener;
 use crate::transport::pipe::Transport;
 use crate::transport::settings::Settings;
 
-/// A hang is a failure.
+/// Fails if `work` hangs.
 async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), work).await.expect("it hangs")
 }
 
-async fn the_two_learn_who_the_other_is(lan: Lan) {
+async fn each_side_learns_who_the_other_is(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
     let (dialled, accepted) = join(&leader, &mut listener).await;
@@ -51,7 +51,7 @@ async fn frames_arrive_in_order_from_any_thread(lan: Lan) {
     thread.join().unwrap().unwrap();
 }
 
-async fn a_large_payload_is_read_into_memory_of_its_size(lan: Lan) {
+async fn a_large_payload_is_allocated_exactly(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
     let (dialled, accepted) = join(&leader, &mut listener).await;
@@ -63,26 +63,26 @@ async fn a_large_payload_is_read_into_memory_of_its_size(lan: Lan) {
     let frame = receiver.next().await.unwrap();
     assert!(frame.payload == payload);
     assert_eq!(frame.payload.capacity(), payload.len());
-    sender.drained(0).await.unwrap();
+    sender.backlog_below(0).await.unwrap();
 }
 
-async fn a_sender_can_see_how_far_the_link_is_behind(lan: Lan) {
+async fn a_sender_sees_its_backlog(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
     let (dialled, accepted) = join(&leader, &mut listener).await;
     let (sender, _) = dialled.split();
     let (_, mut receiver) = accepted.split();
-    // More than queue and buffers take while nobody receives.
+    // More than queues and buffers hold while nothing is received.
     let frames = 60;
     for _ in 0..frames {
         sender.send(vec![1], vec![0; 1 << 20]).unwrap();
     }
-    assert!(sender.waiting() > 20 << 20, "{}", sender.waiting());
+    assert!(sender.backlog() > 20 << 20, "{}", sender.backlog());
     for _ in 0..frames {
         receiver.next().await.unwrap();
     }
-    sender.drained(0).await.unwrap();
-    assert_eq!(sender.waiting(), 0);
+    sender.backlog_below(0).await.unwrap();
+    assert_eq!(sender.backlog(), 0);
 }
 
 async fn another_version_is_refused_in_words_on_both_sides(lan: Lan) {
@@ -99,7 +99,7 @@ async fn another_cluster_is_refused_in_words_on_both_sides(lan: Lan) {
     assert!(error.contains("--cluster"), "{error}");
 }
 
-/// What the dialler is told; what the worker says on the wire; and that it serves the next one.
+/// Returns the worker's raw reply and the initiator's error; checks that the worker still accepts.
 async fn refusal(lan: Lan, stranger: Hello) -> String {
     let (_worker, mut listener) = lan.worker().await;
     let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
@@ -116,7 +116,7 @@ async fn refusal(lan: Lan, stranger: Hello) -> String {
     format!("{answer} {error}")
 }
 
-async fn a_listener_turns_away_what_is_no_edgeld(lan: Lan) {
+async fn a_listener_rejects_other_protocols(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let mut wrong = handshake(&hello(3));
     wrong[MAGIC.len() + 1..].fill(0xff);
@@ -128,13 +128,13 @@ async fn a_listener_turns_away_what_is_no_edgeld(lan: Lan) {
         let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
         pipe.writer.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
-        // A reset ends it too.
+        // A reset is fine too.
         let _ = pipe.reader.read_to_end(&mut answer).await;
     }
     join(&lan.leader(), &mut listener).await;
 }
 
-async fn a_dialler_names_what_is_no_edgeld(lan: Lan) {
+async fn an_initiator_recognises_other_protocols(lan: Lan) {
     let mut accept = lan.worker.listen(lan.at).await.unwrap();
     let address = accept.address().to_owned();
     let serve = async move {
@@ -169,7 +169,7 @@ async fn nobody_there_is_unreachable(lan: Lan) {
     assert!(error.to_string().contains(&address), "{error}");
 }
 
-/// Opens a connection by hand and writes `bytes` on it; the error that its receiver gives.
+/// Opens a connection by hand and writes `bytes`; returns the receiver's error.
 async fn violation(lan: &Lan, listener: &mut Listener, bytes: &[u8]) -> TransportError {
     let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
     pipe.writer.write_all(&handshake(&hello(2))).await.unwrap();
@@ -179,7 +179,7 @@ async fn violation(lan: &Lan, listener: &mut Listener, bytes: &[u8]) -> Transpor
     receiver.next().await.unwrap_err()
 }
 
-async fn a_frame_that_breaks_off_ends_its_connection_only(lan: Lan) {
+async fn a_truncated_frame_ends_only_its_connection(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let lengths = Lengths { header: 10, payload: 1000 };
     let whole = [&lengths.prefix()[..], &[1; 10], &[2; 1000]].concat();
@@ -194,7 +194,7 @@ async fn a_frame_that_breaks_off_ends_its_connection_only(lan: Lan) {
     join(&lan.leader(), &mut listener).await;
 }
 
-async fn a_claim_beyond_the_limit_ends_its_connection_only(lan: Lan) {
+async fn an_oversized_frame_ends_only_its_connection(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     for (header, payload) in
         [(MAX_HEADER as u32 + 1, 0), (1, u32::MAX), (u32::MAX, u32::MAX), (0, 1)]
@@ -243,20 +243,20 @@ async fn one_side_may_end_before_the_other(lan: Lan) {
     answers.next().await.unwrap_err();
 }
 
-async fn a_cut_ends_both_directions_at_once(lan: Lan) {
+async fn an_abort_ends_both_directions_at_once(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
     let (dialled, accepted) = join(&leader, &mut listener).await;
     let (sender, mut receiver) = dialled.split();
     let (_kept, mut questions) = accepted.split();
-    sender.cut("the leader has finished");
+    sender.abort("the leader has finished");
     assert!(sender.broken().await.to_string().contains("has finished"));
     assert!(sender.send(vec![1], Vec::new()).is_err());
     receiver.next().await.unwrap_err();
     questions.next().await.unwrap_err();
 }
 
-async fn signs_of_life_count_and_are_not_delivered(lan: Lan) {
+async fn heartbeats_count_as_heard_and_are_not_delivered(lan: Lan) {
     let quick = Settings { heartbeat: Duration::from_millis(1), ..Settings::default() };
     let worker = start(&lan.worker, hello(1), quick.clone());
     let mut listener = worker.listen(lan.at).await.unwrap();
@@ -276,7 +276,7 @@ async fn signs_of_life_count_and_are_not_delivered(lan: Lan) {
     assert_eq!(receiver.next().await.unwrap().header, [9]);
 }
 
-async fn part_of_a_payload_is_a_sign_of_life(lan: Lan) {
+async fn part_of_a_payload_counts_as_heard(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
     let peer = Hello { purpose: STRIPS, ..hello(2) };
@@ -301,7 +301,7 @@ async fn a_listener_survives_failures_to_accept(lan: Lan) {
     join(&lan.leader(), &mut listener).await;
 }
 
-async fn silent_diallers_do_not_keep_others_out(lan: Lan) {
+async fn silent_initiators_do_not_block_others(lan: Lan) {
     let settings = Settings {
         handshake: Duration::from_millis(100),
         concurrent_handshakes: 2,
@@ -316,7 +316,7 @@ async fn silent_diallers_do_not_keep_others_out(lan: Lan) {
     join(&lan.leader(), &mut listener).await;
 }
 
-async fn what_waits_is_written_before_a_network_ends(lan: Lan) {
+async fn queued_frames_are_written_before_a_network_ends(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
     let (dialled, accepted) = join(&leader, &mut listener).await;
@@ -333,7 +333,7 @@ async fn what_waits_is_written_before_a_network_ends(lan: Lan) {
     assert!(sender.send(vec![1], Vec::new()).is_err());
 }
 
-async fn of_many_addresses_the_one_of_the_right_device_is_kept(lan: Lan) {
+async fn dial_any_keeps_the_address_of_the_right_device(lan: Lan) {
     let (_worker, listener) = lan.worker().await;
     let other = start(&lan.worker, hello(5), Settings::default());
     let elsewhere = other.listen(lan.at).await.unwrap();
@@ -366,26 +366,26 @@ macro_rules! over_both {
 }
 
 over_both! {
-    the_two_learn_who_the_other_is
+    each_side_learns_who_the_other_is
     frames_arrive_in_order_from_any_thread
-    a_large_payload_is_read_into_memory_of_its_size
-    a_sender_can_see_how_far_the_link_is_behind
+    a_large_payload_is_allocated_exactly
+    a_sender_sees_its_backlog
     another_version_is_refused_in_words_on_both_sides
     another_cluster_is_refused_in_words_on_both_sides
-    a_listener_turns_away_what_is_no_edgeld
-    a_dialler_names_what_is_no_edgeld
+    a_listener_rejects_other_protocols
+    an_initiator_recognises_other_protocols
     nobody_there_is_unreachable
-    a_frame_that_breaks_off_ends_its_connection_only
-    a_claim_beyond_the_limit_ends_its_connection_only
+    a_truncated_frame_ends_only_its_connection
+    an_oversized_frame_ends_only_its_connection
     a_limit_can_be_set
     one_side_may_end_before_the_other
-    a_cut_ends_both_directions_at_once
-    signs_of_life_count_and_are_not_delivered
-    part_of_a_payload_is_a_sign_of_life
+    an_abort_ends_both_directions_at_once
+    heartbeats_count_as_heard_and_are_not_delivered
+    part_of_a_payload_counts_as_heard
     a_listener_survives_failures_to_accept
-    silent_diallers_do_not_keep_others_out
-    what_waits_is_written_before_a_network_ends
-    of_many_addresses_the_one_of_the_right_device_is_kept
+    silent_initiators_do_not_block_others
+    queued_frames_are_written_before_a_network_ends
+    dial_any_keeps_the_address_of_the_right_device
 }
 
 mod switchboard {
@@ -407,7 +407,7 @@ mod switchboard {
             board.cut("w", "l");
             let before = board.carried("w", "l");
             sender.send(vec![1], vec![0; 1000]).unwrap();
-            sender.drained(0).await.unwrap();
+            sender.backlog_below(0).await.unwrap();
             assert_eq!(board.carried("w", "l"), before);
             board.heal("l", "w");
             receiver.next().await.unwrap();
