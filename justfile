@@ -58,6 +58,11 @@ lab *flags:
     cargo build --release
     python3 deploy/lab/acceptance.py lab {{ flags }}
 
+# Alone, as the EdgeLD paper does it, the default, on emulated LANs; or never-slower (root; else 77)
+bench-lab *flags:
+    cargo build --release
+    python3 deploy/lab/bench.py {{ flags }}
+
 # Every bar, from the demo to the speed of one thread
 acceptance: (conformance "--quick")
     target/python/bin/python deploy/lab/acceptance.py demo matrix lab memory speed

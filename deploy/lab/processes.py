@@ -91,7 +91,8 @@ class Watched:
 
     def interrupt(self, seconds: float = 15) -> int:
         if self.process.returncode is None:
-            self.process.send_signal(signal.SIGINT)
+            # Popen's own way would reap one that has just ended, and `end` wait in vain.
+            os.kill(self.process.pid, signal.SIGINT)
             return self.end(seconds)
         return self.process.returncode
 
@@ -116,14 +117,22 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         try:
-            for index in range(self.count):
-                self.start(index)
-            for worker in self.running:
-                self.addresses.append(worker.wait_for("listening")["address"])
+            self.start_all()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def start_all(self) -> None:
+        self.running.clear()
+        for index in range(self.count):
+            self.start(index)
+        self.addresses = [worker.wait_for("listening")["address"] for worker in self.running]
+
+    def stop_all(self) -> None:
+        """Ends them; their homes stay, so that they may be started again."""
+        for worker in self.running:
+            worker.interrupt()
 
     def start(self, index: int) -> Watched:
         command = [self.edgeld, "worker", "--json", "--name", f"worker{index + 1}",
@@ -155,9 +164,10 @@ class Workers:
         return leader
 
     def __exit__(self, *_: object) -> None:
-        for worker in self.running:
-            worker.interrupt()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.stop_all()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def of_kind(events: Iterable[Event], kind: str) -> list[Event]:
