@@ -1,5 +1,5 @@
-//! The actor that knows who is there: it follows the sources of sightings, keeps a control
-//! connection to every device seen, judges by what it hears who lives, and tells the sessions.
+//! The actor that tracks devices: it takes sightings, keeps a control connection to every device
+//! sighted, detects lost ones, and notifies sessions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,13 +28,14 @@ use crate::profiler::{BenchmarkDone, ProfileUpdated, ProfilerActor};
 use crate::transport::{Network, Sender, TransportError};
 use crate::worker::Device;
 
-/// Pauses between attempts to reach a device, first and longest.
-const PAUSES: (Ms, Ms) = (Ms(250.0), Ms(5_000.0));
+/// Shortest and longest delay before a device is dialled again.
+const MIN_RETRY_DELAY: Ms = Ms(250.0);
+const MAX_RETRY_DELAY: Ms = Ms(5_000.0);
 
-/// Addresses of a device that are remembered: it may have had others before it was restarted.
-const ADDRESSES: usize = 8;
+/// Addresses to remember per device: it may have had others before a restart.
+const MAX_ADDRESSES: usize = 8;
 
-/// Where devices are looked for; ends with this.
+/// The sources of sightings; they end when this is dropped.
 #[derive(Default)]
 pub(crate) struct Sources {
     /// Multicast.
@@ -48,83 +49,83 @@ pub(crate) struct DiscoveryActor {
     device: Arc<Device>,
     network: Network,
     kernels: KernelKind,
-    known: BTreeMap<NodeId, KnownDevice>,
-    /// Given addresses that lead nowhere.
+    devices: BTreeMap<NodeId, TrackedDevice>,
+    /// Given addresses that cannot be reached or used.
     failures: BTreeMap<String, TransportError>,
     sessions: Vec<Recipient<DeviceEvent>>,
     subscribers: Vec<UnboundedSender<Event>>,
-    shown: watch::Sender<Vec<DeviceInfo>>,
-    /// One link is probed at a time.
-    probing: Arc<tokio::sync::Mutex<()>>,
+    /// The list of devices shown to users.
+    published: watch::Sender<Vec<DeviceInfo>>,
+    /// Held while probing: links are probed one at a time.
+    probe_lock: Arc<tokio::sync::Mutex<()>>,
     watch: Watch,
-    numbers: u64,
+    last_connection_id: u64,
     sources: Sources,
 }
 
-/// A device that was seen.
-struct KnownDevice {
+/// A device that was sighted.
+struct TrackedDevice {
     sighted: SightedDevice,
     network: Network,
-    /// Seen by nobody any more.
-    unseen: bool,
-    /// It has been connected.
-    reached: bool,
+    /// No source sees it any more.
+    out_of_sight: bool,
+    was_connected: bool,
     state: State,
-    pause: Ms,
-    /// Why it would not work with this device when it was dialled last.
+    retry_delay: Ms,
+    /// Why the last dial was refused.
     refused: Option<TransportError>,
 }
 
 enum State {
     Dialling,
-    /// Tried again at this moment.
+    /// To be dialled again at this time.
     Disconnected(Moment),
     Connected(Box<Connected>),
 }
 
 struct Connected {
-    number: u64,
+    id: u64,
     hello: Hello,
     control: Sender,
     profiler: Addr<ProfilerActor>,
     profile: Option<(DeviceProfile, LinkProfile)>,
-    /// What was measured when it joined: for people, who do not want to hear of every frame.
-    measured: Option<(DeviceProfile, LinkProfile)>,
+    /// The profile when it joined, shown to users instead of one that changes with every frame.
+    initial_profile: Option<(DeviceProfile, LinkProfile)>,
     life: Life,
     leaving: bool,
 }
 
 impl DiscoveryActor {
-    /// For the leader `device`, which finds others through `network` and its own worker at
-    /// `own`, an address of another network.
+    /// For the leader `device`, which reaches other devices through `network` and its own worker at
+    /// `own_address` through `own_network`.
     pub(crate) fn new(
         device: Arc<Device>,
         network: Network,
-        (own_network, own): (Network, String),
+        (own_network, own_address): (Network, String),
         kernels: KernelKind,
-        shown: watch::Sender<Vec<DeviceInfo>>,
+        published: watch::Sender<Vec<DeviceInfo>>,
         sources: Sources,
     ) -> DiscoveryActor {
         let hello = &device.hello;
         let sighted = SightedDevice {
             node: hello.node,
             name: hello.name.clone(),
-            addresses: vec![own],
+            addresses: vec![own_address],
             found: Found::Me,
             protocol: hello.protocol,
             build: hello.build.clone(),
         };
-        let me = KnownDevice {
+        let me = TrackedDevice {
             sighted,
             network: own_network,
-            unseen: false,
-            reached: false,
+            out_of_sight: false,
+            was_connected: false,
             state: State::Disconnected(device.clock.now()),
-            pause: PAUSES.0,
+            retry_delay: MIN_RETRY_DELAY,
             refused: None,
         };
         DiscoveryActor {
-            known: BTreeMap::from([(hello.node, me)]),
+            devices: BTreeMap::from([(hello.node, me)]),
             watch: Watch::new(device.clock.now()),
             device,
             network,
@@ -132,17 +133,17 @@ impl DiscoveryActor {
             failures: BTreeMap::new(),
             sessions: Vec::new(),
             subscribers: Vec::new(),
-            shown,
-            probing: Arc::default(),
-            numbers: 0,
+            published,
+            probe_lock: Arc::default(),
+            last_connection_id: 0,
             sources,
         }
     }
 
     fn dial(&mut self, node: NodeId, context: &mut Context<Self>) {
-        let Some(known) = self.known.get_mut(&node) else { return };
-        known.state = State::Dialling;
-        let (network, addresses) = (known.network.clone(), known.sighted.addresses.clone());
+        let Some(tracked) = self.devices.get_mut(&node) else { return };
+        tracked.state = State::Dialling;
+        let (network, addresses) = (tracked.network.clone(), tracked.sighted.addresses.clone());
         let address = context.address();
         self.network.spawn(async move {
             let connection = network.dial_any(&addresses, node, Purpose::Control).await;
@@ -151,13 +152,13 @@ impl DiscoveryActor {
     }
 
     fn peer(&self, node: NodeId) -> Option<Peer> {
-        let known = self.known.get(&node)?;
-        let State::Connected(connected) = &known.state else { return None };
+        let tracked = self.devices.get(&node)?;
+        let State::Connected(connected) = &tracked.state else { return None };
         let (profile, link) = connected.profile.clone()?;
         Some(Peer {
             hello: connected.hello.clone(),
-            addresses: known.sighted.addresses.clone(),
-            network: known.network.clone(),
+            addresses: tracked.sighted.addresses.clone(),
+            network: tracked.network.clone(),
             control: connected.control.clone(),
             profiler: connected.profiler.clone(),
             profile,
@@ -176,46 +177,46 @@ impl DiscoveryActor {
         self.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
-    /// A device's connection is over.
+    /// Handles the end of a device's connection.
     fn disconnected(&mut self, node: NodeId, why: &TransportError) {
         let now = self.device.clock.now();
-        let Some(known) = self.known.get_mut(&node) else { return };
-        let State::Connected(connected) = &known.state else { return };
-        let (left, was_told) = (connected.leaving, connected.profile.is_some());
-        tracing::info!("{} is gone: {why}", known.sighted.name);
+        let Some(tracked) = self.devices.get_mut(&node) else { return };
+        let State::Connected(connected) = &tracked.state else { return };
+        let (left, had_joined) = (connected.leaving, connected.profile.is_some());
+        tracing::info!("{} disconnected: {why}", tracked.sighted.name);
         if left {
-            self.known.remove(&node);
+            self.devices.remove(&node);
         } else {
-            known.state = State::Disconnected(now + known.pause);
+            tracked.state = State::Disconnected(now + tracked.retry_delay);
             if let Some(mdns) = &self.sources.mdns {
                 mdns.verify(node);
             }
         }
-        if was_told {
+        if had_joined {
             self.notify_sessions(&DeviceEvent::Gone { node, left });
         }
         self.publish_devices();
     }
 
-    /// Tells people who is there, if that has changed.
+    /// Publishes the list of devices if it has changed noticeably.
     fn publish_devices(&mut self) {
         let me = self.device.node();
         let mut devices: Vec<DeviceInfo> =
-            self.known.values().filter_map(|known| self.describe(known)).collect();
+            self.devices.values().filter_map(|tracked| self.describe(tracked)).collect();
         devices.sort_by_key(|device| (device.id != me, device.id));
-        let same = |(shown, device): (&DeviceInfo, &DeviceInfo)| shown.is_close_to(device);
-        let shown = self.shown.borrow().clone();
-        if shown.len() == devices.len() && shown.iter().zip(&devices).all(same) {
+        let same = |(old, new): (&DeviceInfo, &DeviceInfo)| old.is_close_to(new);
+        let published = self.published.borrow().clone();
+        if published.len() == devices.len() && published.iter().zip(&devices).all(same) {
             return;
         }
-        self.shown.send_replace(devices.clone());
+        self.published.send_replace(devices.clone());
         self.publish(&Event::Cluster(devices.clone()));
         self.notify_sessions(&DeviceEvent::Devices(devices));
     }
 
-    fn describe(&self, known: &KnownDevice) -> Option<DeviceInfo> {
-        let leader = known.sighted.node == self.device.node();
-        let (state, connected) = match &known.state {
+    fn describe(&self, tracked: &TrackedDevice) -> Option<DeviceInfo> {
+        let leader = tracked.sighted.node == self.device.node();
+        let (state, connected) = match &tracked.state {
             State::Connected(connected) if connected.profile.is_none() => {
                 (DeviceState::Joining, Some(connected))
             }
@@ -224,24 +225,26 @@ impl DiscoveryActor {
                 Life::Suspect | Life::Lost => (DeviceState::Suspect, Some(connected)),
             },
             State::Dialling | State::Disconnected(_) if leader => (DeviceState::Joining, None),
-            State::Dialling | State::Disconnected(_) if known.unseen || !known.reached => {
+            State::Dialling | State::Disconnected(_)
+                if tracked.out_of_sight || !tracked.was_connected =>
+            {
                 return None;
             }
             State::Dialling | State::Disconnected(_) => (DeviceState::Lost, None),
         };
-        let profile = connected.and_then(|connected| connected.measured.as_ref());
+        let profile = connected.and_then(|connected| connected.initial_profile.as_ref());
         let address = match leader {
             true => "this device".to_owned(),
-            false => known.sighted.addresses.first().cloned().unwrap_or_default(),
+            false => tracked.sighted.addresses.first().cloned().unwrap_or_default(),
         };
         Some(DeviceInfo {
-            id: known.sighted.node,
-            name: known.sighted.name.clone(),
+            id: tracked.sighted.node,
+            name: tracked.sighted.name.clone(),
             address: connected
                 .filter(|_| !leader)
                 .map_or(address, |connected| connected.control.address().to_owned()),
             leader,
-            found: known.sighted.found,
+            found: tracked.sighted.found,
             state,
             gflops: profile.map(|(device, _)| device.gflops()),
             goodput: profile.filter(|_| !leader).map(|(_, link)| link.goodput),
@@ -254,21 +257,23 @@ impl DiscoveryActor {
         let now = self.device.clock.now();
         self.watch.tick(now);
         let mut due = Vec::new();
-        for (node, known) in &mut self.known {
-            match &mut known.state {
+        for (node, tracked) in &mut self.devices {
+            match &mut tracked.state {
                 State::Connected(connected) => {
                     connected.life =
                         self.watch.life(self.device.clock.at(connected.control.last_heard()));
                     if connected.life == Life::Lost {
-                        connected.control.abort("silent for too long");
+                        connected.control.abort("the device has been silent for too long");
                     }
                 }
-                State::Disconnected(at) if now >= *at && !known.unseen => due.push(*node),
+                State::Disconnected(at) if now >= *at && !tracked.out_of_sight => due.push(*node),
                 State::Disconnected(_) | State::Dialling => {}
             }
         }
         due.into_iter().for_each(|node| self.dial(node, context));
-        self.known.retain(|_, known| !known.unseen || matches!(known.state, State::Connected(_)));
+        self.devices.retain(|_, tracked| {
+            !tracked.out_of_sight || matches!(tracked.state, State::Connected(_))
+        });
         self.publish_devices();
     }
 }
@@ -293,27 +298,31 @@ impl Handler<Sighted> for DiscoveryActor {
                     return;
                 }
                 self.failures.retain(|address, _| !sighted.addresses.contains(address));
-                if let Some(known) = self.known.get_mut(&node) {
-                    known.unseen = false;
-                    merge(&mut known.sighted, sighted);
-                    if matches!(known.state, State::Disconnected(_)) {
+                if let Some(tracked) = self.devices.get_mut(&node) {
+                    tracked.out_of_sight = false;
+                    merge(&mut tracked.sighted, sighted);
+                    if matches!(tracked.state, State::Disconnected(_)) {
                         self.dial(node, context);
                     }
                     return;
                 }
-                let network = self.network.clone();
-                let state = State::Dialling;
-                let (unseen, reached, pause, refused) = (false, false, PAUSES.0, None);
-                let known =
-                    KnownDevice { sighted, network, unseen, reached, state, pause, refused };
-                self.known.insert(node, known);
+                let tracked = TrackedDevice {
+                    sighted,
+                    network: self.network.clone(),
+                    out_of_sight: false,
+                    was_connected: false,
+                    state: State::Dialling,
+                    retry_delay: MIN_RETRY_DELAY,
+                    refused: None,
+                };
+                self.devices.insert(node, tracked);
                 self.dial(node, context);
             }
             Sighting::Gone { node, found } => {
-                if let Some(known) = self.known.get_mut(&node)
-                    && known.sighted.found == found
+                if let Some(tracked) = self.devices.get_mut(&node)
+                    && tracked.sighted.found == found
                 {
-                    known.unseen = true;
+                    tracked.out_of_sight = true;
                 }
             }
             Sighting::Failed { peer, error } => {
@@ -324,15 +333,15 @@ impl Handler<Sighted> for DiscoveryActor {
     }
 }
 
-/// The newest sighting counts, and the addresses of both.
-fn merge(known: &mut SightedDevice, mut new: SightedDevice) {
-    for address in std::mem::take(&mut known.addresses) {
+/// Replaces a sighting with a newer one, keeping the old addresses too.
+fn merge(old: &mut SightedDevice, mut new: SightedDevice) {
+    for address in std::mem::take(&mut old.addresses) {
         if !new.addresses.contains(&address) {
             new.addresses.push(address);
         }
     }
-    new.addresses.truncate(ADDRESSES);
-    *known = new;
+    new.addresses.truncate(MAX_ADDRESSES);
+    *old = new;
 }
 
 impl Handler<Dialled> for DiscoveryActor {
@@ -340,67 +349,70 @@ impl Handler<Dialled> for DiscoveryActor {
 
     fn handle(&mut self, Dialled { node, connection }: Dialled, context: &mut Self::Context) {
         let now = self.device.clock.now();
-        self.numbers += 1;
-        let number = self.numbers;
-        let (probing, kernels) = (self.probing.clone(), self.kernels);
-        let Some(known) = self.known.get_mut(&node) else { return };
-        // Sighted again while it was dialled, say: the connection that there is stays.
-        if matches!(known.state, State::Connected(_)) {
+        self.last_connection_id += 1;
+        let connection_id = self.last_connection_id;
+        let (probe_lock, kernels) = (self.probe_lock.clone(), self.kernels);
+        let Some(tracked) = self.devices.get_mut(&node) else { return };
+        // Keep an existing connection, e.g. after a second sighting while dialling.
+        if matches!(tracked.state, State::Connected(_)) {
             return;
         }
         let connection = match connection {
             Ok(connection) => connection,
             Err(error) => {
-                tracing::debug!("{}: {error}", known.sighted.name);
-                if matches!(error, TransportError::Refused { .. }) && known.pause == PAUSES.0 {
-                    let text = format!("{}: {error}", known.sighted.name);
-                    known.refused = Some(error);
-                    known.state = State::Disconnected(now + known.pause);
-                    known.pause = PAUSES.1;
+                tracing::debug!("{}: {error}", tracked.sighted.name);
+                if matches!(error, TransportError::Refused { .. })
+                    && tracked.retry_delay == MIN_RETRY_DELAY
+                {
+                    let text = format!("{}: {error}", tracked.sighted.name);
+                    tracked.refused = Some(error);
+                    tracked.state = State::Disconnected(now + tracked.retry_delay);
+                    tracked.retry_delay = MAX_RETRY_DELAY;
                     return self.publish(&Event::Warning(text));
                 }
-                known.state = State::Disconnected(now + known.pause);
-                known.pause = (known.pause * 2.0).min(PAUSES.1);
+                tracked.state = State::Disconnected(now + tracked.retry_delay);
+                tracked.retry_delay = (tracked.retry_delay * 2.0).min(MAX_RETRY_DELAY);
                 return;
             }
         };
-        (known.pause, known.reached, known.refused) = (PAUSES.0, true, None);
+        (tracked.retry_delay, tracked.was_connected, tracked.refused) =
+            (MIN_RETRY_DELAY, true, None);
         let hello = connection.peer().clone();
         let (sender, mut events) = unbounded_channel();
         let control = read_control(connection, &self.network, sender);
         let address = context.address();
         self.network.spawn(async move {
             while let Some(event) = events.recv().await {
-                if address.send(ControlReceived { node, number, event }).await.is_err() {
+                if address.send(ControlReceived { node, connection_id, event }).await.is_err() {
                     return;
                 }
             }
         });
         let profiler = ProfilerActor {
-            number,
+            connection_id,
             hello: hello.clone(),
             control: control.clone(),
-            network: known.network.clone(),
-            addresses: known.sighted.addresses.clone(),
+            network: tracked.network.clone(),
+            addresses: tracked.sighted.addresses.clone(),
             is_self: node == self.device.node(),
             kernels,
-            probing,
+            probe_lock,
             results: context.address().recipient(),
             profile: None,
             link: None,
         };
         let profiler = profiler.start();
         let connected = Connected {
-            number,
+            id: connection_id,
             hello,
             control,
             profiler,
             profile: None,
-            measured: None,
+            initial_profile: None,
             life: Life::Well,
             leaving: false,
         };
-        known.state = State::Connected(Box::new(connected));
+        tracked.state = State::Connected(Box::new(connected));
         self.publish_devices();
     }
 }
@@ -408,16 +420,16 @@ impl Handler<Dialled> for DiscoveryActor {
 impl Handler<ControlReceived> for DiscoveryActor {
     type Result = ();
 
-    fn handle(&mut self, from: ControlReceived, _: &mut Self::Context) {
-        let ControlReceived { node, number, event } = from;
-        let known = self.known.get_mut(&node).map(|known| &mut known.state);
-        let Some(State::Connected(connected)) = known else { return };
-        if connected.number != number {
+    fn handle(&mut self, received: ControlReceived, _: &mut Self::Context) {
+        let ControlReceived { node, connection_id, event } = received;
+        let state = self.devices.get_mut(&node).map(|device| &mut device.state);
+        let Some(State::Connected(connected)) = state else { return };
+        if connected.id != connection_id {
             return;
         }
         match event {
-            ControlEvent::Message(WorkerMessage::Measured(suite)) => {
-                connected.profiler.do_send(BenchmarkDone(suite))
+            ControlEvent::Message(WorkerMessage::Measured(result)) => {
+                connected.profiler.do_send(BenchmarkDone(result))
             }
             ControlEvent::Message(WorkerMessage::Leaving) => connected.leaving = true,
             ControlEvent::Message(message) => {
@@ -431,18 +443,18 @@ impl Handler<ControlReceived> for DiscoveryActor {
 impl Handler<ProfileUpdated> for DiscoveryActor {
     type Result = ();
 
-    fn handle(&mut self, profiled: ProfileUpdated, _: &mut Self::Context) {
-        let ProfileUpdated { node, number, profile, link } = profiled;
-        let known = self.known.get_mut(&node).map(|known| &mut known.state);
-        let Some(State::Connected(connected)) = known else { return };
-        if connected.number != number {
+    fn handle(&mut self, updated: ProfileUpdated, _: &mut Self::Context) {
+        let ProfileUpdated { node, connection_id, profile, link } = updated;
+        let state = self.devices.get_mut(&node).map(|device| &mut device.state);
+        let Some(State::Connected(connected)) = state else { return };
+        if connected.id != connection_id {
             return;
         }
         let is_new = connected.profile.replace((profile.clone(), link)).is_none();
         if !is_new {
             return self.notify_sessions(&DeviceEvent::Profiled(node, Box::new(profile), link));
         }
-        connected.measured = connected.profile.clone();
+        connected.initial_profile = connected.profile.clone();
         if let Some(peer) = self.peer(node) {
             self.notify_sessions(&DeviceEvent::Joined(Box::new(peer)));
         }
@@ -454,9 +466,9 @@ impl Handler<AttachSession> for DiscoveryActor {
     type Result = ();
 
     fn handle(&mut self, AttachSession(session): AttachSession, _: &mut Self::Context) {
-        let roster = self.known.keys().filter_map(|node| self.peer(*node)).collect();
-        session.do_send(DeviceEvent::Snapshot(roster));
-        session.do_send(DeviceEvent::Devices(self.shown.borrow().clone()));
+        let peers = self.devices.keys().filter_map(|node| self.peer(*node)).collect();
+        session.do_send(DeviceEvent::Snapshot(peers));
+        session.do_send(DeviceEvent::Devices(self.published.borrow().clone()));
         self.sessions.push(session);
     }
 }
@@ -465,7 +477,7 @@ impl Handler<Subscribe> for DiscoveryActor {
     type Result = ();
 
     fn handle(&mut self, Subscribe(events): Subscribe, _: &mut Self::Context) {
-        if events.send(Event::Cluster(self.shown.borrow().clone())).is_ok() {
+        if events.send(Event::Cluster(self.published.borrow().clone())).is_ok() {
             self.subscribers.push(events);
         }
     }
@@ -484,9 +496,9 @@ impl Handler<QueryFailures> for DiscoveryActor {
 
     fn handle(&mut self, _: QueryFailures, _: &mut Self::Context) -> Self::Result {
         let named = self.failures.iter().map(|(peer, error)| (peer.clone(), error.clone()));
-        let seen = self.known.values().filter_map(|known| {
-            let error = known.refused.clone()?;
-            Some((known.sighted.name.clone(), error))
+        let seen = self.devices.values().filter_map(|tracked| {
+            let error = tracked.refused.clone()?;
+            Some((tracked.sighted.name.clone(), error))
         });
         MessageResult(FailedPeers { named: named.collect(), seen: seen.collect() })
     }

@@ -5,30 +5,30 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::transport::{Connection, Network, Sender, TransportError};
 
-/// What a worker's control connection brings.
+/// What arrives on a worker's control connection.
 #[derive(Debug)]
 pub(super) enum ControlEvent {
     /// A message.
     Message(WorkerMessage),
-    /// Its end, and why.
+    /// The connection ended, and why.
     Closed(TransportError),
 }
 
-/// Reads a worker's messages for its leader.
+/// Reads a worker's messages on the network thread.
 pub(super) fn read_control(
     connection: Connection,
     network: &Network,
     events: UnboundedSender<ControlEvent>,
 ) -> Sender {
     let (sender, mut receiver) = connection.split();
-    let cutter = sender.clone();
+    let aborter = sender.clone();
     network.spawn(async move {
         loop {
             let next = match receiver.next().await {
                 Ok(frame) => match decode(&frame.header) {
                     Ok(message) => ControlEvent::Message(message),
                     Err(error) => {
-                        cutter.abort(error);
+                        aborter.abort(error);
                         continue;
                     }
                 },

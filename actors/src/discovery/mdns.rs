@@ -1,7 +1,7 @@
-//! Workers announce themselves over multicast DNS; leaders listen.
+//! Workers announce themselves over multicast DNS; leaders browse.
 //!
-//! The instance name is the node id, unique by itself, so that it needs no probing for conflicts
-//! (which takes most of a second): a worker is found a few round trips after it starts.
+//! The instance name is the node id. It is unique, so probing for conflicts is skipped (it takes
+//! most of a second): a worker is found a few round trips after it starts.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -22,23 +22,23 @@ use crate::api::Found;
 /// The service type.
 pub(super) const SERVICE: &str = "_edgeld._tcp.local.";
 
-/// How long a device has to answer when it is asked after.
-const VERIFY: Duration = Duration::from_secs(2);
+/// How long a device has to answer a [`verify`](Mdns::verify) query.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a goodbye may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long sending goodbyes may take.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bytes of a name in an announcement, whose every field is limited to 255.
+/// Longest name in an announcement, in bytes; mDNS limits every field to 255.
 const MAX_NAME: usize = 120;
 
-/// How far announcements and searches go.
+/// The networks to announce and browse on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// This machine only.
     Loopback,
-    /// All its networks, this machine included.
+    /// All networks of this machine, and the machine itself.
     Lan,
-    /// The network of one of its addresses.
+    /// The network of one address.
     Address(IpAddr),
 }
 
@@ -61,17 +61,17 @@ impl Scope {
     }
 }
 
-/// Why there is no multicast DNS. Devices can still be named with `--peer`.
+/// Why multicast DNS does not work. Devices can still be named with `--peer`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MdnsError {
-    /// No interface to speak on.
+    /// No usable interface.
     #[error(
-        "no network interface of this machine takes part in multicast ({0:?}): name the other devices with --peer HOST:PORT"
+        "no network interface supports multicast (scope: {0:?}); name the other devices with --peer HOST:PORT"
     )]
     NoInterface(Scope),
-    /// The port is held by somebody who does not share it.
+    /// Another program uses the port exclusively.
     #[error(
-        "UDP port 5353 cannot be shared with what holds it ({0}): stop that program, or name the other devices with --peer HOST:PORT"
+        "another program does not share UDP port 5353 ({0}); stop it, or name the other devices with --peer HOST:PORT"
     )]
     Port(String),
     /// The responder failed.
@@ -85,26 +85,26 @@ impl From<mdns_sd::Error> for MdnsError {
     }
 }
 
-/// What a worker says of itself.
+/// What a worker announces.
 #[derive(Debug, Clone)]
 pub(crate) struct Announcement {
-    /// Who it is: the same that it greets with.
+    /// Its `Hello`, as in the handshake.
     pub hello: Hello,
     /// Where it listens.
     pub address: SocketAddr,
 }
 
-/// A responder and browser. Says goodbye when it is shut down.
+/// A responder and browser. Says goodbye when shut down.
 pub(crate) struct Mdns {
     daemon: ServiceDaemon,
 }
 
 impl Mdns {
-    /// Starts to take part.
+    /// Starts the mDNS daemon.
     ///
     /// # Errors
-    /// When the machine has no interface within `scope` that multicast works on, or its port is
-    /// taken. The caller goes on without.
+    /// When no interface within `scope` is up, or the mDNS port cannot be shared. Callers can do
+    /// without mDNS.
     pub(crate) fn start(scope: Scope) -> Result<Mdns, MdnsError> {
         check(scope)?;
         let daemon = ServiceDaemon::new()?;
@@ -127,13 +127,13 @@ impl Mdns {
     /// Announces a worker until [`Mdns::shutdown`].
     ///
     /// # Errors
-    /// When the responder will not take it, for a cluster name of more than 200 bytes, say.
+    /// When the responder rejects it, e.g. for a cluster name of more than 200 bytes.
     pub(crate) fn announce(&self, announcement: &Announcement) -> Result<(), MdnsError> {
         let Announcement { hello, address } = announcement;
         let id = hello.node.to_string();
         let fields = [
             ("id", id.clone()),
-            ("name", shortened(&hello.name)),
+            ("name", truncated(&hello.name)),
             ("proto", format!("{}-{}", hello.protocol.0, hello.protocol.1)),
             ("ver", hello.build.clone()),
             ("cluster", hello.cluster.clone()),
@@ -143,7 +143,7 @@ impl Mdns {
             Scope::Lan => &[],
             Scope::Loopback | Scope::Address(_) => &[address.ip()],
         };
-        // One host name for each node: several on a machine must not answer for each other.
+        // One host name per node: several on a machine must not answer for each other.
         let host = format!("edgeld-{id}.local.");
         let service = ServiceInfo::new(SERVICE, &id, &host, own, address.port(), &fields[..])?;
         let mut service = if own.is_empty() { service.enable_addr_auto() } else { service };
@@ -154,7 +154,7 @@ impl Mdns {
         Ok(self.daemon.register(service)?)
     }
 
-    /// Tells of the workers of `cluster` on `sightings`, until that is closed or this is shut down.
+    /// Reports the workers of `cluster` to `sightings` until either end is closed.
     ///
     /// # Errors
     /// When the browser cannot be started.
@@ -164,38 +164,38 @@ impl Mdns {
         sightings: UnboundedSender<Sighting>,
     ) -> Result<(), MdnsError> {
         let events = self.daemon.browse(SERVICE)?;
-        let browser = Browser { cluster: cluster.to_owned(), known: HashMap::new(), sightings };
-        // The responder drops a browser that lets its events pile up: this thread only takes them.
+        let browser = Browser { cluster: cluster.to_owned(), found: HashMap::new(), sightings };
+        // The responder drops a browser that falls behind, so this thread does nothing else.
         spawn("edgeld-mdns", move || browser.run(&events))
     }
 
-    /// Asks after a device that was missed; if it does not answer, it is told as gone.
+    /// Checks on a device that was lost; if it does not answer, it is reported as gone.
     pub(crate) fn verify(&self, node: NodeId) {
-        let asked = self.daemon.verify(format!("{node}.{SERVICE}"), VERIFY);
-        if let Err(error) = asked {
-            tracing::debug!("mDNS: cannot ask after {node}: {error}");
+        let queried = self.daemon.verify(format!("{node}.{SERVICE}"), VERIFY_TIMEOUT);
+        if let Err(error) = queried {
+            tracing::debug!("mDNS: cannot verify {node}: {error}");
         }
     }
 
-    /// Says goodbye and waits until that is sent.
+    /// Says goodbye and waits until it is sent.
     pub(crate) async fn shutdown(self) {
         match self.daemon.shutdown() {
-            Ok(done) => drop(tokio::time::timeout(FAREWELL, done.recv_async()).await),
-            Err(error) => tracing::debug!("mDNS has ended before: {error}"),
+            Ok(done) => drop(tokio::time::timeout(GOODBYE_TIMEOUT, done.recv_async()).await),
+            Err(error) => tracing::debug!("mDNS already ended: {error}"),
         }
     }
 }
 
 impl Drop for Mdns {
     fn drop(&mut self) {
-        // Its thread would outlive us; after `shutdown` there is nothing left to end.
+        // Otherwise the daemon's thread would outlive us. A no-op after `shutdown`.
         let _ = self.daemon.shutdown();
     }
 }
 
 struct Browser {
     cluster: String,
-    known: HashMap<NodeId, SightedDevice>,
+    found: HashMap<NodeId, SightedDevice>,
     sightings: UnboundedSender<Sighting>,
 }
 
@@ -203,8 +203,8 @@ impl Browser {
     fn run(mut self, events: &Receiver<ServiceEvent>) {
         while let Ok(event) = events.recv() {
             let sighting = match event {
-                ServiceEvent::ServiceResolved(service) => self.found(&service),
-                ServiceEvent::ServiceRemoved(_, fullname) => self.gone(&fullname),
+                ServiceEvent::ServiceResolved(service) => self.resolved(&service),
+                ServiceEvent::ServiceRemoved(_, fullname) => self.removed(&fullname),
                 _ => None,
             };
             if sighting.is_some_and(|sighting| self.sightings.send(sighting).is_err()) {
@@ -213,48 +213,48 @@ impl Browser {
         }
     }
 
-    fn found(&mut self, service: &ResolvedService) -> Option<Sighting> {
+    fn resolved(&mut self, service: &ResolvedService) -> Option<Sighting> {
         if service.get_property_val_str("cluster")? != self.cluster {
             return None;
         }
         let device = describe(service)?;
-        if self.known.get(&device.node) == Some(&device) {
+        if self.found.get(&device.node) == Some(&device) {
             return None;
         }
-        self.known.insert(device.node, device.clone());
+        self.found.insert(device.node, device.clone());
         Some(Sighting::Found(device))
     }
 
-    fn gone(&mut self, fullname: &str) -> Option<Sighting> {
+    fn removed(&mut self, fullname: &str) -> Option<Sighting> {
         let node = fullname.split('.').next()?.parse().ok()?;
-        self.known.remove(&node)?;
+        self.found.remove(&node)?;
         Some(Sighting::Gone { node, found: Found::Mdns })
     }
 }
 
-/// What a service says of its device; `None` where it is none of ours.
+/// The device behind a service; `None` if it is not one of ours.
 fn describe(service: &ResolvedService) -> Option<SightedDevice> {
     let field = |key| service.get_property_val_str(key);
     let node = field("id")?.parse().ok()?;
     let (oldest, newest) = field("proto")?.split_once('-')?;
     let mut addresses: Vec<&ScopedIp> = service.get_addresses().iter().collect();
-    addresses.sort_by_key(|address| (promise(address.to_ip_addr()), address.to_ip_addr()));
+    addresses.sort_by_key(|address| (dial_rank(address.to_ip_addr()), address.to_ip_addr()));
     Some(SightedDevice {
         node,
         name: field("name")?.to_owned(),
-        addresses: addresses.into_iter().map(|ip| dialled(ip, service.get_port())).collect(),
+        addresses: addresses.into_iter().map(|ip| dial_address(ip, service.get_port())).collect(),
         found: Found::Mdns,
         protocol: (oldest.parse().ok()?, newest.parse().ok()?),
         build: field("ver")?.to_owned(),
     })
 }
 
-/// How late an address is to be tried. Loopback comes first: it is announced on loopback only.
-fn promise(ip: IpAddr) -> u8 {
+/// Order in which to try addresses. Loopback comes first: it is announced on loopback only.
+fn dial_rank(ip: IpAddr) -> u8 {
     match ip {
         ip if ip.is_loopback() => 0,
         IpAddr::V4(ip) if ip.is_link_local() => 3,
-        // Where container engines put their bridges.
+        // Default bridge network of container engines.
         IpAddr::V4(ip) if ip.octets()[..2] == [172, 17] => 4,
         IpAddr::V4(_) => 1,
         IpAddr::V6(ip) if ip.is_unicast_link_local() => 5,
@@ -262,9 +262,9 @@ fn promise(ip: IpAddr) -> u8 {
     }
 }
 
-/// An address to dial. A link-local one carries the index of the interface that it was heard on,
-/// and so means nothing on another machine.
-fn dialled(address: &ScopedIp, port: u16) -> String {
+/// Formats an address for dialling. A link-local one carries the index of the interface it was
+/// heard on, so it is only valid on this machine.
+fn dial_address(address: &ScopedIp, port: u16) -> String {
     match address {
         ScopedIp::V6(ip) if ip.addr().is_unicast_link_local() => {
             SocketAddrV6::new(*ip.addr(), port, 0, ip.scope_id().index).to_string()
@@ -273,18 +273,18 @@ fn dialled(address: &ScopedIp, port: u16) -> String {
     }
 }
 
-/// Cut to what an announcement holds.
-fn shortened(name: &str) -> String {
+/// Truncates a name to [`MAX_NAME`] bytes.
+fn truncated(name: &str) -> String {
     let end = (0..=MAX_NAME.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
     name[..end.unwrap_or(0)].to_owned()
 }
 
-/// Whether multicast can work at all: the responder itself would keep silent about it.
+/// Checks that multicast can work at all, since the daemon does not report it.
 fn check(scope: Scope) -> Result<(), MdnsError> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let here =
+    let usable =
         interfaces.iter().any(|interface| interface.is_oper_up() && scope.includes(interface.ip()));
-    if !here {
+    if !usable {
         return Err(MdnsError::NoInterface(scope));
     }
     share_port().map_err(|error| MdnsError::Port(error.to_string()))
@@ -319,20 +319,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_cut_between_characters() {
-        assert_eq!(shortened("pi"), "pi");
+    fn names_are_truncated_between_characters() {
+        assert_eq!(truncated("pi"), "pi");
         let long = "ä".repeat(100);
-        assert_eq!(shortened(&long), "ä".repeat(60));
-        assert_eq!(shortened(&format!("x{long}")).len(), 119);
+        assert_eq!(truncated(&long), "ä".repeat(60));
+        assert_eq!(truncated(&format!("x{long}")).len(), 119);
     }
 
     #[test]
-    fn addresses_of_containers_and_of_one_link_come_late() {
+    fn container_and_link_local_addresses_come_last() {
         let mut ips: Vec<IpAddr> =
             ["fe80::1", "172.17.0.1", "169.254.0.9", "2001:db8::1", "192.168.1.4", "127.0.0.1"]
                 .map(|ip| ip.parse().expect("a literal address"))
                 .to_vec();
-        ips.sort_by_key(|ip| promise(*ip));
+        ips.sort_by_key(|ip| dial_rank(*ip));
         let sorted: Vec<_> = ips.iter().map(IpAddr::to_string).collect();
         let expected =
             ["127.0.0.1", "192.168.1.4", "2001:db8::1", "169.254.0.9", "172.17.0.1", "fe80::1"];
@@ -340,8 +340,8 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_here_has_no_interface() {
-        // 192.0.2.0/24 is for documentation: no machine has it.
+    fn a_foreign_address_has_no_interface() {
+        // 192.0.2.0/24 is reserved for documentation.
         let scope = Scope::of(SocketAddr::from(([192, 0, 2, 1], 7070)));
         let error = Mdns::start(scope).err();
         assert_eq!(error, Some(MdnsError::NoInterface(scope)));

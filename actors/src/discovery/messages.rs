@@ -1,4 +1,4 @@
-//! What the discovery actor is told, and what it tells sessions.
+//! Messages to the DiscoveryActor, and the events it sends to sessions.
 
 use actix::prelude::*;
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
@@ -11,18 +11,18 @@ use crate::api::{DeviceInfo, Event};
 use crate::profiler::ProfilerActor;
 use crate::transport::{Connection, Network, Sender, TransportError};
 
-/// A device, as a session needs to know it.
+/// A connected and measured device.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    /// How it greeted.
+    /// Its `Hello`.
     pub hello: Hello,
-    /// Where it may be reached.
+    /// Its addresses.
     pub addresses: Vec<String>,
-    /// By which network; the leader's own worker is within the process.
+    /// The network that reaches it; the leader's own worker is in the same process.
     pub network: Network,
-    /// The way to it.
+    /// Its control connection.
     pub control: Sender,
-    /// Who corrects its profile.
+    /// The actor that refines its profile.
     pub profiler: Addr<ProfilerActor>,
     /// How fast it is.
     pub profile: DeviceProfile,
@@ -30,59 +30,59 @@ pub(crate) struct Peer {
     pub link: LinkProfile,
 }
 
-/// What sessions are told.
+/// Events for sessions.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) enum DeviceEvent {
-    /// All devices that may be planned with now: what a session begins with.
+    /// All usable devices, when a session is attached.
     Snapshot(Vec<Peer>),
-    /// Another one.
+    /// A device became usable.
     Joined(Box<Peer>),
-    /// A device is gone, in order or not.
+    /// A device is gone.
     Gone {
-        /// Which.
+        /// The device.
         node: NodeId,
         /// Whether it said goodbye.
         left: bool,
     },
-    /// A device says something.
+    /// A device sent a message.
     Message(NodeId, WorkerMessage),
-    /// What is known of a device's speed has changed.
+    /// A device's profile has changed.
     Profiled(NodeId, Box<DeviceProfile>, LinkProfile),
-    /// The list for people has changed.
+    /// The list of devices shown to users has changed.
     Devices(Vec<DeviceInfo>),
 }
 
-/// Tell a session everything from now on.
+/// Send events to a session from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AttachSession(pub Recipient<DeviceEvent>);
 
-/// Tell a subscriber about devices and warnings from now on.
+/// Send events about devices, and warnings, to a subscriber from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Subscribe(pub UnboundedSender<Event>);
 
-/// Tell all subscribers something.
+/// Send an event to all subscribers.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Publish(pub Event);
 
-/// Who does not take part, and why?
+/// Ask which peers cannot take part, and why.
 #[derive(Message)]
 #[rtype(result = "FailedPeers")]
 pub(crate) struct QueryFailures;
 
-/// Those who do not take part.
+/// Peers that cannot take part.
 #[derive(Debug, Default)]
 pub(crate) struct FailedPeers {
-    /// Given addresses that lead nowhere.
+    /// Given addresses that cannot be reached or used.
     pub named: Vec<(String, TransportError)>,
-    /// Devices that were seen and will not work with this one, by name.
+    /// Sighted devices that refused this one or were refused, by name.
     pub seen: Vec<(String, TransportError)>,
 }
 
-/// Something was seen.
+/// A source has reported something.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Sighted(pub Sighting);
@@ -98,6 +98,6 @@ pub(super) struct Dialled {
 #[rtype(result = "()")]
 pub(super) struct ControlReceived {
     pub(super) node: NodeId,
-    pub(super) number: u64,
+    pub(super) connection_id: u64,
     pub(super) event: ControlEvent,
 }

@@ -1,14 +1,14 @@
-//! Who is there, and who still lives.
+//! Finds devices and detects lost ones.
 //!
-//! Two sources tell what they see on one channel: [`Mdns`] finds the workers that announce
-//! themselves on this machine or LAN; [`Peers`] keeps trying addresses that were given, for networks
-//! that multicast does not cross. Both report a device by its id, and again only when something
-//! about it has changed. A [`Sighting`] is a hint: who is really at an address is known once it has
-//! shaken hands ([`Network::dial_any`](crate::transport::Network::dial_any)).
+//! Two sources report to one channel: [`Mdns`] finds workers that announce themselves on this
+//! machine or LAN; [`Peers`] keeps dialling given addresses, for networks without multicast. Both
+//! report a device by its id, and again only when it changes. A [`Sighting`] is a hint: only a
+//! handshake ([`Network::dial_any`](crate::transport::Network::dial_any)) proves who is at an
+//! address.
 //!
-//! The [`DiscoveryActor`] keeps a control connection to every device seen, judges by what it hears
-//! who lives (`coord::liveness`), and tells the sessions. `cluster` starts it and `pipeline`
-//! subscribes to it. It never plans, and never speaks of a session to a device.
+//! The [`DiscoveryActor`] keeps a control connection to every device sighted, detects lost ones
+//! (`coord::liveness`) and notifies sessions. `cluster` starts it, and `pipeline` attaches sessions
+//! to it. It never plans, and never sends a message about a session.
 
 mod actor;
 mod control;

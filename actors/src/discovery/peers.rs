@@ -1,4 +1,4 @@
-//! Devices at addresses that were given.
+//! Finds devices at given addresses.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::sighting::{SightedDevice, Sighting};
 use crate::api::Found;
 use crate::transport::{Connection, Network};
 
-/// Pauses between attempts, first and longest.
+/// Shortest and longest pause between attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Keeps trying addresses until it is dropped. While a device is there it holds a connection to it,
-/// and so sees it restart.
+/// Keeps dialling addresses until it is dropped. It holds a connection to each device it finds, to
+/// notice when the device goes away or restarts.
 pub(crate) struct Peers {
     tasks: Vec<AbortHandle>,
 }
 
 impl Peers {
-    /// Starts to try `addresses`, each `host:port`, and tells what is there on `sightings`. Why an
-    /// address leads nowhere is told once for each different reason in a row.
+    /// Starts dialling `addresses`, each `host:port`, and reports to `sightings`. Repeated failures
+    /// with the same error are reported once.
     pub(crate) fn watch(
         network: &Network,
         addresses: &[String],
@@ -46,19 +46,19 @@ impl Drop for Peers {
 
 async fn watch(network: Network, address: String, sightings: UnboundedSender<Sighting>) {
     let mut pause = FIRST_PAUSE;
-    let mut told = None;
+    let mut last_error = None;
     while !sightings.is_closed() {
         match network.dial(&address, Purpose::Probe).await {
             Ok(connection) => {
                 let node = connection.peer().node;
-                (pause, told) = (FIRST_PAUSE, None);
-                // Whether anybody listens is asked at the next turn.
+                (pause, last_error) = (FIRST_PAUSE, None);
+                // The loop condition checks whether the receiver is gone.
                 let _ = sightings.send(Sighting::Found(describe(&connection)));
                 ended(connection).await;
                 let _ = sightings.send(Sighting::Gone { node, found: Found::Peer });
             }
-            Err(error) if told.as_ref() != Some(&error) => {
-                told = Some(error.clone());
+            Err(error) if last_error.as_ref() != Some(&error) => {
+                last_error = Some(error.clone());
                 let _ = sightings.send(Sighting::Failed { peer: address.clone(), error });
             }
             Err(_) => {}

@@ -1,23 +1,23 @@
-//! What the sources of devices tell.
+//! What the sources of devices report.
 
 use edgeld_runtime::wire::NodeId;
 
 use crate::api::Found;
 use crate::transport::TransportError;
 
-/// Something that was seen.
+/// A report from a source.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Sighting {
-    /// A device is there, or its name or addresses have changed.
+    /// A device was found, or its name or addresses have changed.
     Found(SightedDevice),
-    /// A device said goodbye, or its announcement has expired, or its connection has ended.
+    /// A device said goodbye, its announcement expired, or its connection ended.
     Gone {
-        /// Which.
+        /// The device.
         node: NodeId,
-        /// By which source: it may still be there by another.
+        /// The source: another one may still see the device.
         found: Found,
     },
-    /// An address that was given leads to no device, and why; it is tried again.
+    /// A given address cannot be reached or used. It will be retried.
     Failed {
         /// The address, as given.
         peer: String,
@@ -26,18 +26,18 @@ pub(crate) enum Sighting {
     },
 }
 
-/// A device that was seen.
+/// A device as a source sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SightedDevice {
-    /// Who it is, by its own account.
+    /// The id it claims.
     pub node: NodeId,
-    /// Its name, for people.
+    /// Its human-readable name.
     pub name: String,
-    /// Where it may be reached, `host:port`, most promising first.
+    /// Its addresses, `host:port`, most promising first.
     pub addresses: Vec<String>,
     /// How it was found.
     pub found: Found,
-    /// Oldest and newest protocol version that it speaks.
+    /// Oldest and newest protocol version it speaks.
     pub protocol: (u16, u16),
     /// Its build.
     pub build: String,

@@ -1,5 +1,5 @@
 //! Devices find each other: over mDNS on loopback, over mDNS between machines (network namespaces
-//! joined by a bridge, where this user may make them), and at addresses that were given.
+//! joined by a bridge, if this user may create them), and at given addresses.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -32,12 +32,12 @@ fn hello(node: u128, cluster: &str) -> Hello {
     }
 }
 
-/// A cluster that nobody else is in.
+/// A cluster name that no one else uses.
 fn cluster() -> String {
     new_session().unwrap().to_string()
 }
 
-/// mDNS on loopback, or `None`, said aloud, where there is none.
+/// mDNS on loopback; skips the test with a message if there is none.
 fn loopback() -> Option<Mdns> {
     match Mdns::start(Scope::Loopback) {
         Ok(mdns) => Some(mdns),
@@ -51,15 +51,15 @@ fn loopback() -> Option<Mdns> {
 
 async fn next(sightings: &mut UnboundedReceiver<Sighting>) -> Sighting {
     let sighting = timeout(Duration::from_secs(20), sightings.recv()).await;
-    sighting.expect("nothing is seen").expect("the source has ended")
+    sighting.expect("no sighting").expect("the source has ended")
 }
 
 #[tokio::test]
 async fn workers_are_found_on_loopback_and_say_goodbye() {
     let cluster = cluster();
-    let (tell, mut sightings) = unbounded_channel();
+    let (sender, mut sightings) = unbounded_channel();
     let Some(leader) = loopback() else { return };
-    leader.browse(&cluster, tell).unwrap();
+    leader.browse(&cluster, sender).unwrap();
     let announce = |node: u128, cluster: &str, address: &str| {
         let mdns = Mdns::start(Scope::Loopback).unwrap();
         let address = address.parse().unwrap();
@@ -84,11 +84,11 @@ async fn workers_are_found_on_loopback_and_say_goodbye() {
     let _second = announce(2, &cluster, "127.0.0.1:7002");
     assert_eq!(next(&mut sightings).await, expected(2, "127.0.0.1:7002"));
 
-    // One that looks around later finds those that are there.
-    let (tell, mut later) = unbounded_channel();
+    // A leader that starts later finds them too.
+    let (sender, mut later) = unbounded_channel();
     let start = Instant::now();
     let other = Mdns::start(Scope::Loopback).unwrap();
-    other.browse(&cluster, tell).unwrap();
+    other.browse(&cluster, sender).unwrap();
     let mut found = [next(&mut later).await, next(&mut later).await];
     println!("found later after {:?}", start.elapsed());
     found.sort_by_key(|sighting| format!("{sighting:?}"));
@@ -101,7 +101,7 @@ async fn workers_are_found_on_loopback_and_say_goodbye() {
 }
 
 #[tokio::test]
-async fn a_given_address_is_tried_until_somebody_is_there() {
+async fn a_given_address_is_retried_until_a_device_is_there() {
     let network = |node| {
         Network::start(Arc::new(Tcp::default()), hello(node, "home"), Settings::default()).unwrap()
     };
@@ -110,11 +110,11 @@ async fn a_given_address_is_tried_until_somebody_is_there() {
     let address = free.local_addr().unwrap().to_string();
     drop(free);
     let leader = network(2);
-    let (tell, mut sightings) = unbounded_channel();
-    let _peers = Peers::watch(&leader, std::slice::from_ref(&address), &tell);
+    let (sender, mut sightings) = unbounded_channel();
+    let _peers = Peers::watch(&leader, std::slice::from_ref(&address), &sender);
 
     let Sighting::Failed { peer, error } = next(&mut sightings).await else {
-        panic!("nobody listens there")
+        panic!("nothing listens there")
     };
     assert_eq!(peer, address);
     assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
@@ -130,14 +130,14 @@ async fn a_given_address_is_tried_until_somebody_is_there() {
     assert_eq!(next(&mut sightings).await, gone);
 }
 
-/// Network namespaces on a bridge, without a default route; removed when it is dropped.
+/// Network namespaces on a bridge, without a default route; removed on drop.
 struct Lan {
     prefix: String,
     machines: usize,
 }
 
 impl Lan {
-    /// `None`, said aloud, where this user may not make them.
+    /// `None`, with a message, if this user may not create them.
     fn new(machines: usize) -> Option<Lan> {
         let prefix = format!("edgeld{}", std::process::id());
         let lan = Lan { prefix, machines };
@@ -168,7 +168,7 @@ impl Lan {
         format!("{}m{machine}", self.prefix)
     }
 
-    /// Runs a helper of this file as a process on a machine.
+    /// Runs a helper test of this file as a process on a machine.
     fn run(&self, machine: usize, helper: &str, cluster: &str) -> Child {
         Command::new("ip")
             .args(["netns", "exec", &self.space(machine)])
@@ -198,32 +198,32 @@ fn ip(arguments: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// What the parent told a helper.
-fn told(variable: &str) -> Option<String> {
+/// A parameter that the parent passes to a helper.
+fn parameter(variable: &str) -> Option<String> {
     std::env::var(format!("EDGELD_TEST_{variable}")).ok()
 }
 
-/// Runs as a process on a machine of the LAN below; does nothing elsewhere.
+/// Runs as a process on a machine of the LAN below; otherwise does nothing.
 #[tokio::test]
 async fn helper_worker() {
-    let (Some(cluster), Some(node)) = (told("CLUSTER"), told("MACHINE")) else { return };
+    let (Some(cluster), Some(node)) = (parameter("CLUSTER"), parameter("MACHINE")) else { return };
     let node = node.parse().unwrap();
     let address = SocketAddr::from(([0, 0, 0, 0], 7070));
     let mdns = Mdns::start(Scope::of(address)).unwrap();
     mdns.announce(&Announcement { hello: hello(node, &cluster), address }).unwrap();
-    // Until the parent closes it.
+    // Wait until the parent closes stdin.
     tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await.ok();
     mdns.shutdown().await;
 }
 
-/// Runs as a process on a machine of the LAN below; does nothing elsewhere.
+/// Runs as a process on a machine of the LAN below; otherwise does nothing.
 #[tokio::test]
 async fn helper_leader() {
-    let Some(cluster) = told("CLUSTER") else { return };
-    let (tell, mut sightings) = unbounded_channel();
+    let Some(cluster) = parameter("CLUSTER") else { return };
+    let (sender, mut sightings) = unbounded_channel();
     let start = Instant::now();
     let mdns = Mdns::start(Scope::Lan).unwrap();
-    mdns.browse(&cluster, tell).unwrap();
+    mdns.browse(&cluster, sender).unwrap();
     let mut found = Vec::new();
     while found.len() < 4 {
         if let Sighting::Found(device) = next(&mut sightings).await {

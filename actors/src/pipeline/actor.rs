@@ -1,7 +1,7 @@
-//! The actor that leads a session: it drives frames through the current plan.
+//! The actor that leads a session: it drives frames through the active plan.
 //!
-//! Every handler reads the same: decode, [`Leader::handle`], perform the commands. Inputs are kept
-//! here until their answers are out.
+//! Every handler does the same: turn the message into an event, pass it to [`Leader::handle`], and
+//! perform the commands. Inputs are kept until their frame is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,28 +26,28 @@ use crate::planner::{Candidate, Planned, PlannerActor, PlannerOptions, RequestPl
 use crate::profiler::StagesTimed;
 use crate::worker::{Device, HostSession, ReleaseSession, WorkerActor};
 
-/// Plans that are remembered, with what follows from them.
-pub(super) const REMEMBERED: usize = 16;
+/// Candidates to keep.
+pub(super) const MAX_CANDIDATES: usize = 16;
 
-/// What a session begins with.
+/// What a session starts with.
 pub(crate) struct Session {
     /// Its id.
     pub id: SessionId,
-    /// The leading device.
+    /// This device, which leads the session.
     pub device: Arc<Device>,
-    /// Its worker.
+    /// This device's worker.
     pub worker: Addr<WorkerActor>,
     /// The model.
     pub source: Source,
-    /// What is wanted of plans.
+    /// Requirements for plans.
     pub planner_options: PlannerOptions,
-    /// Whether nobody else takes part.
+    /// Whether to use only this device.
     pub alone: bool,
-    /// Who knows the devices, and tells those who listen to the cluster of weights on their way.
+    /// Publishes progress of weights to the cluster's subscribers while the model loads.
     pub cluster: Addr<DiscoveryActor>,
-    /// Where the plan that runs is shown.
+    /// Receives the active plan.
     pub plan: watch::Sender<Option<Arc<PlanInfo>>>,
-    /// Who is published when frames can run, or why they never will.
+    /// Receives the outcome of loading: ready for frames, or why not.
     pub loaded: oneshot::Sender<Result<(), LoadError>>,
 }
 
@@ -62,44 +62,49 @@ pub(crate) struct PipelineActor {
     pub(super) planner_options: PlannerOptions,
     pub(super) alone: bool,
     pub(super) manifest: Option<Arc<Manifest>>,
-    pub(super) manifest_wanted: bool,
+    pub(super) manifest_requested: bool,
     pub(super) leader: Option<Leader>,
-    /// Who may take part; joins wait for the manifest.
+    /// Devices that may take part.
     pub(super) peers: BTreeMap<NodeId, Peer>,
+    /// Devices on which the session is open.
     pub(super) opened: BTreeSet<NodeId>,
     pub(super) serving_weights: BTreeSet<NodeId>,
-    /// Plans by number; those that were proposed, newest last.
+    /// Plans in preparation or active.
     pub(super) plans: BTreeMap<Generation, Candidate>,
+    /// Plans from the planner, newest last.
     pub(super) candidates: Vec<Candidate>,
-    pub(super) frames: BTreeMap<u64, Pending>,
+    pub(super) frames: BTreeMap<u64, PendingFrame>,
     pub(super) next_frame: u64,
-    /// Frames finished under the plan that runs.
-    pub(super) warm: BTreeSet<(NodeId, Generation)>,
+    /// Devices that have finished a first frame under a plan.
+    pub(super) warmed_up: BTreeSet<(NodeId, Generation)>,
     pub(super) outputs: BTreeMap<u64, Vec<Vec<f32>>>,
-    pub(super) answered: Moment,
+    pub(super) last_answer: Moment,
+    /// Devices as discovery lists them, and as last published.
     pub(super) devices: Vec<DeviceInfo>,
-    pub(super) published: Vec<DeviceInfo>,
+    pub(super) published_devices: Vec<DeviceInfo>,
+    /// Devices that are fetching weights.
     pub(super) fetching: BTreeSet<NodeId>,
     pub(super) subscribers: Vec<UnboundedSender<Event>>,
     pub(super) plan: watch::Sender<Option<Arc<PlanInfo>>>,
     pub(super) loaded: Option<oneshot::Sender<Result<(), LoadError>>>,
 }
 
-pub(super) struct Pending {
+/// A frame that is not answered yet.
+pub(super) struct PendingFrame {
     pub(super) inputs: Vec<Input>,
     pub(super) submitted: Moment,
     pub(super) answer: oneshot::Sender<Result<Answer, InferError>>,
 }
 
 impl PipelineActor {
-    /// For a session that is about to begin; event of devices come from
-    /// [`AttachSession`](crate::discovery::event::AttachSession).
+    /// For a new session. It starts once
+    /// [`AttachSession`](crate::discovery::AttachSession) brings the first devices.
     pub(crate) fn new(session: Session) -> PipelineActor {
         let Session { id, device, worker, source, planner_options, alone, cluster, plan, loaded } =
             session;
         PipelineActor {
             id,
-            answered: device.clock.now(),
+            last_answer: device.clock.now(),
             device,
             worker,
             cluster,
@@ -108,7 +113,7 @@ impl PipelineActor {
             planner_options,
             alone,
             manifest: None,
-            manifest_wanted: false,
+            manifest_requested: false,
             leader: None,
             peers: BTreeMap::new(),
             opened: BTreeSet::new(),
@@ -117,10 +122,10 @@ impl PipelineActor {
             candidates: Vec::new(),
             frames: BTreeMap::new(),
             next_frame: 0,
-            warm: BTreeSet::new(),
+            warmed_up: BTreeSet::new(),
             outputs: BTreeMap::new(),
             devices: Vec::new(),
-            published: Vec::new(),
+            published_devices: Vec::new(),
             fetching: BTreeSet::new(),
             subscribers: Vec::new(),
             plan,
@@ -132,7 +137,7 @@ impl PipelineActor {
         self.device.node()
     }
 
-    /// Something happened: what follows is done.
+    /// Passes an event to the leader and performs its commands.
     pub(super) fn handle_event(&mut self, event: LeaderEvent, context: &mut Context<Self>) {
         let now = self.device.clock.now();
         let Some(leader) = &mut self.leader else { return };
@@ -143,9 +148,9 @@ impl PipelineActor {
     pub(super) fn perform(&mut self, commands: Vec<Command>, context: &mut Context<Self>) {
         for command in commands {
             match command {
-                Command::Ask { ask: request, reason, members } => {
+                Command::Ask { ask: request_id, reason, members } => {
                     if let Some(planner) = &self.planner {
-                        planner.do_send(RequestPlan { request, reason, members });
+                        planner.do_send(RequestPlan { request_id, reason, members });
                     }
                 }
                 Command::Prepare { generation, proposal } => {
@@ -160,7 +165,7 @@ impl PipelineActor {
                 }
                 Command::Retire { generation, members } => {
                     self.plans.remove(&generation);
-                    self.warm.retain(|(_, of)| *of != generation);
+                    self.warmed_up.retain(|(_, of)| *of != generation);
                     let session = self.id;
                     self.send(&members, &LeaderMessage::Retire { session, generation });
                 }
@@ -170,13 +175,13 @@ impl PipelineActor {
                 Command::GiveUp { frame, attempts, error } => {
                     if let Some(pending) = self.frames.remove(&frame) {
                         let failed = InferError::Failed { frame, attempts, error };
-                        // Whoever asked may have gone.
+                        // The caller may be gone.
                         let _ = pending.answer.send(Err(failed));
                     }
                 }
                 Command::Rest { node, why } => {
                     let name = self.name(node);
-                    self.publish(&Event::Warning(format!("{name} is left out for now: {why}")));
+                    self.publish(&Event::Warning(format!("{name} is excluded for now: {why}")));
                 }
                 Command::Stuck { why } => match self.loaded.take() {
                     Some(loaded) => drop(loaded.send(Err(LoadError::NoPlan(why)))),
@@ -197,7 +202,7 @@ impl PipelineActor {
     pub(super) fn send(&self, members: &[NodeId], message: &LeaderMessage) {
         let encoded = encode(message);
         for peer in members.iter().filter_map(|node| self.peers.get(node)) {
-            // That the connection has ended is noticed by whoever reads from it.
+            // If the connection has ended, its reader notices.
             let _ = peer.control.send(encoded.clone(), Vec::new());
         }
     }
@@ -206,7 +211,7 @@ impl PipelineActor {
         self.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
-    /// The devices, those with a share as active.
+    /// The devices, marking those with a share of the active plan.
     fn devices_with_shares(&self) -> Vec<DeviceInfo> {
         let active = self.leader.as_ref().and_then(Leader::active);
         let has_share = |device: &DeviceInfo| {
@@ -226,15 +231,15 @@ impl PipelineActor {
 
     pub(super) fn publish_devices(&mut self) {
         let devices = self.devices_with_shares();
-        if devices != self.published {
-            self.published.clone_from(&devices);
+        if devices != self.published_devices {
+            self.published_devices.clone_from(&devices);
             self.publish(&Event::Cluster(devices));
         }
     }
 
-    /// A device may be planned with.
+    /// Adds a device or updates its profile.
     fn update_peer(&mut self, peer: Peer) {
-        let seen = UpdateDevice {
+        let update = UpdateDevice {
             node: peer.hello.node,
             name: peer.hello.name.clone(),
             isa: peer.hello.isa,
@@ -242,7 +247,7 @@ impl PipelineActor {
             link: peer.link,
         };
         if let Some(planner) = &self.planner {
-            planner.do_send(seen);
+            planner.do_send(update);
         }
         self.peers.insert(peer.hello.node, peer);
     }
@@ -254,7 +259,7 @@ impl PipelineActor {
         context: &mut Context<Self>,
     ) {
         if message.session() != Some(self.id) {
-            return; // late event of an earlier session
+            return; // a late message of an earlier session
         }
         match message {
             WorkerMessage::Ready { generation, .. } => {
@@ -267,19 +272,19 @@ impl PipelineActor {
                 self.handle_event(LeaderEvent::Progress { node, generation, have, need }, context);
             }
             WorkerMessage::Refused { generation, why, .. } => {
-                // A device that others cannot reach is the one to do without.
+                // Exclude the device that others cannot reach.
                 let node = match &why {
                     Refusal::Unreachable { peer, .. } if *peer != self.me() => *peer,
                     _ => node,
                 };
-                // It may not even have opened the session.
+                // The device may not have opened the session: open it again next time.
                 self.opened.remove(&node);
                 let why = why.to_string();
                 self.handle_event(LeaderEvent::Refused { node, generation, why }, context);
             }
             WorkerMessage::Finished { generation, times, .. } => {
-                // The first frame under a plan touches its memory for the first time.
-                if self.warm.insert((node, generation)) {
+                // Ignore the first frame under a plan: it touches its memory for the first time.
+                if self.warmed_up.insert((node, generation)) {
                     return;
                 }
                 let Some(plan) = self.plans.get(&generation) else { return };
@@ -297,7 +302,7 @@ impl PipelineActor {
                 tracing::info!("{node} lost its connection to {peer}: {error}");
                 self.handle_event(LeaderEvent::LinkDown { node, generation, peer }, context);
             }
-            // Its profiler's and the discovery's business.
+            // Handled by discovery.
             WorkerMessage::Measured(_) | WorkerMessage::Leaving => {}
         }
     }
@@ -325,16 +330,17 @@ impl Actor for PipelineActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let lead = HostSession {
+        let host = HostSession {
             session: self.id,
             graph: self.source.graph.clone(),
             weights: self.source.weights.clone(),
             answers: context.address().recipient(),
         };
-        self.worker.do_send(lead);
-        let made = context.address().recipient::<Planned>();
+        self.worker.do_send(host);
+        let plans = context.address().recipient::<Planned>();
         let (me, clock) = (self.me(), self.device.clock);
-        let planner = PlannerActor::new(me, clock, self.source.clone(), self.planner_options, made);
+        let planner =
+            PlannerActor::new(me, clock, self.source.clone(), self.planner_options, plans);
         self.planner = Some(planner.start());
         let tick = Duration::from_secs_f64(TICK.0 / 1e3);
         context.run_interval(tick, |pipeline, context| {
@@ -410,7 +416,7 @@ impl Handler<Close> for PipelineActor {
     fn handle(&mut self, _: Close, context: &mut Self::Context) {
         self.worker.do_send(ReleaseSession(self.id));
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
-        let reason = "the leader is done".to_owned();
+        let reason = "the leader closed the session".to_owned();
         self.send(&peers, &LeaderMessage::Close { session: self.id, reason });
         context.stop();
     }

@@ -1,4 +1,4 @@
-//! How a session's frames go: inputs to this device's executor, outputs to whoever asked.
+//! Moves a session's frames: inputs to this device's executor, outputs back to the caller.
 
 use actix::prelude::*;
 use edgeld_runtime::coord::leader::Event as LeaderEvent;
@@ -6,7 +6,7 @@ use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::Bytes;
 use tokio::sync::oneshot;
 
-use super::actor::{Pending, PipelineActor};
+use super::actor::{PendingFrame, PipelineActor};
 use super::messages::Infer;
 use crate::api::{Answer, InferError, Output};
 use crate::planner::FrameAnswered;
@@ -23,9 +23,10 @@ impl PipelineActor {
         let now = self.device.clock.now();
         let outputs = self.outputs.remove(&frame).unwrap_or_default();
         let Some(pending) = self.frames.remove(&frame) else { return };
+        // A frame submitted behind others counts from when its predecessor was answered.
         let since =
-            if pending.submitted < self.answered { self.answered } else { pending.submitted };
-        self.answered = now;
+            if pending.submitted < self.last_answer { self.last_answer } else { pending.submitted };
+        self.last_answer = now;
         let ports = self.source.graph.outputs().iter();
         let named = ports.zip(outputs).map(|(port, data)| Output {
             name: port.name.clone(),
@@ -40,7 +41,7 @@ impl PipelineActor {
             bytes_moved: self.plans.get(&generation).map_or(Bytes::ZERO, |plan| plan.bytes_moved),
             outputs: named.collect(),
         };
-        // Whoever asked may have gone.
+        // The caller may be gone.
         let _ = pending.answer.send(Ok(answer));
         if let Some(planner) = &self.planner {
             planner.do_send(FrameAnswered);
@@ -51,8 +52,8 @@ impl PipelineActor {
 impl Handler<FrameOutputs> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, answered: FrameOutputs, context: &mut Self::Context) {
-        let FrameOutputs { generation, frame, outputs } = answered;
+    fn handle(&mut self, complete: FrameOutputs, context: &mut Self::Context) {
+        let FrameOutputs { generation, frame, outputs } = complete;
         self.outputs.insert(frame, outputs);
         self.handle_event(LeaderEvent::Answered { frame, generation }, context);
         self.outputs.remove(&frame);
@@ -67,7 +68,7 @@ impl Handler<Infer> for PipelineActor {
         let frame = self.next_frame;
         self.next_frame += 1;
         let submitted = self.device.clock.now();
-        self.frames.insert(frame, Pending { inputs, submitted, answer });
+        self.frames.insert(frame, PendingFrame { inputs, submitted, answer });
         self.handle_event(LeaderEvent::Submitted { frame }, context);
         Box::pin(async move { answered.await.unwrap_or(Err(InferError::Closed)) })
     }

@@ -1,4 +1,4 @@
-//! What a PipelineActor is published.
+//! Messages to a PipelineActor.
 
 use actix::prelude::*;
 use edgeld_runtime::exec::Input;
@@ -8,17 +8,17 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::api::{Answer, Event, InferError};
 
-/// One inference.
+/// Run one inference.
 #[derive(Message)]
 #[rtype(result = "Result<Answer, InferError>")]
 pub(crate) struct Infer(pub Vec<Input>);
 
-/// Tell a subscriber everything from now on.
+/// Send all events to a subscriber from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Subscribe(pub UnboundedSender<Event>);
 
-/// Nobody wants answers any more.
+/// Close the session.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Close;

@@ -1,9 +1,9 @@
-//! Leads a session: frames in, answers out, one plan after the other.
+//! Leads a session: frames in, answers out, through one plan after another.
 //!
-//! The [`PipelineActor`] turns what happens into events of `coord::leader` and performs the commands
-//! that come back: `plans` makes plans ready on the devices, `frames` sends inputs and hands out
-//! answers. Inputs are kept here until their answers are out. `cluster` starts one per loaded
-//! model. It never chooses a plan and never computes.
+//! The [`PipelineActor`] feeds events to `coord::leader` and performs the commands that come back:
+//! `plans` prepares plans on the devices, `frames` sends inputs and returns answers. Inputs are
+//! kept until their frame is answered, for retries. `cluster` starts one actor per loaded model. It
+//! never chooses a plan and never computes.
 
 mod actor;
 mod frames;

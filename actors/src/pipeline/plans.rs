@@ -1,4 +1,4 @@
-//! How a session's plans come into force: devices are admitted, published to prepare, given weights.
+//! Brings a session's plans into force: admits devices, has them prepare, serves their weights.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::weights::WeightError;
 use edgeld_runtime::wire::{LeaderMessage, Member, NodeId, Prepare, Purpose, encode};
 
-use super::actor::{PipelineActor, REMEMBERED};
+use super::actor::{MAX_CANDIDATES, PipelineActor};
 use super::messages::{Close, ManifestBuilt, WeightsServed};
 use crate::api::{Event, LoadError, Source};
 use crate::planner::{Candidate, PlanActivated, Planned, WeightsHeld};
@@ -23,11 +23,11 @@ impl PipelineActor {
         proposal: &Proposal,
         context: &mut Context<Self>,
     ) {
-        let is_it = |candidate: &&Candidate| {
+        let is_proposed = |candidate: &&Candidate| {
             candidate.proposal.plan == proposal.plan
                 && candidate.proposal.members == proposal.members
         };
-        let Some(candidate) = self.candidates.iter().rev().find(is_it) else { return };
+        let Some(candidate) = self.candidates.iter().rev().find(is_proposed) else { return };
         let mut candidate = candidate.clone();
         candidate.proposal = proposal.clone();
         candidate.info.generation = generation;
@@ -59,7 +59,7 @@ impl PipelineActor {
         Member { device, node, name: self.name(node), addresses }
     }
 
-    /// Opens the session on a device, and its connection for weights.
+    /// Opens the session on a device, and a connection to serve weights.
     fn open(&mut self, node: NodeId, context: &mut Context<Self>) {
         let is_me = node == self.me();
         if self.opened.insert(node) {
@@ -88,7 +88,7 @@ impl PipelineActor {
                     drop(network);
                     serve_chunks(connection, manifest, weights).await;
                 }
-                Err(error) => tracing::warn!("weights for {node}: {error}"),
+                Err(error) => tracing::warn!("cannot connect to {node} to send weights: {error}"),
             }
             address.do_send(WeightsServed(node));
         });
@@ -117,8 +117,8 @@ impl PipelineActor {
         }
     }
 
-    /// Begins, or takes up a device that came later, once there is a manifest for those who need
-    /// one.
+    /// Starts the session, or adds new devices to it. Builds the manifest first if any device but
+    /// this one takes part.
     pub(super) fn admit(&mut self, context: &mut Context<Self>) {
         let me = self.me();
         if self.manifest.is_none() && self.peers.keys().any(|node| *node != me) {
@@ -138,9 +138,9 @@ impl PipelineActor {
         }
     }
 
-    /// Lists and hashes the model's weights, on a thread of its own; once.
+    /// Lists and hashes the model's weights on a thread of its own, once.
     fn build_manifest(&mut self, context: &mut Context<Self>) {
-        if std::mem::replace(&mut self.manifest_wanted, true) {
+        if std::mem::replace(&mut self.manifest_requested, true) {
             return;
         }
         let (source, device) = (self.source.clone(), self.device.clone());
@@ -157,21 +157,21 @@ impl PipelineActor {
     }
 }
 
-/// The model's manifest: the one that was kept for the same layers and weights, or a new one.
+/// The model's manifest: from the cache if layers and weights are the same, else a new one.
 fn manifest(source: &Source, device: &Device) -> Result<Manifest, WeightError> {
     let key = source.weights.origin().map(|origin| {
         let layers = Hash::of(&encode(&*source.graph));
         format!("manifest {} {layers} {origin}", crate::api::VERSION)
     });
-    let kept = key.as_ref().and_then(|key| Manifest::decode(&device.cache.get_bytes(key)?).ok());
-    if let Some(manifest) = kept {
+    let cached = key.as_ref().and_then(|key| Manifest::decode(&device.cache.get_bytes(key)?).ok());
+    if let Some(manifest) = cached {
         return Ok(manifest);
     }
     let manifest = Manifest::build(&source.graph, &*source.weights, &mut |_, _| ())?;
     if let Some(key) = key
         && let Err(error) = device.cache.put_bytes(&key, &manifest.encode())
     {
-        tracing::warn!("the list of weights cannot be kept: {error}");
+        tracing::warn!("cannot cache the manifest: {error}");
     }
     Ok(manifest)
 }
@@ -179,20 +179,21 @@ fn manifest(source: &Source, device: &Device) -> Result<Manifest, WeightError> {
 impl Handler<ManifestBuilt> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, ManifestBuilt(listed): ManifestBuilt, context: &mut Self::Context) {
-        match listed {
+    fn handle(&mut self, ManifestBuilt(result): ManifestBuilt, context: &mut Self::Context) {
+        match result {
             Ok(manifest) => {
                 self.manifest = Some(Arc::new(manifest));
                 self.admit(context);
             }
             Err(error) => match self.loaded.take() {
                 Some(loaded) => {
-                    // Whoever loads may have given up.
+                    // The caller may be gone.
                     let _ = loaded.send(Err(LoadError::Weights(error)));
                     context.notify(Close);
                 }
                 None => {
-                    let text = format!("nobody else can take part: {error}");
+                    let text =
+                        format!("no other device can take part: cannot read the weights: {error}");
                     self.publish(&Event::Warning(text));
                 }
             },
@@ -203,28 +204,28 @@ impl Handler<ManifestBuilt> for PipelineActor {
 impl Handler<Planned> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, Planned { request, result }: Planned, context: &mut Self::Context) {
+    fn handle(&mut self, Planned { request_id, result }: Planned, context: &mut Self::Context) {
         let is_plan = result.is_ok();
         let proposal = result.map(|candidate| {
             let proposal = candidate.proposal.clone();
             self.candidates.push(*candidate);
             proposal
         });
-        match (request, proposal) {
-            (Some(request), proposal) => {
-                self.handle_event(LeaderEvent::Proposed { ask: request, proposal }, context);
+        match (request_id, proposal) {
+            (Some(request_id), proposal) => {
+                self.handle_event(LeaderEvent::Proposed { ask: request_id, proposal }, context);
             }
             (None, Ok(proposal)) => self.handle_event(LeaderEvent::Improved(proposal), context),
             (None, Err(_)) => {}
         }
-        // What was not taken up is forgotten.
-        let taken_up = |candidate: &Candidate| {
+        // Drop the candidate unless it is now in use.
+        let in_use = |candidate: &Candidate| {
             self.plans.values().any(|plan| plan.proposal.plan == candidate.proposal.plan)
         };
-        if is_plan && self.candidates.last().is_some_and(|candidate| !taken_up(candidate)) {
+        if is_plan && self.candidates.last().is_some_and(|candidate| !in_use(candidate)) {
             self.candidates.pop();
         }
-        if self.candidates.len() > REMEMBERED {
+        if self.candidates.len() > MAX_CANDIDATES {
             self.candidates.remove(0);
         }
     }

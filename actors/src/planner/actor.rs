@@ -1,7 +1,7 @@
-//! The actor that owns a session's devices of the cluster and has plans planned from it.
+//! The actor that plans for a session.
 //!
-//! The session asks when devices come or go; after every frame this actor asks itself whether
-//! another plan would be better by now. Solving runs on a thread of its own.
+//! The pipeline requests a plan when devices come or go. After frames this actor also checks
+//! whether another plan has become better. Solving runs on a thread of its own.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
@@ -24,8 +24,9 @@ use super::solver::{self, Candidate, SolveOutcome, SolveRequest};
 use crate::api::Source;
 use crate::clock::Clock;
 
-/// Of the leader's time, solving after frames takes at most one part in so many.
-const SPARING: f64 = 50.0;
+/// Pause between checks for a better plan, as a multiple of the time the last check took: it limits
+/// their share of the leader's time.
+const PAUSE_FACTOR: f64 = 50.0;
 
 /// The actor.
 pub(crate) struct PlannerActor {
@@ -35,29 +36,29 @@ pub(crate) struct PlannerActor {
     options: PlannerOptions,
     devices: BTreeMap<NodeId, UpdateDevice>,
     holdings: Holdings,
-    /// Who may be in a plan, the leader first.
-    allowed: Vec<NodeId>,
-    active: Option<Active>,
-    considered: Moment,
-    /// Frames that were answered.
+    /// Devices that a plan may use, the leader first.
+    members: Vec<NodeId>,
+    active: Option<ActivePlan>,
+    /// When the last check for a better plan began, and how long it took.
+    last_check: Moment,
+    last_check_took: Ms,
+    is_checking: bool,
+    /// Frames answered.
     frames: u64,
-    /// How long solving took last.
-    took: Ms,
-    considering: bool,
     session: Recipient<Planned>,
     solver: Option<Sender<SolveRequest>>,
 }
 
 /// The plan that runs.
-struct Active {
+struct ActivePlan {
     proposal: Proposal,
-    /// What each device was to compute of a frame when the plan was planned, and its link's goodput.
-    then: BTreeMap<NodeId, (Ms, Mbps)>,
+    /// When the plan was made: each device's compute time per frame, and its link's goodput.
+    baseline: BTreeMap<NodeId, (Ms, Mbps)>,
     hysteresis: Hysteresis,
 }
 
 impl PlannerActor {
-    /// For a session led by `me`, which is told of plans.
+    /// A planner for the session led by `me`; plans are sent to `session`.
     pub(crate) fn new(
         me: NodeId,
         clock: Clock,
@@ -72,43 +73,44 @@ impl PlannerActor {
             options,
             devices: BTreeMap::new(),
             holdings: Holdings::default(),
-            allowed: vec![me],
+            members: vec![me],
             active: None,
-            considered: Moment(0.0),
+            last_check: Moment(0.0),
+            last_check_took: Ms::ZERO,
+            is_checking: false,
             frames: 0,
-            took: Ms::ZERO,
-            considering: false,
             session,
             solver: None,
         }
     }
 
-    /// The request for the devices that may be in a plan; `None` while one is unknown.
-    fn request(&self, request: Option<u32>, reason: Reason) -> Option<SolveRequest> {
-        let seen: Vec<&UpdateDevice> =
-            self.allowed.iter().map(|node| self.devices.get(node)).collect::<Option<_>>()?;
-        let goodput = seen.iter().skip(1).map(|seen| seen.link.goodput.0).reduce(f64::max);
-        let link = |seen: &UpdateDevice| match goodput {
-            // The leader's interface is as fast as the fastest of those that it reaches.
-            Some(goodput) if seen.node == self.me => {
-                LinkProfile { goodput: Mbps(goodput), ..seen.link }
+    /// A request to the solver; `None` while a member has no profile.
+    fn request(&self, request_id: Option<u32>, reason: Reason) -> Option<SolveRequest> {
+        let devices: Vec<&UpdateDevice> =
+            self.members.iter().map(|node| self.devices.get(node)).collect::<Option<_>>()?;
+        let goodputs = devices.iter().skip(1).map(|device| device.link.goodput.0);
+        let fastest = goodputs.reduce(f64::max);
+        let link = |device: &UpdateDevice| match fastest {
+            // The leader's interface is as fast as the fastest link measured over it.
+            Some(goodput) if device.node == self.me => {
+                LinkProfile { goodput: Mbps(goodput), ..device.link }
             }
-            _ => seen.link,
+            _ => device.link,
         };
-        let one_isa = seen.windows(2).all(|pair| pair[0].isa == pair[1].isa);
+        let one_isa = devices.windows(2).all(|pair| pair[0].isa == pair[1].isa);
         let previous = self.active.as_ref().and_then(|active| {
-            with_idle(&active.proposal.plan, &active.proposal.members, &self.allowed)
+            with_idle(&active.proposal.plan, &active.proposal.members, &self.members)
         });
         Some(SolveRequest {
-            request,
+            request_id,
             reason,
             graph: self.source.graph.clone(),
             encodings: self.source.encodings.clone(),
             policy: self.options.policy,
-            members: self.allowed.clone(),
-            names: seen.iter().map(|seen| seen.name.clone()).collect(),
+            members: self.members.clone(),
+            names: devices.iter().map(|device| device.name.clone()).collect(),
             profile: ClusterProfile::new(
-                seen.iter().map(|seen| (seen.profile.clone(), link(seen))),
+                devices.iter().map(|device| (device.profile.clone(), link(device))),
             ),
             previous,
             holdings: self.holdings.clone(),
@@ -119,31 +121,31 @@ impl PlannerActor {
 
     fn solve(&self, request: SolveRequest) {
         if let Some(solver) = &self.solver {
-            // The solver ends with this sender, so that it is there.
+            // Cannot fail: the solver runs as long as this sender exists.
             let _ = solver.send(request);
         }
     }
 
-    /// A better plan was looked for; whether it is to be had.
-    fn is_better(&mut self, candidate: &Candidate, present: Ms) -> bool {
+    /// Whether to switch to `candidate`, given the predicted time of the current plan.
+    fn is_better(&mut self, candidate: &Candidate, current: Ms) -> bool {
         let now = self.clock.now();
         let Some(active) = &mut self.active else { return false };
-        let other = candidate.proposal.predicted;
-        active.hysteresis.consider(now, self.frames, present, other)
+        let predicted = candidate.proposal.predicted;
+        active.hysteresis.consider(now, self.frames, current, predicted)
             && (candidate.proposal.plan != active.proposal.plan
                 || candidate.proposal.members != active.proposal.members)
     }
 
-    /// What the change since the plan was planned is called.
-    fn name(&self, now: &[(NodeId, Ms)]) -> Reason {
+    /// What changed most since the active plan was made, as the reason for a new one.
+    fn change_reason(&self, now: &[(NodeId, Ms)]) -> Reason {
         let Some(active) = &self.active else { return Reason::Faster };
-        let then = |node: &NodeId| active.then.get(node);
+        let baseline = |node: &NodeId| active.baseline.get(node);
         let slowdowns = now.iter().filter_map(|(node, compute)| {
-            let (before, _) = then(node)?;
+            let (before, _) = baseline(node)?;
             (before.0 > 0.0).then(|| *compute / *before)
         });
         let links = now.iter().filter_map(|(node, _)| {
-            let (_, before) = then(node)?;
+            let (_, before) = baseline(node)?;
             Some(before.0 / self.devices.get(node)?.link.goodput.0)
         });
         reason(slowdowns, links)
@@ -154,7 +156,7 @@ impl Actor for PlannerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        // The thread lives as long as this actor, not the other way round.
+        // A weak address, so that the thread does not keep this actor alive.
         let address = context.address().downgrade();
         let answer = move |outcome| {
             if let Some(planner) = address.upgrade() {
@@ -163,7 +165,7 @@ impl Actor for PlannerActor {
         };
         match solver::start(answer) {
             Ok(solver) => self.solver = Some(solver),
-            Err(error) => tracing::error!("no thread to plan on: {error}"),
+            Err(error) => tracing::error!("cannot start the planner thread: {error}"),
         }
     }
 }
@@ -171,8 +173,8 @@ impl Actor for PlannerActor {
 impl Handler<UpdateDevice> for PlannerActor {
     type Result = ();
 
-    fn handle(&mut self, seen: UpdateDevice, _: &mut Self::Context) {
-        self.devices.insert(seen.node, seen);
+    fn handle(&mut self, device: UpdateDevice, _: &mut Self::Context) {
+        self.devices.insert(device.node, device);
     }
 }
 
@@ -181,15 +183,16 @@ impl Handler<RequestPlan> for PlannerActor {
 
     fn handle(
         &mut self,
-        RequestPlan { request, reason, members }: RequestPlan,
+        RequestPlan { request_id, reason, members }: RequestPlan,
         _: &mut Self::Context,
     ) {
-        self.allowed = members;
-        match self.request(Some(request), reason) {
+        self.members = members;
+        match self.request(Some(request_id), reason) {
             Some(request) if self.solver.is_some() => self.solve(request),
             _ => {
-                let result = Err("a device is not known, or there is no thread".to_owned());
-                self.session.do_send(Planned { request: Some(request), result });
+                let result =
+                    Err("a device has no profile, or there is no planner thread".to_owned());
+                self.session.do_send(Planned { request_id: Some(request_id), result });
             }
         }
     }
@@ -207,14 +210,14 @@ impl Handler<PlanActivated> for PlannerActor {
     type Result = ();
 
     fn handle(&mut self, PlanActivated(candidate): PlanActivated, _: &mut Self::Context) {
-        let goodput = |node: &NodeId| self.devices.get(node).map(|seen| seen.link.goodput);
-        let then = candidate
+        let goodput = |node: &NodeId| self.devices.get(node).map(|device| device.link.goodput);
+        let baseline = candidate
             .computes
             .iter()
             .filter_map(|(node, compute)| Some((*node, (*compute, goodput(node)?))))
             .collect();
         let hysteresis = Hysteresis::new(self.clock.now());
-        self.active = Some(Active { proposal: candidate.proposal, then, hysteresis });
+        self.active = Some(ActivePlan { proposal: candidate.proposal, baseline, hysteresis });
     }
 }
 
@@ -224,13 +227,13 @@ impl Handler<FrameAnswered> for PlannerActor {
     fn handle(&mut self, _: FrameAnswered, _: &mut Self::Context) {
         self.frames += 1;
         let now = self.clock.now();
-        let pause = self.took * SPARING;
-        if self.considering || self.active.is_none() || now.since(self.considered) < pause {
+        let pause = self.last_check_took * PAUSE_FACTOR;
+        if self.is_checking || self.active.is_none() || now.since(self.last_check) < pause {
             return;
         }
         if let Some(request) = self.request(None, Reason::Faster) {
-            self.considered = now;
-            self.considering = true;
+            self.last_check = now;
+            self.is_checking = true;
             self.solve(request);
         }
     }
@@ -240,25 +243,28 @@ impl Handler<Solved> for PlannerActor {
     type Result = ();
 
     fn handle(&mut self, Solved(outcome): Solved, _: &mut Self::Context) {
-        let SolveOutcome { request, result, present, took } = outcome;
-        if request.is_some() {
-            self.session.do_send(Planned { request, result: result.map(Box::new) });
+        let SolveOutcome { request_id, result, current, took } = outcome;
+        if request_id.is_some() {
+            self.session.do_send(Planned { request_id, result: result.map(Box::new) });
             return;
         }
-        self.considering = false;
-        self.took = took;
-        let (Ok(mut candidate), Some(present)) = (result, present) else { return };
+        self.is_checking = false;
+        self.last_check_took = took;
+        let (Ok(mut candidate), Some(current)) = (result, current) else { return };
         let predicted = candidate.proposal.predicted;
-        tracing::debug!("this plan now: {}, another one: {predicted}; took {took}", present.total);
-        if !self.is_better(&candidate, present.total) {
+        tracing::debug!(
+            "current plan: {}, best plan: {predicted}; solved in {took}",
+            current.total
+        );
+        if !self.is_better(&candidate, current.total) {
             return;
         }
         let nodes = candidate.computes.iter().map(|(node, _)| *node);
         let now: Vec<(NodeId, Ms)> =
-            nodes.zip(present.devices.iter().map(|time| time.compute)).collect();
-        let reason = self.name(&now);
+            nodes.zip(current.devices.iter().map(|time| time.compute)).collect();
+        let reason = self.change_reason(&now);
         candidate.proposal.reason = reason;
         candidate.info.reason = reason;
-        self.session.do_send(Planned { request: None, result: Ok(Box::new(candidate)) });
+        self.session.do_send(Planned { request_id: None, result: Ok(Box::new(candidate)) });
     }
 }

@@ -1,4 +1,4 @@
-//! What a PlannerActor is told, and what it answers.
+//! Messages to a PlannerActor, and its answer.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use edgeld_runtime::wire::NodeId;
 
 use super::solver::{Candidate, SolveOutcome};
 
-/// A device, as it is known.
+/// Update or add a device.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub(crate) struct UpdateDevice {
-    /// Which.
+    /// The device.
     pub node: NodeId,
     /// Its name.
     pub name: String,
@@ -27,39 +27,39 @@ pub(crate) struct UpdateDevice {
     pub link: LinkProfile,
 }
 
-/// A plan is wanted.
+/// Request a plan.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct RequestPlan {
-    /// Names the request.
-    pub request: u32,
+    /// Identifies the request.
+    pub request_id: u32,
     /// Why.
     pub reason: Reason,
-    /// Who may be in it, the leader first.
+    /// Devices that the plan may use, the leader first.
     pub members: Vec<NodeId>,
 }
 
-/// The answer, or with `request: None` a better plan that nobody asked for.
+/// The answer to a request, or a better plan found without one.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Planned {
-    /// The request.
-    pub request: Option<u32>,
+    /// The request; `None` for an unrequested plan.
+    pub request_id: Option<u32>,
     /// The plan, or why there is none.
     pub result: Result<Box<Candidate>, String>,
 }
 
-/// A device has got the weights of a plan.
+/// A device holds the weights of its program.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct WeightsHeld {
-    /// Which.
+    /// The device.
     pub node: NodeId,
-    /// What it does in the plan.
+    /// Its program.
     pub program: Arc<Program>,
 }
 
-/// A plan is active.
+/// A plan was activated.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct PlanActivated(pub Candidate);

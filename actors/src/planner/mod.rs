@@ -1,9 +1,9 @@
-//! Which plan should run? One actor per session, one thread that solves.
+//! Chooses plans: one actor and one solver thread per session.
 //!
-//! The [`PlannerActor`] keeps what is known of the devices and answers requests for plans; after
-//! every frame it asks itself whether another plan would be better by now. Solving is
-//! `edgeld_runtime::solve`, called by `solver` on a thread of its own. Only `pipeline` talks to it.
-//! It never talks to devices and never activates anything.
+//! The [`PlannerActor`] keeps the profiles of the devices and answers requests for plans. After
+//! frames it also checks whether another plan has become better. `solver` runs
+//! `edgeld_runtime::solve` on its thread. Only `pipeline` uses this room. It never talks to devices
+//! and never activates a plan.
 
 mod actor;
 mod messages;

@@ -1,15 +1,15 @@
-//! What a session wants of its plans.
+//! A session's requirements for plans.
 
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::solve::Policy;
 
-/// What a session wants of its plans.
+/// A session's requirements for plans.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlannerOptions {
-    /// Which plans may be chosen from.
+    /// Which plans the planner may choose.
     pub policy: Policy,
     /// Which kernels compute.
     pub kernels: KernelKind,
-    /// How many frames there will be, if few frames may be done before weights have moved.
+    /// Expected number of frames, if a short run may be done before weights have moved.
     pub expected_frames: Option<u64>,
 }

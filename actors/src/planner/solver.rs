@@ -1,4 +1,4 @@
-//! The thread that solves: a request in, the best plan and all that follows from it out.
+//! The solver thread: takes requests and answers each with the best plan.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -18,72 +18,72 @@ use edgeld_runtime::wire::NodeId;
 
 use crate::api::{PlanInfo, PlanNames, describe};
 
-/// What is asked.
+/// A request to the solver.
 pub(super) struct SolveRequest {
-    /// Which request of the session it answers; `None` is whether another plan would be better.
-    pub request: Option<u32>,
+    /// The session's request; `None` for a check whether another plan is better.
+    pub request_id: Option<u32>,
     /// Why.
     pub reason: Reason,
     /// The model.
     pub graph: Arc<Graph>,
-    /// How its inputs travel.
+    /// How its inputs are encoded.
     pub encodings: Vec<Encoding>,
-    /// Which plans may be chosen from.
+    /// Which plans may be chosen.
     pub policy: Policy,
-    /// Who may be in it, the leader first.
+    /// Devices that the plan may use, the leader first.
     pub members: Vec<NodeId>,
-    /// What they are called.
+    /// Their names.
     pub names: Vec<String>,
-    /// How fast they are.
+    /// Their profiles.
     pub profile: ClusterProfile,
-    /// The plan that runs, for all members.
+    /// The active plan, extended to all members.
     pub previous: Option<Plan>,
-    /// Who has which weights.
+    /// Which devices hold which weights.
     pub holdings: Holdings,
-    /// Whether the kernels and devices give the same bits everywhere.
+    /// Whether all devices compute bit-identical results.
     pub exact: bool,
-    /// How many frames there will be, if few frames may be done before weights have moved.
+    /// Expected number of frames, if a short run may be done before weights have moved.
     pub expected_frames: Option<u64>,
 }
 
-/// What comes of it.
+/// The solver's answer.
 pub(super) struct SolveOutcome {
     /// As in the request.
-    pub request: Option<u32>,
+    pub request_id: Option<u32>,
     /// The best plan, or why there is none.
     pub result: Result<Candidate, String>,
-    /// What the present plan and its devices' computing take by the present profile.
-    pub present: Option<Prediction>,
+    /// Prediction for the active plan with the current profiles.
+    pub current: Option<Prediction>,
     /// How long solving took.
     pub took: Ms,
 }
 
-/// A plan and what follows from it.
+/// A plan and everything derived from it.
 #[derive(Clone)]
 pub(crate) struct Candidate {
-    /// For the session's leader.
+    /// For `coord::leader`.
     pub proposal: Proposal,
-    /// For people.
+    /// For users.
     pub info: PlanInfo,
     /// A program for each member of the proposal.
     pub programs: Vec<Arc<Program>>,
-    /// Payload that a frame moves.
+    /// Payload transferred per frame.
     pub bytes_moved: Bytes,
-    /// Who might have been in it, and what each computes of a frame.
+    /// Predicted compute time per frame of every device considered.
     pub computes: Vec<(NodeId, Ms)>,
 }
 
-/// Starts a thread that solves one request after the other; it ends with the sender.
+/// Starts the solver thread; it ends when the sender is dropped.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// When the thread cannot be spawned.
 pub(super) fn start(
     answer: impl Fn(SolveOutcome) + Send + 'static,
 ) -> std::io::Result<Sender<SolveRequest>> {
-    let (sender, questions) = channel::<SolveRequest>();
+    let (sender, requests) = channel::<SolveRequest>();
     let run = move || {
-        while let Ok(request) = questions.recv() {
-            answer(request.answer());
+        while let Ok(request) = requests.recv() {
+            answer(request.run());
         }
     };
     Builder::new().name("edgeld-planner".to_owned()).spawn(run)?;
@@ -91,14 +91,14 @@ pub(super) fn start(
 }
 
 impl SolveRequest {
-    fn answer(self) -> SolveOutcome {
+    fn run(self) -> SolveOutcome {
         let start = Instant::now();
-        let present = self.previous.as_ref().and_then(|plan| self.predict(plan).ok());
+        let current = self.previous.as_ref().and_then(|plan| self.predict(plan).ok());
         let result = self.candidate();
         SolveOutcome {
-            request: self.request,
+            request_id: self.request_id,
             result,
-            present,
+            current,
             took: Ms::from_duration(start.elapsed()),
         }
     }
@@ -120,7 +120,7 @@ impl SolveRequest {
 
     fn candidate(&self) -> Result<Candidate, String> {
         let mut solution = solve(&self.problem()).map_err(|error| error.to_string())?;
-        let provisional = match self.for_now(&solution)? {
+        let provisional = match self.interim_plan(&solution)? {
             Some(plan) => {
                 solution.prediction = self.predict(&plan)?;
                 solution.predicted = solution.prediction.total;
@@ -132,8 +132,8 @@ impl SolveRequest {
         self.describe(solution, provisional)
     }
 
-    /// A plan to begin with, where the best one would make frames wait for weights.
-    fn for_now(&self, solution: &Solution) -> Result<Option<Plan>, String> {
+    /// A plan to start with, if frames would have to wait for weights under the best one.
+    fn interim_plan(&self, solution: &Solution) -> Result<Option<Plan>, String> {
         let text = |error: &dyn ToString| error.to_string();
         match self.reason {
             Reason::Lost | Reason::Left | Reason::Link => {
@@ -158,8 +158,8 @@ impl SolveRequest {
         }
     }
 
-    /// How long it takes until all members have their weights: each over its own link, all over
-    /// the leader's.
+    /// How long until all members have their weights, limited by each member's link and by the
+    /// leader's, which all weights share.
     fn weights_time(&self, plan: &Plan) -> Result<Ms, String> {
         let derivation = derive(&self.graph, plan).map_err(|error| error.to_string())?;
         let mut all = Bytes::ZERO;
@@ -184,9 +184,9 @@ impl SolveRequest {
 
     fn describe(&self, solution: Solution, provisional: bool) -> Result<Candidate, String> {
         let ids: Vec<String> = self.members.iter().map(NodeId::to_string).collect();
-        let cast =
+        let names =
             PlanNames { ids: &ids, names: &self.names, members: &self.members, exact: self.exact };
-        let info = describe(&self.problem(), &solution, cast, Generation(0), self.reason);
+        let info = describe(&self.problem(), &solution, names, Generation(0), self.reason);
         let info = info.map_err(|error| error.to_string())?;
         let (plan, kept) = without_idle(&solution.plan);
         let derivation = derive(&self.graph, &plan).map_err(|error| error.to_string())?;

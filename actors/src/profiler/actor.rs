@@ -1,5 +1,5 @@
-//! The actor that knows how fast one device is: it asks for the speed suite and probes the link
-//! when the device appears, then learns from what every frame took.
+//! The actor that knows how fast one device is: it requests the benchmark and probes the link when
+//! the device appears, then learns from the times of every frame.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,59 +17,63 @@ use super::link_probe;
 use super::messages::{BenchmarkDone, LinkProbed, ProfileUpdated, StagesTimed};
 use crate::transport::{Network, Sender};
 
-/// A device that has not answered after this time is taken for an average one.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A device that has not answered by then gets an average profile.
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The actor; one for each device.
+/// The actor; one per device.
 pub(crate) struct ProfilerActor {
-    /// Number of the control connection that it belongs to.
-    pub number: u64,
-    /// How the device greeted.
+    /// The control connection it belongs to.
+    pub connection_id: u64,
+    /// The device's `Hello`.
     pub hello: Hello,
-    /// The way to it.
+    /// The control connection to the device.
     pub control: Sender,
-    /// By which network it is reached.
+    /// The network that reaches it.
     pub network: Network,
-    /// Where.
+    /// Its addresses.
     pub addresses: Vec<String>,
     /// Whether it is the leader itself, which has no link to probe.
     pub is_self: bool,
-    /// Which kernels it will compute with.
+    /// The kernels it will compute with.
     pub kernels: KernelKind,
-    /// Held while a link is probed.
-    pub probing: Arc<Mutex<()>>,
-    /// Who is told what is found.
+    /// Held while probing: links are probed one at a time.
+    pub probe_lock: Arc<Mutex<()>>,
+    /// Receives the results.
     pub results: Recipient<ProfileUpdated>,
-    /// What is known of its speed.
+    /// Its speed, once measured.
     pub profile: Option<DeviceProfile>,
-    /// What is known of its link.
+    /// Its link, once measured.
     pub link: Option<LinkProfile>,
 }
 
 impl ProfilerActor {
-    fn described(&self, profile: DeviceProfile) -> DeviceProfile {
+    fn with_hardware(&self, profile: DeviceProfile) -> DeviceProfile {
         let (memory, threads) = (Bytes(self.hello.memory), u32::from(self.hello.threads));
         profile.with_memory(memory).with_threads(threads)
     }
 
     fn publish(&self) {
         if let (Some(profile), Some(link)) = (self.profile.clone(), self.link) {
-            let (node, number) = (self.hello.node, self.number);
-            self.results.do_send(ProfileUpdated { node, number, profile, link });
+            let (node, connection_id) = (self.hello.node, self.connection_id);
+            self.results.do_send(ProfileUpdated { node, connection_id, profile, link });
         }
     }
 
     fn probe(&self, context: &mut Context<Self>) {
         let (network, addresses) = (self.network.clone(), self.addresses.clone());
-        let (node, probing, address) = (self.hello.node, self.probing.clone(), context.address());
+        let (node, address) = (self.hello.node, context.address());
+        let probe_lock = self.probe_lock.clone();
         self.network.spawn(async move {
-            let turn = probing.lock().await;
-            let probed = timeout(PATIENCE, link_probe::measure(&network, &addresses, node)).await;
-            drop(turn);
+            let guard = probe_lock.lock().await;
+            let probe = link_probe::measure(&network, &addresses, node);
+            let probed = timeout(MEASURE_TIMEOUT, probe).await;
+            drop(guard);
             let link = match probed {
                 Ok(Ok(link)) => link,
                 Ok(Err(error)) => {
-                    tracing::warn!("the link to {node} was not measured: {error}");
+                    tracing::warn!(
+                        "cannot measure the link to {node}: {error}; assuming an average one"
+                    );
                     LinkProfile::unmeasured()
                 }
                 Err(_) => LinkProfile::unmeasured(),
@@ -84,17 +88,20 @@ impl Actor for ProfilerActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         let message = LeaderMessage::Measure { kernels: self.kernels };
-        // That the connection has ended is noticed by whoever reads from it.
+        // If the connection has ended, its reader notices.
         let _ = self.control.send(encode(&message), Vec::new());
         if self.is_self {
             self.link = Some(LinkProfile::described(Mbps(10_000.0), Ms::ZERO));
         } else {
             self.probe(context);
         }
-        context.run_later(PATIENCE, |profiler, _| {
+        context.run_later(MEASURE_TIMEOUT, |profiler, _| {
             if profiler.profile.is_none() {
-                tracing::warn!("{} does not say how fast it is", profiler.hello.name);
-                profiler.profile = Some(profiler.described(DeviceProfile::unmeasured()));
+                tracing::warn!(
+                    "{} has not reported its speed; assuming an average device",
+                    profiler.hello.name
+                );
+                profiler.profile = Some(profiler.with_hardware(DeviceProfile::unmeasured()));
                 profiler.publish();
             }
         });
@@ -105,7 +112,7 @@ impl Handler<BenchmarkDone> for ProfilerActor {
     type Result = ();
 
     fn handle(&mut self, BenchmarkDone(result): BenchmarkDone, _: &mut Self::Context) {
-        self.profile = Some(self.described(DeviceProfile::measured(&cost_samples(&result))));
+        self.profile = Some(self.with_hardware(DeviceProfile::measured(&cost_samples(&result))));
         self.publish();
     }
 }
@@ -122,8 +129,8 @@ impl Handler<LinkProbed> for ProfilerActor {
 impl Handler<StagesTimed> for ProfilerActor {
     type Result = ();
 
-    fn handle(&mut self, observed: StagesTimed, _: &mut Self::Context) {
-        let StagesTimed { graph, program, times } = observed;
+    fn handle(&mut self, timed: StagesTimed, _: &mut Self::Context) {
+        let StagesTimed { graph, program, times } = timed;
         let Some(profile) = &mut self.profile else { return };
         for StageTime { stage, compute } in times {
             profile.observe(&graph, &program, stage as usize, compute);

@@ -1,12 +1,11 @@
-//! How fast is this device? A fixed suite of small layers, timed before any model is known.
+//! Measures this device's speed with a fixed set of small layers, before any model is known.
 //!
-//! Convolutions of each class, pooling and dense layers on strips of 2, 14 and 56 rows: what a
-//! profile is fitted from. It takes half a second of processor time at most, and its result is
-//! kept. Each layer is run once to touch its memory; of the runs after that the one with the least
-//! processor time tells what the layer costs. A run is shorter than the slices in which a busy
-//! machine or a processor quota hands out its time, so how much more time passed in all runs
-//! together than processor time is a factor on every sample: a device with a sixth of a processor
-//! is six times slower.
+//! A profile is fitted to convolutions of each class, pooling and dense layers on strips of 2, 14
+//! and 56 rows. The benchmark takes at most half a second of CPU time, and its result is cached.
+//! Each layer runs once to touch its memory; of the runs after that, the one with the least CPU
+//! time is its sample. A run is shorter than the time slices of a busy machine or a CPU quota, so
+//! samples are scaled by the ratio of wall time to CPU time over all runs: a device with a sixth of
+//! a CPU comes out six times slower.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,20 +25,20 @@ use edgeld_runtime::wire::{LayerSample, SuiteResult};
 /// Heights of the strips.
 const ROWS: [u32; 3] = [2, 14, 56];
 
-/// Processor time for all of it; the layers share it evenly.
+/// Total CPU time, shared evenly by the layers.
 const BUDGET: Duration = Duration::from_millis(300);
 
-/// Counts changes of the cases and of the kernels: figures of earlier ones do not count any more.
-pub(crate) const EDITION: u32 = 3;
+/// Incremented when the cases or kernels change, which invalidates cached results.
+pub(crate) const VERSION: u32 = 3;
 
-/// Why a device could not be measured.
+/// Why the benchmark failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchmarkError {
-    /// A layer of the suite cannot be.
-    #[error("the speed suite: {0}")]
+    /// A layer could not be built.
+    #[error("benchmark: {0}")]
     Graph(#[from] GraphError),
     /// A kernel failed.
-    #[error("the speed suite: {0}")]
+    #[error("benchmark: {0}")]
     Kernel(#[from] KernelError),
 }
 
@@ -48,7 +47,7 @@ struct Case {
     input: Shape,
     features: u32,
     groups: u32,
-    /// `None` is a dense layer.
+    /// Kernel size; `None` for a dense layer.
     window: Option<u32>,
     pool: bool,
     heights: &'static [u32],
@@ -75,7 +74,7 @@ const fn conv(input: Shape, features: u32, groups: u32, kernel: u32) -> Case {
     Case { input, features, groups, window: Some(kernel), pool: false, heights: &ROWS }
 }
 
-/// Times the suite on `threads`.
+/// Runs the benchmark on `threads`.
 ///
 /// # Errors
 /// When a kernel fails.
@@ -83,59 +82,59 @@ pub(crate) fn measure(setup: Setup, threads: &dyn Threads) -> Result<SuiteResult
     let timings: usize = CASES.iter().map(|case| case.heights.len()).sum();
     let budget = BUDGET / (timings * threads.count().max(1)) as u32;
     let mut samples = Vec::new();
-    let (mut passed, mut worked) = (Duration::ZERO, Duration::ZERO);
+    let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
     let mut scratch = Scratch::default();
     for case in &CASES {
         let graph = Arc::new(case.graph()?);
         let layer = LayerId(0);
         let shape = graph.output_shape(layer);
-        let weights = Ripple(Arc::clone(&graph));
+        let weights = PatternWeights(Arc::clone(&graph));
         for rows in case.heights {
             let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(*rows));
             let share = BTreeMap::from([(layer, region)]);
             let prepared = Kernels::prepare(&graph, &share, &weights, setup, None)?;
             let mut input = prepared.map(graph.layer(layer).inputs[0], case.input.region());
             for (index, cell) in input.as_mut_slice().iter_mut().enumerate() {
-                *cell = ripple(index);
+                *cell = pattern(index);
             }
             let mut output = prepared.map(graph.output_of(layer), region);
             let mut run = || -> Result<Duration, KernelError> {
-                let start = processor_time();
+                let start = cpu_time();
                 prepared.run(layer, &[&input], &mut output, region, &mut scratch, threads)?;
-                Ok(processor_time().saturating_sub(start).max(Duration::from_nanos(1)))
+                Ok(cpu_time().saturating_sub(start).max(Duration::from_nanos(1)))
             };
             run()?;
-            let start = (Instant::now(), processor_time());
+            let start = (Instant::now(), cpu_time());
             let mut fastest = run()?;
             while start.0.elapsed() < budget {
                 fastest = fastest.min(run()?);
             }
-            passed += start.0.elapsed();
-            worked += processor_time().saturating_sub(start.1);
+            wall += start.0.elapsed();
+            cpu += cpu_time().saturating_sub(start.1);
             samples.push(sample(&Work::of(&graph, layer, region), fastest));
         }
     }
-    // A quota or a busy machine takes its part of all of them alike.
-    let factor = (passed.as_secs_f64() / worked.as_secs_f64().max(1e-9)).max(1.0);
+    // A quota or a busy machine slows all samples alike.
+    let factor = (wall.as_secs_f64() / cpu.as_secs_f64().max(1e-9)).max(1.0);
     for sample in &mut samples {
         sample.time = sample.time * factor;
     }
     Ok(SuiteResult { kernels: setup.kind, samples })
 }
 
-/// What this thread has had of a processor. It waits for its helpers awake, so that this is what
-/// a layer takes where nobody else wants the processors.
+/// CPU time of this thread. The thread spins while it waits for its helpers, so this equals a
+/// layer's wall time on an idle machine.
 #[cfg(unix)]
-fn processor_time() -> Duration {
+fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_gettime fills in the struct it is given, and leaves it where it fails.
+    // SAFETY: clock_gettime writes to the struct it is given, or leaves it unchanged on failure.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// What has passed: this system does not say what a thread has had of it.
+/// Wall time: this system does not report the CPU time of a thread.
 #[cfg(not(unix))]
-fn processor_time() -> Duration {
+fn cpu_time() -> Duration {
     static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     BEGIN.elapsed()
 }
@@ -150,20 +149,20 @@ fn sample(work: &Work, time: Duration) -> LayerSample {
     }
 }
 
-/// The samples as the cost model takes them; kinds of another build are left out.
+/// The samples in the cost model's form; layer kinds unknown to this build are dropped.
 pub(crate) fn cost_samples(result: &SuiteResult) -> Vec<edgeld_runtime::cost::Sample> {
-    let known = result.samples.iter().filter_map(|sample| {
+    let samples = result.samples.iter().filter_map(|sample| {
         let kind = LayerKind::from_number(sample.kind)?;
         let LayerSample { flops, activation_bytes, weight_bytes, time, .. } = *sample;
         let work = Work { kind, flops, activation_bytes, weight_bytes };
         Some(edgeld_runtime::cost::Sample { work, time })
     });
-    known.collect()
+    samples.collect()
 }
 
 impl Case {
     fn graph(&self) -> Result<Graph, GraphError> {
-        let mut builder = Builder::new("speed suite");
+        let mut builder = Builder::new("benchmark");
         let Shape { channels, rows, width } = self.input;
         let dims = [1, channels, rows, width].map(u64::from).to_vec();
         let input = builder.input("x", self.input, dims)?;
@@ -198,14 +197,14 @@ impl Case {
     }
 }
 
-/// Small numbers that are neither zero nor all the same.
-fn ripple(index: usize) -> f32 {
+/// Small numbers that are neither zero nor all equal.
+fn pattern(index: usize) -> f32 {
     (index % 13) as f32 * 0.01 - 0.05
 }
 
-struct Ripple(Arc<Graph>);
+struct PatternWeights(Arc<Graph>);
 
-impl WeightSource for Ripple {
+impl WeightSource for PatternWeights {
     fn read(
         &self,
         parameter: ParameterId,
@@ -214,7 +213,7 @@ impl WeightSource for Ripple {
     ) -> Result<(), WeightError> {
         let row = self.0.parameter(parameter).row as usize;
         let elements = features.len() as usize * row;
-        out.extend((0..elements).flat_map(|index| ripple(index).to_le_bytes()));
+        out.extend((0..elements).flat_map(|index| pattern(index).to_le_bytes()));
         Ok(())
     }
 }
@@ -226,7 +225,7 @@ mod tests {
     use edgeld_runtime::kernel::KernelKind;
 
     #[test]
-    fn every_kind_of_layer_of_a_convolutional_network_is_measured() {
+    fn every_kind_of_layer_but_elementwise_is_measured() {
         let result = measure(KernelKind::Exact.into(), &Alone).unwrap();
         let kinds: Vec<LayerKind> =
             cost_samples(&result).iter().map(|sample| sample.work.kind).collect();

@@ -1,6 +1,6 @@
-//! How fast is the link to a device? Payloads sent there and echoed by nothing.
+//! Measures the link to a device.
 //!
-//! One side [`measure`]s, the other [`echo`]es: every payload is answered by an empty one, so that
+//! One side calls [`measure`], the other [`echo`]: every payload is answered by an empty frame, so
 //! goodput is measured in one direction and the round trip in both.
 
 use std::time::Instant;
@@ -11,13 +11,13 @@ use edgeld_runtime::wire::{NodeId, Purpose};
 
 use crate::transport::{Connection, Network, Receiver, Sender, TransportError};
 
-/// Payload of a probe.
-const PROBE: usize = 256 << 10;
+/// Payload of a probe, in bytes.
+const PROBE_BYTES: usize = 256 << 10;
 
-/// Round trips of nothing, then of payloads.
+/// Round trips without, then with payload.
 const ROUNDS: (usize, usize) = (5, 3);
 
-/// Sends nothing, then something, there and back: the shortest times count.
+/// Times round trips without and with payload; the shortest ones count.
 pub(crate) async fn measure(
     network: &Network,
     addresses: &[String],
@@ -26,10 +26,10 @@ pub(crate) async fn measure(
     let connection = network.dial_any(addresses, node, Purpose::Probe).await?;
     let (sender, mut receiver) = connection.split();
     let rtt = fastest(&sender, &mut receiver, 0, ROUNDS.0).await?;
-    let loaded = fastest(&sender, &mut receiver, PROBE, ROUNDS.1).await?;
-    // A clock is no finer than a microsecond; loopback is that fast.
+    let loaded = fastest(&sender, &mut receiver, PROBE_BYTES, ROUNDS.1).await?;
+    // At least a microsecond, the resolution of the clock: loopback is that fast.
     let transfer = Ms((loaded - rtt).0.max(1e-3));
-    Ok(LinkProfile::described(Mbps::of(Bytes(PROBE as u64), transfer), rtt * 0.5))
+    Ok(LinkProfile::described(Mbps::of(Bytes(PROBE_BYTES as u64), transfer), rtt * 0.5))
 }
 
 async fn fastest(
@@ -48,18 +48,18 @@ async fn fastest(
     Ok(shortest)
 }
 
-/// Bytes of echoes that may wait to be sent.
-const ECHOES: usize = 64 << 10;
+/// Bytes of answers queued at a time.
+const MAX_BACKLOG: usize = 64 << 10;
 
-/// Answers every payload of a probe with an empty one.
+/// Answers every frame of a probe with an empty payload.
 pub(crate) fn echo(connection: Connection, network: &Network) {
     debug_assert_eq!(connection.peer().purpose, Purpose::Probe);
     let (sender, mut receiver) = connection.split();
     network.spawn(async move {
         while let Ok(frame) = receiver.next().await {
-            // A peer that does not read its answers is not heard either.
+            // Do not read from a peer that does not read its answers.
             let sent = sender.send(frame.header, Vec::new());
-            if sent.is_err() || sender.backlog_below(ECHOES).await.is_err() {
+            if sent.is_err() || sender.backlog_below(MAX_BACKLOG).await.is_err() {
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! What a ProfilerActor is told, and what it tells.
+//! Messages to a ProfilerActor, and the event it sends.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use edgeld_runtime::graph::Graph;
 use edgeld_runtime::program::Program;
 use edgeld_runtime::wire::{NodeId, StageTime, SuiteResult};
 
-/// The device has run the suite.
+/// The device has run the benchmark.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct BenchmarkDone(pub SuiteResult);
 
-/// The device has done its part of a frame.
+/// The device has finished its part of a frame.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StagesTimed {
     /// The model.
     pub graph: Arc<Graph>,
-    /// What the device did.
+    /// The device's program.
     pub program: Arc<Program>,
-    /// What it took.
+    /// The time of each stage.
     pub times: Vec<StageTime>,
 }
 
@@ -29,14 +29,14 @@ pub(crate) struct StagesTimed {
 #[rtype(result = "()")]
 pub(super) struct LinkProbed(pub(super) LinkProfile);
 
-/// What a profiler has found.
+/// A device's profile is known or has changed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ProfileUpdated {
     /// The device.
     pub node: NodeId,
-    /// Number of the connection that the profiler belongs to.
-    pub number: u64,
+    /// The control connection the profiler belongs to.
+    pub connection_id: u64,
     /// Its speed.
     pub profile: DeviceProfile,
     /// Its link.

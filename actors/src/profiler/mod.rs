@@ -1,11 +1,10 @@
-//! How fast are devices and links? Measured here, and nowhere else.
+//! Measures how fast devices and links are.
 //!
-//! A [`ProfilerActor`] per known device asks for the [`benchmark`] and probes the link
-//! ([`link_probe`]) when the device appears, then corrects both from every frame. The benchmark
-//! itself runs on the device that is measured, which also watches for how much of the time it may
-//! run at all ([`StallMonitor`]). Called by `discovery` (which owns the actors), by `pipeline`
-//! (which reports what frames took) and by `worker` (which runs the benchmark). It never decides
-//! what follows from a measurement: that is the planner's.
+//! Each connected device has a [`ProfilerActor`], which requests a [`benchmark`] and probes the
+//! link ([`link_probe`]) when the device appears, then refines its profile from every frame. The
+//! benchmark runs on the measured device, which also watches how often its process is stalled
+//! ([`StallMonitor`]). Called by `discovery` (owns the actors), `pipeline` (reports frame times)
+//! and `worker` (runs the benchmark). It never acts on a measurement: that is the planner's job.
 
 mod actor;
 pub(crate) mod benchmark;

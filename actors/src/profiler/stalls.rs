@@ -1,6 +1,6 @@
-//! The thread that notices when this process stands still: it ticks while frames are computed.
+//! A thread that detects when this process is stalled, by ticking while frames are computed.
 //!
-//! What the ticks mean is [`coord::stalls`](edgeld_runtime::coord::stalls).
+//! [`coord::stalls`](edgeld_runtime::coord::stalls) interprets the ticks.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
@@ -12,10 +12,11 @@ use edgeld_runtime::units::Ms;
 
 use crate::clock::Clock;
 
-/// It ticks this long after it was last wanted: longer than the pause between two frames.
+/// How long it keeps ticking after the last [`touch`](StallMonitor::touch): longer than the pause
+/// between two frames.
 const LINGER: Ms = Ms(2.0 * WINDOW.0);
 
-/// One for each device; it ends when dropped.
+/// One per device; its thread ends when it is dropped.
 pub(crate) struct StallMonitor {
     shared: Arc<Shared>,
     clock: Clock,
@@ -23,14 +24,14 @@ pub(crate) struct StallMonitor {
 
 struct Shared {
     state: Mutex<State>,
-    wanted: Condvar,
+    wake: Condvar,
 }
 
 struct State {
-    /// `None` while it does not tick.
+    /// `None` while the thread is idle.
     stalls: Option<Stalls>,
-    until: Moment,
-    over: bool,
+    deadline: Moment,
+    stopping: bool,
 }
 
 impl Shared {
@@ -40,30 +41,32 @@ impl Shared {
 }
 
 impl StallMonitor {
-    /// A stalls that does not tick yet.
+    /// Starts the thread, idle at first.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the thread cannot be spawned.
     pub(crate) fn start(clock: Clock) -> std::io::Result<StallMonitor> {
-        let state = State { stalls: None, until: Moment(0.0), over: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), wanted: Condvar::new() });
-        let ticking = Arc::clone(&shared);
-        Builder::new().name("edgeld-stalls".to_owned()).spawn(move || run(&ticking, clock))?;
+        let state = State { stalls: None, deadline: Moment(0.0), stopping: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new() });
+        let thread_shared = Arc::clone(&shared);
+        Builder::new()
+            .name("edgeld-stalls".to_owned())
+            .spawn(move || run(&thread_shared, clock))?;
         Ok(StallMonitor { shared, clock })
     }
 
-    /// There is something to compute: it ticks, and goes on for a while.
+    /// Keeps the thread ticking for a while; call this when there is something to compute.
     pub(crate) fn touch(&self) {
         let now = self.clock.now();
         let mut state = self.shared.lock();
-        state.until = now + LINGER;
+        state.deadline = now + LINGER;
         if state.stalls.is_none() {
             state.stalls = Some(Stalls::new(now));
-            self.shared.wanted.notify_all();
+            self.shared.wake.notify_all();
         }
     }
 
-    /// What computing between these instants costs this device on average, stops included.
+    /// The average cost of computing during these spans on this device, stalls included.
     pub(crate) fn cost(&self, spans: &[(Instant, Instant)]) -> Ms {
         let now = self.clock.now();
         let state = self.shared.lock();
@@ -77,17 +80,17 @@ impl StallMonitor {
 
 impl Drop for StallMonitor {
     fn drop(&mut self) {
-        self.shared.lock().over = true;
-        self.shared.wanted.notify_all();
+        self.shared.lock().stopping = true;
+        self.shared.wake.notify_all();
     }
 }
 
 fn run(shared: &Shared, clock: Clock) {
     let tick = Duration::from_secs_f64(TICK.0 / 1e3);
     loop {
-        let idle = |state: &mut State| state.stalls.is_none() && !state.over;
-        let waited = shared.wanted.wait_while(shared.lock(), idle);
-        if waited.unwrap_or_else(PoisonError::into_inner).over {
+        let idle = |state: &mut State| state.stalls.is_none() && !state.stopping;
+        let waited = shared.wake.wait_while(shared.lock(), idle);
+        if waited.unwrap_or_else(PoisonError::into_inner).stopping {
             return;
         }
         thread::sleep(tick);
@@ -96,7 +99,7 @@ fn run(shared: &Shared, clock: Clock) {
         if let Some(stalls) = &mut state.stalls {
             stalls.tick(now);
         }
-        if now > state.until {
+        if now > state.deadline {
             state.stalls = None;
         }
     }

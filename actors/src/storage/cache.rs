@@ -1,8 +1,7 @@
-//! Small things worth remembering between runs: manifests of model files, measured profiles.
+//! Small results kept between runs: manifests of model files, measured profiles.
 //!
-//! An entry is a file named by the hash of its key. One that is damaged, or was written by a build
-//! that laid it out differently, counts as absent; one that cannot be written costs time, nothing
-//! else.
+//! An entry is a file named by the hash of its key. A damaged entry, or one with the layout of
+//! another build, counts as absent. Failing to write an entry only costs time later.
 
 use std::fs;
 use std::io;
@@ -11,24 +10,24 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::chunks::write_whole;
+use super::chunks::write_atomically;
 
-/// No entry is longer, in bytes.
+/// Longest entry, in bytes.
 const MAX_ENTRY: u64 = 64 << 20;
 
-/// Entries in a directory.
+/// A key-value cache in a directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
     folder: PathBuf,
 }
 
 impl Cache {
-    /// A cache in `folder`, which is created with the first entry.
+    /// A cache in `folder`, which is created on first use.
     pub(crate) fn new(folder: impl Into<PathBuf>) -> Cache {
         Cache { folder: folder.into() }
     }
 
-    /// The bytes that were kept for a key, whole.
+    /// The bytes stored under a key, if intact.
     pub(crate) fn get_bytes(&self, key: &str) -> Option<Vec<u8>> {
         let path = self.path(key);
         if fs::metadata(&path).ok()?.len() > MAX_ENTRY {
@@ -39,21 +38,21 @@ impl Cache {
         (blake3::hash(bytes).as_bytes() == hash).then(|| bytes.to_vec())
     }
 
-    /// Keeps bytes for a key.
+    /// Stores bytes under a key.
     ///
     /// # Errors
-    /// When they cannot be written; a caller may go on without.
+    /// When they cannot be written; callers may ignore this.
     pub(crate) fn put_bytes(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
         let entry = [blake3::hash(bytes).as_bytes(), bytes].concat();
-        write_whole(&self.path(key), &entry)
+        write_atomically(&self.path(key), &entry)
     }
 
-    /// What was kept for a key.
+    /// The value stored under a key.
     pub(crate) fn get<Value: DeserializeOwned>(&self, key: &str) -> Option<Value> {
         rmp_serde::from_slice(&self.get_bytes(key)?).ok()
     }
 
-    /// Keeps plain data for a key.
+    /// Stores a value under a key.
     ///
     /// # Errors
     /// As [`Cache::put_bytes`].
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_comes_back_and_what_is_damaged_does_not() {
+    fn intact_entries_come_back_and_damaged_ones_do_not() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("profiles"));
         assert_eq!(cache.get::<Vec<f64>>("speed"), None);

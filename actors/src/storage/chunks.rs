@@ -1,9 +1,9 @@
 //! Weights on disk: chunks of models, each in a file named by its hash.
 //!
-//! A chunk is written once, under a temporary name, and then renamed, so that any number of
-//! processes share a store without locks: at worst two write the same bytes. It is checked against
-//! its hash whenever it is read. Reading it and counting on it mark it as used; when the store outgrows its cap, the
-//! chunks that were not used for the longest time go, but none that was used a short while ago.
+//! A chunk is written under a temporary name and then renamed, so any number of processes can share
+//! a store without locks; at worst two write the same bytes. Its hash is checked on every read.
+//! [`read`](ChunkStore::read) and [`touch`](ChunkStore::touch) mark a chunk as used. When the store
+//! exceeds its cap, the least recently used chunks are evicted, except recently used ones.
 
 use std::fs;
 use std::io;
@@ -19,28 +19,27 @@ use edgeld_runtime::region::ChannelRange;
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::weights::{WeightError, WeightSource};
 
-/// A store is no larger unless it is told otherwise.
+/// Default size limit of a store, in bytes.
 const DEFAULT_CAP: u64 = 8 << 30;
 
-/// Chunks that were used within this time are spared: a program may be about to be prepared from
-/// them.
-const SPARED: Duration = Duration::from_secs(600);
+/// Chunks used within this time are never evicted: a program may be about to be prepared from them.
+const KEEP_RECENT: Duration = Duration::from_secs(600);
 
-/// Temporary files of processes that died are removed after this time.
+/// Temporary files of dead processes are removed after this time.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Why a chunk could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// The bytes are not those that were asked for.
-    #[error("bytes that should be chunk {0} are not")]
+    /// The bytes have another hash.
+    #[error("the data received does not match chunk {0}")]
     Mismatch(Hash),
-    /// The disk is full, or must not be written.
-    #[error("{path}: {source}; make room, or set EDGELD_HOME to a directory on another disk")]
+    /// The disk is full or not writable.
+    #[error("{path}: {source}; free some space, or set EDGELD_HOME to a directory on another disk")]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -50,13 +49,13 @@ pub(crate) enum StoreError {
 pub(crate) struct ChunkStore {
     folder: PathBuf,
     cap: u64,
-    /// Bytes in the store, as far as this process knows; found anew at every eviction.
+    /// Bytes in the store as far as this process knows; recounted at every eviction.
     bytes: AtomicU64,
 }
 
 impl ChunkStore {
-    /// Opens or creates a store that keeps itself below `cap`: by default 8 GiB, or half of what
-    /// the disk could give it if that is less.
+    /// Opens or creates a store limited to `cap`. The default is 8 GiB, or half of the disk space
+    /// available to the store if that is less.
     ///
     /// # Errors
     /// When the directory cannot be used.
@@ -68,26 +67,26 @@ impl ChunkStore {
         let failed = |source| StoreError::Io { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(failed)?;
         let bytes = entries(&folder).iter().map(|entry| entry.bytes).sum();
-        let half = || free(&folder).map_or(u64::MAX, |free| (free + bytes) / 2);
+        let half = || free_space(&folder).map_or(u64::MAX, |free| (free + bytes) / 2);
         let cap = cap.map_or_else(|| DEFAULT_CAP.min(half()), |cap| cap.0);
         Ok(ChunkStore { folder, cap, bytes: AtomicU64::new(bytes) })
     }
 
-    /// Whether a chunk is there; if it is, it counts as used now, so that it is there for a while.
+    /// Whether a chunk is present. Marks it as used, which protects it from eviction for a while.
     pub(crate) fn touch(&self, hash: &Hash) -> bool {
         let path = self.path(hash);
-        // The mark is a courtesy: a store that may only be read still serves.
-        let marked = fs::File::options().write(true).open(&path);
-        let _ = marked.and_then(|file| file.set_modified(SystemTime::now()));
+        // Best effort: a read-only store still works.
+        let opened = fs::File::options().write(true).open(&path);
+        let _ = opened.and_then(|file| file.set_modified(SystemTime::now()));
         path.exists()
     }
 
-    /// A chunk's bytes, checked. One that is damaged is removed, and missing from then on.
+    /// A chunk's bytes, verified. A damaged chunk is removed and counts as missing.
     pub(crate) fn read(&self, hash: &Hash) -> Option<Vec<u8>> {
         let path = self.path(hash);
         let bytes = fs::read(&path).ok()?;
         if Hash::of(&bytes) != *hash {
-            tracing::warn!("{}: damaged on disk; it will be fetched again", path.display());
+            tracing::warn!("{}: damaged chunk; it will be fetched again", path.display());
             let _ = fs::remove_file(path);
             return None;
         }
@@ -98,13 +97,13 @@ impl ChunkStore {
     /// Stores a chunk.
     ///
     /// # Errors
-    /// When the bytes do not have that hash, or cannot be written.
+    /// When the bytes have another hash or cannot be written.
     pub(crate) fn write(&self, hash: &Hash, bytes: &[u8]) -> Result<(), StoreError> {
         if Hash::of(bytes) != *hash {
             return Err(StoreError::Mismatch(*hash));
         }
         let path = self.path(hash);
-        write_whole(&path, bytes).map_err(|source| StoreError::Io { path, source })?;
+        write_atomically(&path, bytes).map_err(|source| StoreError::Io { path, source })?;
         let length = bytes.len() as u64;
         if self.bytes.fetch_add(length, Ordering::Relaxed) + length > self.cap {
             self.evict(SystemTime::now());
@@ -112,16 +111,16 @@ impl ChunkStore {
         Ok(())
     }
 
-    /// Removes the least recently used chunks until a tenth of the cap is free.
+    /// Evicts the least recently used chunks until a tenth of the cap is free.
     fn evict(&self, now: SystemTime) {
         let mut entries = entries(&self.folder);
         entries.sort_by_key(|entry| entry.used);
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         for entry in entries {
-            if bytes <= self.cap - self.cap / 10 || now < entry.used + SPARED {
+            if bytes <= self.cap - self.cap / 10 || now < entry.used + KEEP_RECENT {
                 break;
             }
-            // Another process may have been faster.
+            // Another process may have removed it already.
             let _ = fs::remove_file(&entry.path);
             bytes -= entry.bytes;
         }
@@ -140,7 +139,7 @@ struct Entry {
     used: SystemTime,
 }
 
-/// All chunks of a store. What cannot be looked at is left out; what was abandoned is removed.
+/// All readable chunks of a store. Abandoned temporary files are removed.
 fn entries(folder: &Path) -> Vec<Entry> {
     let folders = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
@@ -159,45 +158,45 @@ fn entries(folder: &Path) -> Vec<Entry> {
     files.filter_map(entry).collect()
 }
 
-/// Bytes that the disk of `folder` has left for this user.
+/// Bytes that this user can still write to the disk of `folder`.
 #[cfg(unix)]
-fn free(folder: &Path) -> Option<u64> {
+fn free_space(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     disk.f_bavail.checked_mul(disk.f_frsize)
 }
 
-/// Not known here.
+/// Unknown on this system.
 #[cfg(not(unix))]
-fn free(_: &Path) -> Option<u64> {
+fn free_space(_: &Path) -> Option<u64> {
     None
 }
 
-/// Writes a file that others see whole or not at all, and creates the folder that it lies in.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file atomically; creates its folder if needed.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let fresh = path.with_extension(format!("{}-{count}", process::id()));
-    let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
+    let temporary = path.with_extension(format!("{}-{count}", process::id()));
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        let _ = fs::remove_file(fresh);
+        let _ = fs::remove_file(temporary);
     }
     written
 }
 
-/// The weights of a model whose chunks are in a store.
+/// The weights of a model, read from the chunks in a store.
 #[derive(Debug)]
 pub(crate) struct StoreWeights {
     store: Arc<ChunkStore>,
     manifest: Arc<Manifest>,
-    /// The chunk that was read last: packing asks for fewer rows at a time than a chunk holds.
+    /// The chunk read last: packing reads fewer rows at a time than a chunk holds.
     last: Mutex<Option<(Hash, Vec<u8>)>>,
 }
 
 impl StoreWeights {
-    /// Reads what `manifest` lists from `store`.
+    /// The weights listed in `manifest`, read from `store`.
     pub(crate) fn new(store: Arc<ChunkStore>, manifest: Arc<Manifest>) -> StoreWeights {
         StoreWeights { store, manifest, last: Mutex::default() }
     }
@@ -215,7 +214,7 @@ impl WeightSource for StoreWeights {
             let name = name.map_or("an unknown parameter", |shape| shape.name.as_str());
             WeightError::Missing(format!("rows {rows} of {name} are not in the store"))
         };
-        // What it holds is whole whenever it is locked, so that a panic elsewhere does no harm.
+        // The value is always consistent, so poisoning can be ignored.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = features.start;
         for index in self.manifest.chunks_of(parameter, features) {
@@ -252,11 +251,11 @@ mod tests {
         (folder, store)
     }
 
-    fn has(store: &ChunkStore, hash: &Hash) -> bool {
+    fn exists(store: &ChunkStore, hash: &Hash) -> bool {
         store.path(hash).exists()
     }
 
-    /// Stores a chunk that was last used so many seconds ago.
+    /// Stores a chunk last used `seconds` ago.
     fn aged(store: &ChunkStore, bytes: &[u8], seconds: u64) -> Hash {
         let hash = Hash::of(bytes);
         store.write(&hash, bytes).unwrap();
@@ -266,12 +265,12 @@ mod tests {
     }
 
     #[test]
-    fn chunks_come_back_and_only_as_what_they_are() {
+    fn chunks_come_back_and_mismatches_are_rejected() {
         let (_folder, store) = store(1 << 20);
         let hash = Hash::of(b"weights");
-        assert!(!has(&store, &hash));
+        assert!(!exists(&store, &hash));
         assert!(matches!(store.write(&hash, b"others"), Err(StoreError::Mismatch(_))));
-        assert!(!has(&store, &hash));
+        assert!(!exists(&store, &hash));
         store.write(&hash, b"weights").unwrap();
         store.write(&hash, b"weights").unwrap();
         assert_eq!(store.read(&hash).unwrap(), b"weights");
@@ -286,22 +285,22 @@ mod tests {
         for damage in [&b""[..], b"weight", b"Weights", b"weights and more"] {
             store.write(&hash, b"weights").unwrap();
             fs::write(store.path(&hash), damage).unwrap();
-            assert!(has(&store, &hash));
+            assert!(exists(&store, &hash));
             assert_eq!(store.read(&hash), None);
-            assert!(!has(&store, &hash));
+            assert!(!exists(&store, &hash));
         }
     }
 
     #[test]
-    fn what_is_counted_on_stays() {
+    fn touched_chunks_stay() {
         let (_folder, store) = store(1000);
-        let [counted, other] = [1, 2].map(|byte| aged(&store, &[byte; 300], 5000));
-        assert!(store.touch(&counted));
+        let [touched, other] = [1, 2].map(|byte| aged(&store, &[byte; 300], 5000));
+        assert!(store.touch(&touched));
         assert!(!store.touch(&Hash::of(b"never stored")));
         for byte in 3..6 {
             aged(&store, &[byte; 300], 0);
         }
-        assert_eq!([counted, other].map(|hash| has(&store, &hash)), [true, false]);
+        assert_eq!([touched, other].map(|hash| exists(&store, &hash)), [true, false]);
     }
 
     #[test]
@@ -311,16 +310,16 @@ mod tests {
             [(1, 5000), (2, 4000), (3, 6000)].map(|(byte, age)| aged(&store, &[byte; 300], age));
         store.read(&used).unwrap();
         let new = aged(&store, &[4; 300], 0);
-        let there = [oldest, old, used, new].map(|hash| has(&store, &hash));
-        assert_eq!(there, [false, true, true, true]);
+        let present = [oldest, old, used, new].map(|hash| exists(&store, &hash));
+        assert_eq!(present, [false, true, true, true]);
 
         let busy = [5, 6, 7].map(|byte| aged(&store, &[byte; 300], 0));
-        assert!(busy.iter().all(|hash| has(&store, hash)), "larger than the cap, but in use");
-        assert!(!has(&store, &old));
+        assert!(busy.iter().all(|hash| exists(&store, hash)), "larger than the cap, but in use");
+        assert!(!exists(&store, &old));
     }
 
     #[test]
-    fn what_a_dead_process_left_is_removed() {
+    fn abandoned_temporary_files_are_removed() {
         let (_folder, store) = store(1000);
         let chunk = aged(&store, b"whole", 9000);
         let left = store.path(&chunk).with_extension("77-0");
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_write_the_same_do_not_disturb_each_other() {
+    fn threads_can_write_the_same_chunks() {
         let (_folder, store) = store(1 << 30);
         let chunks: Vec<Vec<u8>> = (0..20_u8).map(|byte| vec![byte; 10_000]).collect();
         std::thread::scope(|scope| {

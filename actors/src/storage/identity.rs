@@ -1,9 +1,8 @@
-//! Where a device keeps what it must remember, and who it is.
+//! A device's directories and its node id.
 //!
-//! A node id stays the same across restarts. Several processes of a user on one machine each hold a
-//! slot of their own, by a lock that ends with the process: the first to start is always the first
-//! device, the second the second. An id is bound to its machine: in a copied home (a cloned SD card)
-//! the copy mints an id of its own.
+//! A node id survives restarts. Each process of a user on one machine locks its own slot until it
+//! exits: the first to start is always the first device, the second the second. An id is bound to
+//! its machine: with a copied home (a cloned SD card), the copy creates a new id.
 
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -14,55 +13,55 @@ use edgeld_runtime::wire::{NodeId, SessionId};
 use etcetera::{BaseStrategy, choose_base_strategy};
 use serde::{Deserialize, Serialize};
 
-/// The environment variable that names the home.
+/// The environment variable with the home directory.
 pub(super) const HOME_VARIABLE: &str = "EDGELD_HOME";
 
-/// Devices that one home can tell apart.
+/// Maximum number of devices per home.
 const SLOTS: u32 = 1024;
 
-/// Why there is no identity.
+/// Why no identity could be claimed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
-    /// The platform names no directory for data.
-    #[error("no home directory is known ({0}): set {HOME_VARIABLE} to a directory")]
+    /// The platform has no data directory.
+    #[error("no home directory found ({0}); set {HOME_VARIABLE} to a directory")]
     NoHome(String),
     /// A file or directory cannot be used.
-    #[error("{path}: {source}; set {HOME_VARIABLE} to a directory that can be written")]
+    #[error("{path}: {source}; set {HOME_VARIABLE} to a writable directory")]
     Io {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// All slots are held.
+    /// All slots are taken.
     #[error(
-        "{SLOTS} processes use {0} already: set {HOME_VARIABLE} to another directory, or stop some"
+        "{SLOTS} processes already use {0}; stop some, or set {HOME_VARIABLE} to another directory"
     )]
     Full(PathBuf),
-    /// The system gives no randomness.
-    #[error("no random numbers from the system: {0}")]
+    /// The system provides no random numbers.
+    #[error("the system provides no random numbers: {0}")]
     Random(getrandom::Error),
 }
 
 /// The directories of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Home {
-    /// What must last: identity.
+    /// What must not be lost: the identity.
     pub data: PathBuf,
-    /// What can be had again: weights, manifests, profiles.
+    /// What can be recreated: weights, manifests, profiles.
     pub cache: PathBuf,
 }
 
 impl Home {
-    /// `explicit`, else what `EDGELD_HOME` names, else the platform's directories. Nothing is
-    /// created.
+    /// `explicit`, else `EDGELD_HOME`, else the platform's directories. Creates nothing.
     ///
     /// # Errors
-    /// [`IdentityError::NoHome`] where none of them is known.
+    /// [`IdentityError::NoHome`] when there is none of them.
     pub(crate) fn find(explicit: Option<&Path>) -> Result<Home, IdentityError> {
-        let named = explicit.map(Path::to_owned);
-        let set = || env::var_os(HOME_VARIABLE).filter(|home| !home.is_empty()).map(PathBuf::from);
-        if let Some(home) = named.or_else(set) {
+        let given = explicit.map(Path::to_owned);
+        let variable =
+            || env::var_os(HOME_VARIABLE).filter(|home| !home.is_empty()).map(PathBuf::from);
+        if let Some(home) = given.or_else(variable) {
             return Ok(Home { data: home.clone(), cache: home });
         }
         let platform =
@@ -74,7 +73,7 @@ impl Home {
     }
 }
 
-/// A node id, held until this is dropped.
+/// A node id. Its slot is held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Identity {
     node: NodeId,
@@ -82,11 +81,11 @@ pub(crate) struct Identity {
     _lock: File,
 }
 
-/// What is on disk.
+/// The file in a slot.
 #[derive(Debug, Serialize, Deserialize)]
-struct Stored {
+struct IdentityFile {
     id: String,
-    /// Hash of what tells this machine from others.
+    /// The [`machine_hash`] at creation.
     machine: String,
 }
 
@@ -96,7 +95,7 @@ impl Identity {
     /// # Errors
     /// When the home cannot be used, or has no free slot.
     pub(crate) fn claim(home: &Home) -> Result<Identity, IdentityError> {
-        claim(&home.data.join("identity"), &machine())
+        claim(&home.data.join("identity"), &machine_hash())
     }
 
     /// The id.
@@ -104,13 +103,13 @@ impl Identity {
         self.node
     }
 
-    /// Which slot of the home it is, from 0: for names of devices on one machine.
+    /// The slot, from 0; distinguishes the default names of devices on one machine.
     pub(crate) fn slot(&self) -> u32 {
         self.slot
     }
 }
 
-/// A new session's id.
+/// A random session id.
 ///
 /// # Errors
 /// [`IdentityError::Random`].
@@ -131,9 +130,9 @@ fn claim(folder: &Path, machine: &str) -> Result<Identity, IdentityError> {
         match lock.try_lock() {
             Ok(()) => {
                 let path = folder.join(format!("{slot}.json"));
-                let node = match recall(&path, machine) {
+                let node = match load(&path, machine) {
                     Some(node) => node,
-                    None => mint(&path, machine)?,
+                    None => create(&path, machine)?,
                 };
                 return Ok(Identity { node, slot, _lock: lock });
             }
@@ -144,25 +143,25 @@ fn claim(folder: &Path, machine: &str) -> Result<Identity, IdentityError> {
     Err(IdentityError::Full(folder.to_owned()))
 }
 
-/// The id in a file, if it is one and was minted on this machine.
-fn recall(path: &Path, machine: &str) -> Option<NodeId> {
-    let stored: Stored = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+/// The id in a file, if it is valid and was created on this machine.
+fn load(path: &Path, machine: &str) -> Option<NodeId> {
+    let stored: IdentityFile = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     if stored.machine != machine {
-        tracing::info!("{} comes from another machine: this one gets a new id", path.display());
+        tracing::info!("{} was copied from another machine; creating a new id", path.display());
         return None;
     }
     stored.id.parse().ok()
 }
 
-/// Makes a new id. The slot is locked, so that nobody else writes there.
-fn mint(path: &Path, machine: &str) -> Result<NodeId, IdentityError> {
+/// Creates an id. Only the holder of the slot's lock writes there.
+fn create(path: &Path, machine: &str) -> Result<NodeId, IdentityError> {
     let node = NodeId(random()?);
-    let stored = Stored { id: node.to_string(), machine: machine.to_owned() };
-    let fresh = path.with_extension("new");
+    let stored = IdentityFile { id: node.to_string(), machine: machine.to_owned() };
+    let temporary = path.with_extension("new");
     let written = serde_json::to_vec_pretty(&stored)
         .map_err(io::Error::from)
-        .and_then(|text| fs::write(&fresh, text))
-        .and_then(|()| fs::rename(&fresh, path));
+        .and_then(|text| fs::write(&temporary, text))
+        .and_then(|()| fs::rename(&temporary, path));
     written.map_err(|source| IdentityError::Io { path: path.to_owned(), source })?;
     Ok(node)
 }
@@ -173,10 +172,10 @@ fn random() -> Result<u128, IdentityError> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-/// Hash of what tells this machine from others: the installation's id, and the board's serial
-/// number where there is one, since the first is copied with an SD card. The same for all machines
-/// where the system names neither; ids are then not bound.
-fn machine() -> String {
+/// Hash that distinguishes this machine: the installation's id, plus the board's serial number if
+/// there is one, since cloning an SD card copies the former. On systems with neither, the hash is
+/// the same everywhere and ids are not bound to a machine.
+fn machine_hash() -> String {
     let sources =
         ["/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/device-tree/serial-number"];
     let mut hash = blake3::Hasher::new_derive_key("edgeld machine 1");
@@ -192,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_stays_and_processes_of_one_home_differ() {
+    fn ids_survive_restarts_and_differ_between_processes() {
         let home = tempfile::tempdir().unwrap();
         let first = claim(home.path(), "here").unwrap();
         let second = claim(home.path(), "here").unwrap();
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn another_machine_gets_an_id_of_its_own() {
+    fn another_machine_gets_its_own_id() {
         let home = tempfile::tempdir().unwrap();
         let original = claim(home.path(), "here").unwrap().node();
         let clone = claim(home.path(), "there").unwrap().node();
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_is_a_file_is_named() {
+    fn the_error_names_an_unusable_home() {
         let home = tempfile::NamedTempFile::new().unwrap();
         let error = claim(home.path(), "here").unwrap_err().to_string();
         assert!(error.contains(HOME_VARIABLE), "{error}");

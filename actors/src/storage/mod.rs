@@ -1,10 +1,9 @@
-//! What a device keeps on disk, and weights on their way there.
+//! What a device keeps on disk, and how weights get there.
 //!
-//! Who this device is ([`Identity`]), chunks of weights by their hash ([`ChunkStore`]), small things
-//! worth remembering such as manifests and measured profiles ([`Cache`]), and the fetching of
-//! missing chunks over a connection ([`ChunkFetcher`], [`serve_chunks`]). All of it lies under
-//! `EDGELD_HOME`. Called by whoever needs weights or memory of an earlier run; it knows no plan, no
-//! actor, and never decides what is worth keeping.
+//! The device's [`Identity`], chunks of weights named by hash ([`ChunkStore`]), small cached
+//! results such as manifests and measured profiles ([`Cache`]), and the transfer of missing chunks
+//! over a connection ([`ChunkFetcher`], [`serve_chunks`]). Everything is under `EDGELD_HOME`. Any room
+//! above may call it. It knows no plans or actors, and never decides what is worth keeping.
 
 mod cache;
 mod chunks;

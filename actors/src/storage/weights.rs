@@ -1,4 +1,4 @@
-//! Where a session's weights come from: the leader's own source, or chunks that are fetcher once
+//! Where a session's weights come from: the leader's own source, or chunks that are fetched once
 //! and kept on disk.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,23 +13,26 @@ use edgeld_runtime::wire::{WeightsMessage, decode, encode};
 use super::chunks::{ChunkStore, StoreWeights};
 use crate::transport::{Connection, Receiver, Sender};
 
-/// Chunks, of a megabyte or so, that are asked for and not yet there: enough for any link of a LAN,
-/// and few to wait for when a plan is given up.
+/// Chunks (about a megabyte each) requested ahead: enough to fill any LAN link, and few enough to
+/// wait for when a plan is cancelled.
 const WINDOW: usize = 4;
 
 /// How long to wait for the leader to open the connection for weights.
-const CONNECT: Duration = Duration::from_secs(8);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A session's weights, as a device gets at them.
+/// Bytes of chunks queued for one device at a time.
+const MAX_BACKLOG: usize = 4 << 20;
+
+/// Where a device gets a session's weights.
 #[derive(Clone)]
 pub(crate) enum SessionWeights {
-    /// They are here: this device leads the session.
+    /// Local: this device leads the session.
     Local(Arc<dyn WeightSource>),
-    /// They are fetcher from the leader.
+    /// Fetched from the leader.
     Remote(Arc<ChunkFetcher>),
 }
 
-/// Chunks in this device's store, the missing ones from the leader.
+/// Fetches the chunks missing in this device's store from the leader.
 pub(crate) struct ChunkFetcher {
     manifest: Arc<Manifest>,
     store: Arc<ChunkStore>,
@@ -40,24 +43,24 @@ pub(crate) struct ChunkFetcher {
 #[derive(Default)]
 struct Link {
     connection: Option<(Sender, Receiver)>,
-    /// The connection that somebody fetches over.
-    taken: Option<Sender>,
-    /// The session is over: nobody need wait any more.
+    /// The connection in use by a fetch.
+    in_use: Option<Sender>,
+    /// The session has ended.
     closed: bool,
 }
 
 impl ChunkFetcher {
-    /// For a model; the connection comes later.
+    /// A fetcher for a model, not yet connected.
     pub(crate) fn new(manifest: Arc<Manifest>, store: Arc<ChunkStore>) -> ChunkFetcher {
         ChunkFetcher { manifest, store, link: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// The model.
+    /// The model's manifest.
     pub(crate) fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
 
-    /// The leader opened a connection for weights; the newest counts.
+    /// Uses this connection, opened by the leader, from now on.
     pub(crate) fn connect(&self, connection: Connection) {
         let (sender, receiver) = connection.split();
         let largest = self.manifest.chunks().iter().map(|chunk| chunk.bytes.0).max();
@@ -66,27 +69,27 @@ impl ChunkFetcher {
         self.changed.notify_all();
     }
 
-    /// The session is over.
+    /// Ends any fetch; the session has ended.
     pub(crate) fn close(&self) {
         let mut link = self.lock();
         link.closed = true;
         link.connection = None;
-        if let Some(taken) = link.taken.take() {
-            taken.abort("the session is over");
+        if let Some(sender) = link.in_use.take() {
+            sender.abort("the session has ended");
         }
         self.changed.notify_all();
     }
 
-    /// The weights, once [`fetch`](ChunkFetcher::fetch) has brought the chunks.
+    /// The weights, after [`fetch`](ChunkFetcher::fetch) has stored their chunks.
     pub(crate) fn source(&self) -> StoreWeights {
         StoreWeights::new(self.store.clone(), self.manifest.clone())
     }
 
-    /// Brings the chunks that are missing. `progress` is told the bytes that are here, of those
-    /// needed. Blocks; for a thread of its own.
+    /// Fetches the missing ones of `chunks`. Calls `progress` with the bytes present and the bytes
+    /// needed. Blocks until done.
     ///
     /// # Errors
-    /// In words: the leader does not send them, or they cannot be stored.
+    /// When the leader does not send them or they cannot be stored.
     pub(crate) fn fetch(
         &self,
         chunks: &[u32],
@@ -104,21 +107,21 @@ impl ChunkFetcher {
             return Ok(());
         }
         let mut link = self.take_link()?;
-        let brought = self.fetch_missing(&mut link, &missing, cancelled, &mut |bytes| {
+        let fetched = self.fetch_missing(&mut link, &missing, cancelled, &mut |bytes| {
             have += bytes;
             progress(have, need);
         });
         let mut shared = self.lock();
-        shared.taken = None;
-        // After an error the connection is dropped: who knows what is still to come on it.
-        if brought.is_ok() && !shared.closed {
+        shared.in_use = None;
+        // After an error, answers may still be under way: drop the connection.
+        if fetched.is_ok() && !shared.closed {
             shared.connection.get_or_insert(link);
             self.changed.notify_all();
         }
-        brought
+        fetched
     }
 
-    /// Asks for `missing`, some ahead, until all are stored or nobody wants them any more.
+    /// Requests `missing`, some ahead, until all are stored or the fetch is cancelled.
     fn fetch_missing(
         &self,
         (sender, receiver): &mut (Sender, Receiver),
@@ -126,21 +129,21 @@ impl ChunkFetcher {
         cancelled: &AtomicBool,
         stored: &mut dyn FnMut(Bytes),
     ) -> Result<(), String> {
-        let ask = |chunks: &[u32]| {
+        let request = |chunks: &[u32]| {
             let message = WeightsMessage::Fetch { chunks: chunks.to_vec() };
             sender.send(encode(&message), Vec::new()).map_err(|error| error.to_string())
         };
-        let mut asked = missing.len().min(WINDOW);
-        ask(&missing[..asked])?;
+        let mut requested = missing.len().min(WINDOW);
+        request(&missing[..requested])?;
         for (done, index) in missing.iter().enumerate() {
-            if done == asked {
+            if done == requested {
                 break;
             }
             self.receive(receiver, *index)?;
             stored(self.manifest.chunks()[*index as usize].bytes);
-            if asked < missing.len() && !cancelled.load(Ordering::Relaxed) {
-                ask(&missing[asked..=asked])?;
-                asked += 1;
+            if requested < missing.len() && !cancelled.load(Ordering::Relaxed) {
+                request(&missing[requested..=requested])?;
+                requested += 1;
             }
         }
         Ok(())
@@ -155,19 +158,20 @@ impl ChunkFetcher {
                 self.store.write(hash, &frame.payload).map_err(|error| error.to_string())
             }
             WeightsMessage::Unavailable { error, .. } => Err(error),
-            _ => Err("the leader sent something else than what it was asked for".to_owned()),
+            _ => Err("the leader sent something other than the requested chunk".to_owned()),
         }
     }
 
-    /// Takes the connection for itself: one fetch at a time.
+    /// Takes the connection, waiting for it if need be: one fetch runs at a time.
     fn take_link(&self) -> Result<(Sender, Receiver), String> {
         let link = self.lock();
-        let waits = |link: &mut Link| link.connection.is_none() && !link.closed;
-        let waited = self.changed.wait_timeout_while(link, CONNECT, waits);
+        let unavailable = |link: &mut Link| link.connection.is_none() && !link.closed;
+        let waited = self.changed.wait_timeout_while(link, CONNECT_TIMEOUT, unavailable);
         let (mut link, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let taken = link.connection.take().ok_or("the leader offers no weights")?;
-        link.taken = Some(taken.0.clone());
-        Ok(taken)
+        let connection =
+            link.connection.take().ok_or("no connection for weights from the leader")?;
+        link.in_use = Some(connection.0.clone());
+        Ok(connection)
     }
 
     fn lock(&self) -> MutexGuard<'_, Link> {
@@ -175,7 +179,7 @@ impl ChunkFetcher {
     }
 }
 
-/// Serves chunks on a connection that this device, the leader, has opened; until it ends.
+/// Serves chunks, on the leader, over a connection to a worker until it ends.
 pub(crate) async fn serve_chunks(
     connection: Connection,
     manifest: Arc<Manifest>,
@@ -184,7 +188,7 @@ pub(crate) async fn serve_chunks(
     let (sender, mut receiver) = connection.split();
     while let Ok(frame) = receiver.next().await {
         let Ok(WeightsMessage::Fetch { chunks }) = decode(&frame.header) else {
-            return sender.abort("not a request for weights");
+            return sender.abort("expected a request for chunks");
         };
         for chunk in chunks {
             let (manifest, weights) = (manifest.clone(), weights.clone());
@@ -199,15 +203,12 @@ pub(crate) async fn serve_chunks(
                 }
             };
             let sent = sender.send(encode(&message), payload);
-            if sent.is_err() || sender.backlog_below(AHEAD).await.is_err() {
+            if sent.is_err() || sender.backlog_below(MAX_BACKLOG).await.is_err() {
                 return;
             }
         }
     }
 }
-
-/// Bytes of chunks that may wait to be sent to one device.
-const AHEAD: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_session_ends_a_fetch_under_way() {
+    async fn closing_a_session_ends_a_running_fetch() {
         let switchboard = Switchboard::default();
         let (worker, leader) = (device(&switchboard, "w", 1), device(&switchboard, "l", 2));
         let mut listener = worker.listen("w:0").await.unwrap();
@@ -255,10 +256,10 @@ mod tests {
         };
         let fetching = tokio::task::spawn_blocking(fetch);
 
-        // The leader is asked, and says nothing.
+        // The leader gets the request and does not answer.
         let (_sender, mut receiver) = dialled.unwrap().split();
-        let asked = decode(&receiver.next().await.unwrap().header).unwrap();
-        let WeightsMessage::Fetch { chunks } = asked else { panic!("{asked:?}") };
+        let request = decode(&receiver.next().await.unwrap().header).unwrap();
+        let WeightsMessage::Fetch { chunks } = request else { panic!("{request:?}") };
         assert_eq!(chunks.len(), WINDOW);
         fetcher.close();
         assert!(fetching.await.unwrap().is_err());

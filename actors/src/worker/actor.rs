@@ -1,8 +1,8 @@
-//! The actor that works for leaders: one per device, on the leader too.
+//! The actor that works for leaders: one per device, the leader included.
 //!
-//! It decodes nothing and computes nothing: connections are read by tasks of the network thread,
-//! plans are prepared on threads of their own, frames run on each session's executor. What it does
-//! is decide, with [`coord::worker`](edgeld_runtime::coord::worker), and pass on.
+//! It decides, with [`coord::worker`](edgeld_runtime::coord::worker), and delegates the rest: tasks
+//! on the network thread read and decode, each plan is prepared on a thread of its own, and each
+//! session's executor runs its frames.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,14 +36,17 @@ use crate::profiler::link_probe;
 use crate::storage::{ChunkFetcher, SessionWeights};
 use crate::transport::{Connection, Network, Sender};
 
-/// How often a leader is told how far its plans in preparation are.
-const NOTE: Ms = Ms(200.0);
+/// How often leaders get progress reports about plans in preparation.
+const PROGRESS_INTERVAL: Ms = Ms(200.0);
 
-/// Connections of sessions that are not open yet may wait this long, and be this many.
-const PARKED: (Ms, usize) = (Ms(10_000.0), 64);
+/// How long a connection may wait for its session to be opened.
+const PARKING_TIME: Ms = Ms(10_000.0);
 
-/// Sessions at once; each has a thread.
-const SESSIONS: usize = 32;
+/// How many connections may wait for their sessions.
+const MAX_PARKED: usize = 64;
+
+/// Sessions open at once; each has a thread.
+const MAX_SESSIONS: usize = 32;
 
 /// The actor.
 pub(crate) struct WorkerActor {
@@ -52,24 +55,24 @@ pub(crate) struct WorkerActor {
     pub(super) network: Network,
     pub(super) worker: Worker,
     pub(super) controls: BTreeMap<u64, Sender>,
-    pub(super) next: u64,
+    pub(super) last_connection_id: u64,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     /// Sessions that could not be opened, and why.
-    pub(super) unopened: BTreeMap<SessionId, String>,
-    /// Sessions that this device leads itself.
-    pub(super) own: BTreeMap<SessionId, HostSession>,
-    /// Connections that came before their session.
+    pub(super) rejected: BTreeMap<SessionId, String>,
+    /// Sessions that this device leads.
+    pub(super) hosted: BTreeMap<SessionId, HostSession>,
+    /// Connections that arrived before their session was opened.
     pub(super) parked: Vec<(Moment, SessionId, Connection)>,
     pub(super) events: Option<UnboundedSender<WorkerEvent>>,
     pub(super) watch: Watch,
-    pub(super) noted: Moment,
-    /// Speed suites that were run, and who waits for one.
-    pub(super) measured: Vec<SuiteResult>,
-    pub(super) awaiting: Vec<(KernelKind, Sender)>,
+    pub(super) progress_sent: Moment,
+    pub(super) benchmarks: Vec<SuiteResult>,
+    /// Leaders waiting for a running benchmark.
+    pub(super) benchmark_waiters: Vec<(KernelKind, Sender)>,
 }
 
 impl WorkerActor {
-    /// A worker on `device` that dials others through `network`.
+    /// A worker on `device` that dials other devices through `network`.
     pub(crate) fn new(
         device: Arc<Device>,
         network: Network,
@@ -81,22 +84,22 @@ impl WorkerActor {
             device,
             network,
             controls: BTreeMap::new(),
-            next: 0,
+            last_connection_id: 0,
             sessions: BTreeMap::new(),
-            unopened: BTreeMap::new(),
-            own: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+            hosted: BTreeMap::new(),
             parked: Vec::new(),
             events,
             watch: Watch::new(now),
-            noted: now,
-            measured: Vec::new(),
-            awaiting: Vec::new(),
+            progress_sent: now,
+            benchmarks: Vec::new(),
+            benchmark_waiters: Vec::new(),
         }
     }
 
-    pub(super) fn event(&self, event: WorkerEvent) {
+    pub(super) fn emit(&self, event: WorkerEvent) {
         if let Some(events) = &self.events {
-            // Whoever listened may have gone; the worker works on.
+            // The subscriber may be gone.
             let _ = events.send(event);
         }
     }
@@ -116,16 +119,16 @@ impl Handler<Accepted> for WorkerActor {
     fn handle(&mut self, Accepted(connection): Accepted, context: &mut Self::Context) {
         match connection.peer().purpose {
             Purpose::Control => {
-                self.next += 1;
+                let id = self.next_connection_id();
                 let sender =
-                    readers::read_control(connection, self.next, context.address(), &self.network);
-                self.controls.insert(self.next, sender);
+                    readers::read_control(connection, id, context.address(), &self.network);
+                self.controls.insert(id, sender);
             }
             Purpose::Probe => link_probe::echo(connection, &self.network),
             Purpose::Strips(session) | Purpose::Weights(session) => {
                 if self.sessions.contains_key(&session) {
                     self.attach(session, connection, context);
-                } else if self.parked.len() < PARKED.1 {
+                } else if self.parked.len() < MAX_PARKED {
                     self.parked.push((self.device.clock.now(), session, connection));
                 }
             }
@@ -136,25 +139,29 @@ impl Handler<Accepted> for WorkerActor {
 impl Handler<LeaderSent> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, LeaderSent { control, message }: LeaderSent, context: &mut Self::Context) {
-        let Some(sender) = self.controls.get(&control).cloned() else { return };
+    fn handle(
+        &mut self,
+        LeaderSent { control_id, message }: LeaderSent,
+        context: &mut Self::Context,
+    ) {
+        let Some(sender) = self.controls.get(&control_id).cloned() else { return };
         if let Some(id) = session_of(&message)
-            && self.sessions.get(&id).is_some_and(|session| session.control != control)
+            && self.sessions.get(&id).is_some_and(|session| session.control_id != control_id)
         {
-            return sender.abort("a session that another leader has opened");
+            return sender.abort("the session belongs to another leader");
         }
         match message {
             LeaderMessage::Measure { kernels } => self.measure(kernels, sender, context),
-            // A leader that was refused a plan asks again from the beginning.
+            // After a refused plan, a leader opens the session again.
             LeaderMessage::Open { session, .. } if self.sessions.contains_key(&session) => {}
             LeaderMessage::Open { session, leader, manifest, encodings, kernels } => {
                 let opened = self.model(session, &manifest).and_then(|(graph, weights)| {
-                    let opening = Opening { leader, graph, encodings, kernels, weights };
-                    self.open(session, (control, sender), opening, context)
+                    let new = NewSession { leader, graph, encodings, kernels, weights };
+                    self.open(session, (control_id, sender), new, context)
                 });
                 match opened {
-                    Ok(()) => drop(self.unopened.remove(&session)),
-                    Err(why) => self.turn_away(session, why),
+                    Ok(()) => drop(self.rejected.remove(&session)),
+                    Err(why) => self.reject(session, why),
                 }
             }
             LeaderMessage::Prepare { session, prepare } => {
@@ -162,7 +169,7 @@ impl Handler<LeaderSent> for WorkerActor {
             }
             LeaderMessage::Abort { session, generation, frames } => {
                 if let Some(session) = self.sessions.get(&session) {
-                    session.executor.send(Job::Abort { generation, frames });
+                    session.executor.send(Job::AbortFrames { generation, frames });
                 }
             }
             LeaderMessage::Retire { session, generation } => {
@@ -172,15 +179,15 @@ impl Handler<LeaderSent> for WorkerActor {
                 }
             }
             LeaderMessage::Close { session, reason } => {
-                self.unopened.remove(&session);
+                self.rejected.remove(&session);
                 self.close(session, &reason);
             }
         }
     }
 }
 
-/// What a leader says of a new session.
-struct Opening {
+/// A session about to be opened.
+struct NewSession {
     leader: String,
     graph: Arc<Graph>,
     encodings: Vec<Encoding>,
@@ -189,17 +196,22 @@ struct Opening {
 }
 
 impl WorkerActor {
-    /// The model of a session: this device's own, or the leader's manifest.
+    fn next_connection_id(&mut self) -> u64 {
+        self.last_connection_id += 1;
+        self.last_connection_id
+    }
+
+    /// The model of a session, from this device if it leads the session, else from the manifest.
     fn model(
         &self,
         id: SessionId,
         manifest: &[u8],
     ) -> Result<(Arc<Graph>, SessionWeights), String> {
-        if self.sessions.len() >= SESSIONS {
-            return Err(format!("{SESSIONS} sessions are open here already"));
+        if self.sessions.len() >= MAX_SESSIONS {
+            return Err(format!("{MAX_SESSIONS} sessions are already open on this device"));
         }
-        if let Some(own) = self.own.get(&id) {
-            return Ok((own.graph.clone(), SessionWeights::Local(own.weights.clone())));
+        if let Some(host) = self.hosted.get(&id) {
+            return Ok((host.graph.clone(), SessionWeights::Local(host.weights.clone())));
         }
         let manifest = Manifest::decode(manifest).map_err(|error| error.to_string())?;
         let graph = manifest.graph().clone();
@@ -211,15 +223,15 @@ impl WorkerActor {
         &mut self,
         id: SessionId,
         control: (u64, Sender),
-        opening: Opening,
+        new: NewSession,
         context: &mut Context<Self>,
     ) -> Result<(), String> {
         let address = context.address();
         let report = move |report| address.do_send(ExecutorReported { session: id, report });
         let executor = executor::start(&self.device, report).map_err(|error| error.to_string())?;
-        let Opening { leader, graph, encodings, kernels, weights } = opening;
+        let NewSession { leader, graph, encodings, kernels, weights } = new;
         self.worker.open(id, control.1.peer().node);
-        self.event(WorkerEvent::Session { leader: leader.clone() });
+        self.emit(WorkerEvent::Session { leader: leader.clone() });
         let session =
             Session::new(id, control, leader, graph, encodings, kernels, weights, executor);
         self.sessions.insert(id, session);
@@ -232,23 +244,24 @@ impl WorkerActor {
         Ok(())
     }
 
-    /// A session cannot be opened; whoever asks it to prepare a plan is told why.
-    fn turn_away(&mut self, id: SessionId, why: String) {
-        tracing::warn!("a session was refused: {why}");
-        if self.unopened.len() >= SESSIONS {
-            self.unopened.pop_first();
+    /// Remembers why a session cannot be opened; this answers its `Prepare` later.
+    fn reject(&mut self, id: SessionId, why: String) {
+        tracing::warn!("cannot open a session: {why}");
+        if self.rejected.len() >= MAX_SESSIONS {
+            self.rejected.pop_first();
         }
-        self.unopened.insert(id, why);
+        self.rejected.insert(id, why);
         self.parked.retain(|(_, of, _)| *of != id);
     }
 
-    /// A connection of an open session.
+    /// Attaches a connection to an open session.
     pub(super) fn attach(
         &mut self,
         id: SessionId,
         connection: Connection,
         context: &mut Context<Self>,
     ) {
+        let connection_id = self.next_connection_id();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let node = connection.peer().node;
         match (connection.peer().purpose, &session.weights) {
@@ -258,16 +271,15 @@ impl WorkerActor {
                 fetcher.connect(connection);
             }
             (Purpose::Strips(_), _) => {
-                self.next += 1;
-                let feed = StripReader {
+                let reader = StripReader {
                     session: id,
-                    number: self.next,
+                    connection_id,
                     limit: session.longest_strip(),
                     executor: session.executor.clone(),
                 };
                 let sender =
-                    readers::read_strips(connection, feed, context.address(), &self.network);
-                session.connected(self.next, sender);
+                    readers::read_strips(connection, reader, context.address(), &self.network);
+                session.strips_opened(connection_id, sender);
                 self.start_ready_plans(id);
             }
             _ => {}
@@ -283,30 +295,30 @@ impl WorkerActor {
     ) {
         let generation = prepare.generation;
         let Some(session) = self.sessions.get_mut(&id) else {
-            let why = self.unopened.get(&id).cloned();
+            let why = self.rejected.get(&id).cloned();
             let why = Refusal::Invalid(why.unwrap_or_else(|| "the session is not open".to_owned()));
             let refused = WorkerMessage::Refused { session: id, generation, why };
-            // That the connection has ended is noticed by whoever reads from it.
+            // If the connection has ended, its reader notices.
             let _ = leader.send(encode(&refused), Vec::new());
             return;
         };
         let refuse = |session: &Session, why| {
             session.send(&WorkerMessage::Refused { session: id, generation, why });
         };
-        let draft = match session.draft(prepare, self.device.node()) {
-            Ok(draft) => draft,
+        let checked = match session.check(prepare, self.device.node()) {
+            Ok(checked) => checked,
             Err(error) => return refuse(session, Refusal::Invalid(error)),
         };
-        let demand = demand(&session.graph, &draft.program);
+        let demand = demand(&session.graph, &checked.program);
         let weights = demand.weights.values().copied().sum::<Bytes>();
-        if let Err(short) = self.worker.prepare(id, generation, demand) {
-            let (needed, available) = (short.needed, short.available);
+        if let Err(shortage) = self.worker.prepare(id, generation, demand) {
+            let (needed, available) = (shortage.needed, shortage.available);
             return refuse(session, Refusal::Memory { needed, available });
         }
-        // Half of what is left may go into larger forms of the weights; a next plan has the rest.
+        // Larger forms of the weights may use half of the free memory; a next plan has the rest.
         let memory = weights + Bytes(self.worker.free().0 / 2);
-        let preparation = session.begin(draft, self.device.hello.isa, memory);
-        for member in session.to_dial(generation, self.device.node()) {
+        let preparation = session.begin_preparation(checked, self.device.hello.isa, memory);
+        for member in session.claim_dials(generation, self.device.node()) {
             self.dial(id, member, context);
         }
         let address = context.address();
@@ -336,7 +348,7 @@ impl WorkerActor {
     pub(super) fn start_ready_plans(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for (generation, stages) in session.start_ready_plans() {
-            self.event(WorkerEvent::Program { generation, stages });
+            self.emit(WorkerEvent::Program { generation, stages });
         }
     }
 
@@ -345,21 +357,21 @@ impl WorkerActor {
         let Some(mut session) = self.sessions.remove(&id) else { return };
         session.close();
         let (leader, reason) = (session.leader.clone(), reason.to_owned());
-        self.event(WorkerEvent::SessionClosed { leader, reason });
+        self.emit(WorkerEvent::SessionClosed { leader, reason });
     }
 
     fn tick(&mut self, _: &mut Context<Self>) {
         let now = self.device.clock.now();
         self.watch.tick(now);
         for control in self.controls.values() {
-            let heard = self.device.clock.at(control.last_heard());
-            if self.watch.life(heard) == Life::Lost {
+            let last_heard = self.device.clock.at(control.last_heard());
+            if self.watch.life(last_heard) == Life::Lost {
                 control.abort("the leader has been silent for too long");
             }
         }
-        self.parked.retain(|(since, ..)| now.since(*since) < PARKED.0);
-        if now.since(self.noted) >= NOTE {
-            self.noted = now;
+        self.parked.retain(|(since, ..)| now.since(*since) < PARKING_TIME);
+        if now.since(self.progress_sent) >= PROGRESS_INTERVAL {
+            self.progress_sent = now;
             for session in self.sessions.values() {
                 session.progress().iter().for_each(|message| session.send(message));
             }

@@ -1,8 +1,8 @@
 //! The thread that runs a session's frames on a device.
 //!
-//! Everything comes to it over one queue: plans, strips, inputs, orders to forget. It owns the
-//! frames, advances the oldest that has something to do, hands strips to the connections of its
-//! peers and reports what is done. Strips need a permit in the queue, so that a peer that sends too many waits.
+//! All its work arrives over one queue of [`Job`]s. It owns the frames, advances the oldest
+//! runnable one, sends strips to its peers and reports what is done. Queueing a strip takes a
+//! permit, which throttles a peer that sends too many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,100 +25,100 @@ use super::device::Device;
 use crate::profiler::StallMonitor;
 use crate::transport::Sender;
 
-/// Strips that may wait.
-const QUEUE: usize = 64;
+/// Strips queued at once.
+const MAX_QUEUED_STRIPS: usize = 64;
 
-/// Frames of one plan that may be open: more than any leader has in flight.
-const OPEN_FRAMES: usize = 8;
+/// Open frames per plan: more than any leader has in flight.
+const MAX_OPEN_FRAMES: usize = 8;
 
-/// Closed frames that are remembered, so that a late strip does not open them again.
-const CLOSED_FRAMES: usize = 64;
+/// Closed frames to remember per plan, so that a late strip does not reopen one.
+const MAX_CLOSED_FRAMES: usize = 64;
 
-/// A device of a plan, as the executor reaches it.
+/// How the executor reaches a device of a plan.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
-    /// Who it is.
+    /// The device.
     pub node: NodeId,
-    /// The connection for strips; `None` where none are exchanged.
+    /// The connection for strips; `None` if none are exchanged.
     pub strips: Option<Sender>,
 }
 
-/// What an executor is told.
+/// What an executor is to do.
 pub(super) enum Job {
-    /// A plan is ready to run; `routes` in the order of its devices.
-    Plan {
+    /// Add a plan that is ready to run.
+    AddPlan {
         /// Program and kernels.
         prepared: Arc<Prepared>,
-        /// Its devices.
+        /// Its devices, in the plan's order.
         routes: Vec<Route>,
     },
-    /// The inputs of a frame, on the leader.
+    /// Start a frame, on the leader.
     StartFrame {
-        /// Under which plan.
+        /// The plan to run it under.
         generation: Generation,
-        /// Which frame.
+        /// The frame's number.
         frame: u64,
         /// All inputs of the model.
         inputs: Vec<Input>,
     },
-    /// A strip came.
-    Strip {
-        /// What it is.
+    /// Deliver a strip to its frame.
+    DeliverStrip {
+        /// Its header.
         header: StripHeader,
-        /// Its bytes.
+        /// Its data.
         payload: Vec<u8>,
-        /// The connection that it came by.
+        /// The connection it arrived on.
         from: Sender,
-        /// Its permit in the queue.
+        /// Its place in the queue.
         permit: OwnedSemaphorePermit,
     },
-    /// Forget frames.
-    Abort {
-        /// Under which plan.
+    /// Abort frames.
+    AbortFrames {
+        /// Their plan.
         generation: Generation,
-        /// Which.
+        /// Their numbers.
         frames: Vec<u64>,
     },
-    /// Forget a plan.
-    Retire {
-        /// Which.
+    /// Remove a plan.
+    RetirePlan {
+        /// The plan.
         generation: Generation,
     },
 }
 
-/// What an executor tells.
+/// What an executor reports.
 #[derive(Debug)]
 pub(super) enum Report {
     /// All outputs of a frame are complete, on the leader.
     Answered {
-        /// Under which plan.
+        /// Its plan.
         generation: Generation,
-        /// Which frame.
+        /// Its number.
         frame: u64,
-        /// In the model's order.
+        /// The outputs, in the model's order.
         outputs: Vec<Vec<f32>>,
     },
     /// This device's part of a frame is done.
     Finished {
-        /// Under which plan.
+        /// Its plan.
         generation: Generation,
-        /// Which frame.
+        /// Its number.
         frame: u64,
-        /// What each stage took.
+        /// The time of each stage.
         times: Vec<StageTime>,
     },
-    /// This device's part of a frame went wrong.
+    /// This device's part of a frame failed.
     Failed {
-        /// Under which plan.
+        /// Its plan.
         generation: Generation,
-        /// Which frame.
+        /// Its number.
         frame: u64,
         /// What went wrong.
         error: String,
     },
 }
 
-/// The way to an executor, which ends when the last of its handles is dropped.
+/// Sends to an executor, which ends when its last handle is dropped.
 #[derive(Clone)]
 pub(super) struct ExecutorHandle {
     jobs: UnboundedSender<Job>,
@@ -126,13 +126,13 @@ pub(super) struct ExecutorHandle {
 }
 
 impl ExecutorHandle {
-    /// Orders something; it is done in order.
+    /// Queues a job.
     pub(super) fn send(&self, job: Job) {
-        // The executor ends with its last handle, so that it is there.
+        // Cannot fail: the executor outlives its handles.
         let _ = self.jobs.send(job);
     }
 
-    /// Hands over a strip; waits while too many others wait. Whether there is an executor.
+    /// Queues a strip, waiting while too many are queued. Returns false if the executor is gone.
     pub(super) async fn send_strip(
         &self,
         header: StripHeader,
@@ -140,14 +140,14 @@ impl ExecutorHandle {
         from: Sender,
     ) -> bool {
         let Ok(permit) = self.permits.clone().acquire_owned().await else { return false };
-        self.jobs.send(Job::Strip { header, payload, from, permit }).is_ok()
+        self.jobs.send(Job::DeliverStrip { header, payload, from, permit }).is_ok()
     }
 }
 
 /// Starts an executor on a device.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// When the thread cannot be spawned.
 pub(super) fn start(
     device: &Device,
     report: impl Fn(Report) + Send + 'static,
@@ -159,11 +159,11 @@ pub(super) fn start(
         scratch: Scratch::default(),
         gate: Gate::default(),
         plans: BTreeMap::new(),
-        early: Vec::new(),
+        early_strips: Vec::new(),
         report: Box::new(report),
     };
     Builder::new().name("edgeld-executor".to_owned()).spawn(move || executor.run(jobs))?;
-    Ok(ExecutorHandle { jobs: sender, permits: Arc::new(Semaphore::new(QUEUE)) })
+    Ok(ExecutorHandle { jobs: sender, permits: Arc::new(Semaphore::new(MAX_QUEUED_STRIPS)) })
 }
 
 struct Executor {
@@ -173,7 +173,7 @@ struct Executor {
     gate: Gate,
     plans: BTreeMap<Generation, Plan>,
     /// Strips of plans that are not known yet.
-    early: Vec<(StripHeader, Vec<u8>, Sender)>,
+    early_strips: Vec<(StripHeader, Vec<u8>, Sender)>,
     report: Box<dyn Fn(Report) + Send>,
 }
 
@@ -184,24 +184,24 @@ struct Plan {
     closed: BTreeSet<u64>,
 }
 
-/// A frame under way.
+/// A frame in progress.
 struct OpenFrame {
     frame: Frame,
-    /// Something came since it last had nothing to do.
+    /// Whether it may be able to advance.
     runnable: bool,
-    /// When it was computed, by stage.
+    /// When each stage was computed.
     spans: BTreeMap<u32, Vec<(Instant, Instant)>>,
     outputs: Vec<Option<Vec<f32>>>,
     answered: bool,
 }
 
 impl Plan {
-    /// The frame, opened if it is new; `None` if it is closed or too many are open.
-    fn open(&mut self, number: u64) -> Option<&mut OpenFrame> {
+    /// The frame, opened if new; `None` if it is closed or too many are open.
+    fn open_frame(&mut self, number: u64) -> Option<&mut OpenFrame> {
         if self.closed.contains(&number) {
             return None;
         }
-        if !self.frames.contains_key(&number) && self.frames.len() >= OPEN_FRAMES {
+        if !self.frames.contains_key(&number) && self.frames.len() >= MAX_OPEN_FRAMES {
             return None;
         }
         let outputs = self.prepared.graph.outputs().len();
@@ -215,16 +215,16 @@ impl Plan {
         }))
     }
 
-    fn close(&mut self, number: u64) {
+    fn close_frame(&mut self, number: u64) {
         self.frames.remove(&number);
         self.closed.insert(number);
-        if self.closed.len() > CLOSED_FRAMES {
+        if self.closed.len() > MAX_CLOSED_FRAMES {
             self.closed.pop_first();
         }
     }
 }
 
-/// What came of advancing a frame.
+/// The result of advancing a frame.
 enum Step {
     Progressed,
     Blocked,
@@ -252,79 +252,79 @@ impl Executor {
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::Plan { prepared, routes } => {
+            Job::AddPlan { prepared, routes } => {
                 let generation = prepared.generation;
                 let (frames, closed) = (BTreeMap::new(), BTreeSet::new());
                 self.plans.insert(generation, Plan { prepared, routes, frames, closed });
                 self.gate.open(generation);
-                let early = std::mem::take(&mut self.early).into_iter();
+                let early = std::mem::take(&mut self.early_strips).into_iter();
                 let (ours, others): (Vec<_>, Vec<_>) =
                     early.partition(|(header, ..)| header.generation == generation);
-                self.early = others;
+                self.early_strips = others;
                 for (header, payload, from) in ours {
                     self.deliver(&header, &payload, &from);
                 }
             }
             Job::StartFrame { generation, frame, inputs } => {
                 let Some(plan) = self.plans.get_mut(&generation) else { return };
-                let Some(open) = plan.open(frame) else { return };
+                let Some(open) = plan.open_frame(frame) else { return };
                 open.runnable = true;
                 if let Err(error) = catch(|| open.frame.begin(&inputs)) {
                     self.fail(generation, frame, error);
                 }
             }
-            Job::Strip { header, payload, from, permit } => {
+            Job::DeliverStrip { header, payload, from, permit } => {
                 drop(permit);
                 let bytes = Bytes(payload.len() as u64);
                 match self.gate.arrive(header.generation, bytes) {
                     Arrival::Deliver => self.deliver(&header, &payload, &from),
-                    Arrival::Hold => self.early.push((header, payload, from)),
+                    Arrival::Hold => self.early_strips.push((header, payload, from)),
                     Arrival::Drop => {}
-                    Arrival::Close => from.abort("too many strips of plans that nobody knows"),
+                    Arrival::Close => from.abort("too many strips of unknown plans"),
                 }
             }
-            Job::Abort { generation, frames } => {
+            Job::AbortFrames { generation, frames } => {
                 if let Some(plan) = self.plans.get_mut(&generation) {
-                    frames.into_iter().for_each(|frame| plan.close(frame));
+                    frames.into_iter().for_each(|frame| plan.close_frame(frame));
                 }
             }
-            Job::Retire { generation } => {
+            Job::RetirePlan { generation } => {
                 self.gate.close(generation);
                 self.plans.remove(&generation);
-                self.early.retain(|(header, ..)| header.generation > generation);
+                self.early_strips.retain(|(header, ..)| header.generation > generation);
             }
         }
     }
 
-    /// A strip that is not what the plan says costs its sender the connection, nobody else
-    /// anything.
+    /// Delivers a strip to its frame. A strip that does not fit the plan ends its sender's
+    /// connection and affects no one else.
     fn deliver(&mut self, header: &StripHeader, payload: &[u8], from: &Sender) {
         let Some(plan) = self.plans.get_mut(&header.generation) else { return };
         match catch(|| plan.prepared.check_strip(header, payload.len())) {
             Ok(sender) => {
                 let route = plan.routes.get(sender.index());
                 if route.is_none_or(|route| route.node != from.peer().node) {
-                    return from.abort("a strip that another device was to send");
+                    return from.abort("the strip should come from another device");
                 }
             }
             Err(error) => return from.abort(error),
         }
-        let Some(open) = plan.open(header.frame) else { return };
+        let Some(open) = plan.open_frame(header.frame) else { return };
         open.runnable = true;
         if let Err(error) = catch(|| open.frame.deliver(header, payload)) {
-            plan.close(header.frame);
+            plan.close_frame(header.frame);
             from.abort(error);
         }
     }
 
-    /// Advances the oldest frame that has something to do by one step. Whether there was any.
+    /// Advances the oldest runnable frame by one step. Returns whether there was one.
     fn advance(&mut self) -> bool {
         let runnable = self.plans.iter().find_map(|(generation, plan)| {
             let frame = plan.frames.iter().find(|(_, open)| open.runnable);
             frame.map(|(number, _)| (*generation, *number))
         });
         let Some((generation, number)) = runnable else { return false };
-        // Both were found a moment ago.
+        // Both were found just now.
         let Some(plan) = self.plans.get_mut(&generation) else { return false };
         let Some(open) = plan.frames.get_mut(&number) else { return false };
         self.stalls.touch();
@@ -343,7 +343,7 @@ impl Executor {
                     compute: self.stalls.cost(spans),
                 };
                 let times = open.spans.iter().map(cost).collect();
-                plan.close(number);
+                plan.close_frame(number);
                 (self.report)(Report::Finished { generation, frame: number, times });
             }
             Step::Failed(error) => self.fail(generation, number, error),
@@ -353,9 +353,9 @@ impl Executor {
 
     fn fail(&mut self, generation: Generation, frame: u64, error: String) {
         if let Some(plan) = self.plans.get_mut(&generation) {
-            plan.close(frame);
+            plan.close_frame(frame);
         }
-        // A kernel that panicked may have left its scratch in any state.
+        // A kernel that panicked may have left its scratch in an inconsistent state.
         self.scratch = Scratch::default();
         (self.report)(Report::Failed { generation, frame, error });
     }
@@ -372,7 +372,7 @@ fn step(open: &mut OpenFrame, routes: &[Route], scratch: &mut Scratch, pool: &Po
         Ok(Progress::Strip(strip)) => {
             let route = routes.get(strip.to.index()).and_then(|route| route.strips.as_ref());
             match route {
-                // A connection that broke is reported by whoever reads from it.
+                // If the connection has ended, its reader reports it.
                 Some(strips) => drop(strips.send(encode(&strip.header), strip.payload)),
                 None => return Step::Failed(no_route(strip.to)),
             }
@@ -387,8 +387,8 @@ fn step(open: &mut OpenFrame, routes: &[Route], scratch: &mut Scratch, pool: &Po
     }
 }
 
-/// What goes wrong in words, a panic too: it must not end the thread that all frames run on. Whoever
-/// calls drops the frame, whose state nobody knows then.
+/// Runs `work` and turns an error or a panic into text: a panic must not end the thread that runs
+/// all frames. After an error, the caller drops the frame, whose state is then undefined.
 fn catch<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),
@@ -397,5 +397,5 @@ fn catch<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, Strin
 }
 
 fn no_route(to: DeviceIx) -> String {
-    format!("there is no connection to device {} of the plan", to.0)
+    format!("no connection to device {} of the plan", to.0)
 }

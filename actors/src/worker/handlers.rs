@@ -1,4 +1,4 @@
-//! What the worker does when its peers, threads and executors report.
+//! The worker's handlers for reports from peers, threads and executors.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +15,15 @@ use super::messages::{
 impl Handler<ControlEnded> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, ControlEnded { control, why }: ControlEnded, _: &mut Self::Context) {
-        self.controls.remove(&control);
-        let over: BTreeSet<SessionId> = self
+    fn handle(&mut self, ControlEnded { control_id, why }: ControlEnded, _: &mut Self::Context) {
+        self.controls.remove(&control_id);
+        let ended: BTreeSet<SessionId> = self
             .sessions
             .values()
-            .filter(|session| session.control == control)
+            .filter(|session| session.control_id == control_id)
             .map(|session| session.id)
             .collect();
-        over.into_iter().for_each(|session| self.close(session, &why));
+        ended.into_iter().for_each(|session| self.close(session, &why));
     }
 }
 
@@ -35,7 +35,7 @@ impl Handler<Leave> for WorkerActor {
             let _ = control.send(encode(&WorkerMessage::Leaving), Vec::new());
         }
         let all: Vec<SessionId> = self.sessions.keys().copied().collect();
-        all.into_iter().for_each(|session| self.close(session, "this worker was stopped"));
+        all.into_iter().for_each(|session| self.close(session, "the worker was stopped"));
     }
 }
 
@@ -43,12 +43,12 @@ impl Handler<StripsEnded> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, ended: StripsEnded, _: &mut Self::Context) {
-        let StripsEnded { session: id, number, node, why } = ended;
+        let StripsEnded { session: id, connection_id, node, why } = ended;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if !session.disconnected(number, node) {
+        if !session.strips_ended(connection_id, node) {
             return;
         }
-        for generation in session.waiting_for(node) {
+        for generation in session.plans_with(node) {
             let error = why.clone();
             session.send(&WorkerMessage::LinkDown { session: id, generation, peer: node, error });
         }
@@ -65,7 +65,7 @@ impl Handler<Dialled> for WorkerActor {
             Err(error) => {
                 let Some(session) = self.sessions.get_mut(&id) else { return };
                 session.dialling.remove(&node);
-                for generation in session.waiting_for(node) {
+                for generation in session.plans_with(node) {
                     let why = Refusal::Unreachable { peer: node, error: error.clone() };
                     session.send(&WorkerMessage::Refused { session: id, generation, why });
                 }
@@ -77,8 +77,8 @@ impl Handler<Dialled> for WorkerActor {
 impl Handler<HostSession> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, lead: HostSession, _: &mut Self::Context) {
-        self.own.insert(lead.session, lead);
+    fn handle(&mut self, host: HostSession, _: &mut Self::Context) {
+        self.hosted.insert(host.session, host);
     }
 }
 
@@ -86,16 +86,16 @@ impl Handler<ReleaseSession> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, ReleaseSession(session): ReleaseSession, _: &mut Self::Context) {
-        self.own.remove(&session);
-        self.close(session, "the leader is done");
+        self.hosted.remove(&session);
+        self.close(session, "the leader closed the session");
     }
 }
 
 impl Handler<StartFrame> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, begin: StartFrame, _: &mut Self::Context) {
-        let StartFrame { session, generation, frame, inputs } = begin;
+    fn handle(&mut self, start: StartFrame, _: &mut Self::Context) {
+        let StartFrame { session, generation, frame, inputs } = start;
         if let Some(session) = self.sessions.get(&session) {
             session.executor.send(Job::StartFrame { generation, frame, inputs });
         }
@@ -105,10 +105,10 @@ impl Handler<StartFrame> for WorkerActor {
 impl Handler<WeightsProgress> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, progressed: WeightsProgress, _: &mut Self::Context) {
-        let WeightsProgress { session: id, generation, have, need } = progressed;
+    fn handle(&mut self, progress: WeightsProgress, _: &mut Self::Context) {
+        let WeightsProgress { session: id, generation, have, need } = progress;
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.progressed(generation, have, need);
+            session.record_progress(generation, have, need);
         }
     }
 }
@@ -116,15 +116,15 @@ impl Handler<WeightsProgress> for WorkerActor {
 impl Handler<PreparationDone> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, packed: PreparationDone, _: &mut Self::Context) {
-        let PreparationDone { session: id, generation, result } = packed;
+    fn handle(&mut self, done: PreparationDone, _: &mut Self::Context) {
+        let PreparationDone { session: id, generation, result } = done;
         if !self.worker.knows(id, generation) {
             return;
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match result {
             Ok(prepared) => {
-                session.packed(generation, prepared);
+                session.preparation_done(generation, prepared);
                 self.start_ready_plans(id);
             }
             Err(why) => session.send(&WorkerMessage::Refused { session: id, generation, why }),
@@ -143,8 +143,8 @@ impl Handler<ExecutorReported> for WorkerActor {
         let Some(session) = self.sessions.get(&id) else { return };
         match report {
             Report::Answered { generation, frame, outputs } => {
-                if let Some(own) = self.own.get(&id) {
-                    own.answers.do_send(FrameOutputs { generation, frame, outputs });
+                if let Some(host) = self.hosted.get(&id) {
+                    host.answers.do_send(FrameOutputs { generation, frame, outputs });
                 }
             }
             Report::Finished { generation, frame, times } => {

@@ -1,4 +1,4 @@
-//! What the worker is told.
+//! Messages to the WorkerActor.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use edgeld_runtime::wire::{LeaderMessage, NodeId, Refusal, SessionId, SuiteResul
 use super::executor::Report;
 use crate::transport::Connection;
 
-/// A peer has connected and greeted.
+/// A peer has connected.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Accepted(pub Connection);
 
-/// The device goes away in order.
+/// Tell all leaders goodbye and close their sessions.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Leave;
 
-/// A leader says something.
+/// A leader has sent a message.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct LeaderSent {
-    /// Number of its control connection.
-    pub control: u64,
-    /// What it says.
+    /// The control connection.
+    pub control_id: u64,
+    /// The message.
     pub message: LeaderMessage,
 }
 
@@ -38,8 +38,8 @@ pub(crate) struct LeaderSent {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ControlEnded {
-    /// Its number.
-    pub control: u64,
+    /// The control connection.
+    pub control_id: u64,
     /// Why.
     pub why: String,
 }
@@ -48,17 +48,17 @@ pub(crate) struct ControlEnded {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StripsEnded {
-    /// Of which session.
+    /// The session.
     pub session: SessionId,
-    /// Its number.
-    pub number: u64,
-    /// To which device.
+    /// The connection.
+    pub connection_id: u64,
+    /// The device at the other end.
     pub node: NodeId,
     /// Why.
     pub why: String,
 }
 
-/// This device leads a session itself: its model is here, and so are inputs and answers.
+/// Host a session that this device leads: its model, inputs and answers are local.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct HostSession {
@@ -68,38 +68,38 @@ pub(crate) struct HostSession {
     pub graph: Arc<Graph>,
     /// Its weights.
     pub weights: Arc<dyn WeightSource>,
-    /// Who is told of answers.
+    /// Receives the outputs of its frames.
     pub answers: Recipient<FrameOutputs>,
 }
 
-/// This device no longer leads a session.
+/// Close a session that this device leads.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct ReleaseSession(pub SessionId);
 
-/// The inputs of a frame of a session that this device leads.
+/// Start a frame of a session that this device leads.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct StartFrame {
     /// The session.
     pub session: SessionId,
-    /// Under which plan.
+    /// The plan to run it under.
     pub generation: Generation,
-    /// Which frame.
+    /// The frame's number.
     pub frame: u64,
     /// All inputs of the model.
     pub inputs: Vec<Input>,
 }
 
-/// The outputs of a frame of a session that this device leads.
+/// The outputs of a frame, sent to the pipeline that leads the session.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct FrameOutputs {
-    /// Under which plan.
+    /// The plan it ran under.
     pub generation: Generation,
-    /// Which frame.
+    /// The frame's number.
     pub frame: u64,
-    /// In the model's order.
+    /// All outputs, in the model's order.
     pub outputs: Vec<Vec<f32>>,
 }
 

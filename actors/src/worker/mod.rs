@@ -1,10 +1,10 @@
-//! What a device does for leaders: the same on every device, the leader's own included.
+//! Does a device's work for leaders, on every device, including the leader itself.
 //!
-//! A [`WorkerActor`] accepts connections and decides with `coord::worker`; a session's plans are
-//! made ready on threads of their own (`preparation`), its frames run on its [`executor`] thread,
-//! and layers are computed by the device's [`Pool`]. Only `pipeline` (for the sessions that this
-//! device leads) and `cluster` send to the actor; everybody else reaches it over the network. It
-//! never plans, and never computes on the actor's thread.
+//! A [`WorkerActor`] accepts connections and decides with `coord::worker`. Each plan is prepared on
+//! a thread of its own (`preparation`), each session's frames run on an [`executor`] thread, and
+//! layers are computed by the device's [`Pool`]. Only `pipeline` (for sessions hosted here) and
+//! `cluster` send to the actor; everyone else reaches it over the network. It never plans, and
+//! never computes on the actor's thread.
 //!
 //! ```text
 //! connection -> readers -> actor -> session -> preparation (weights, packing)

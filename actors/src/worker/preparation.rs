@@ -1,4 +1,4 @@
-//! Getting ready for a plan, on a thread of its own: weights are brought, then packed.
+//! Prepares a plan on a thread of its own: fetches the weights, then packs them.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,7 @@ use edgeld_runtime::wire::{Refusal, SessionId};
 use super::compute::panic_text;
 use crate::storage::SessionWeights;
 
-/// All that it takes.
+/// Everything needed to prepare a plan.
 pub(super) struct Preparation {
     /// The session.
     pub session: SessionId,
@@ -26,27 +26,27 @@ pub(super) struct Preparation {
     pub generation: Generation,
     /// The model.
     pub graph: Arc<Graph>,
-    /// How its inputs travel.
+    /// How its inputs are encoded.
     pub encodings: Vec<Encoding>,
-    /// How to compute.
+    /// Kernels, instruction set and memory.
     pub setup: Setup,
-    /// What this device is to do.
+    /// This device's program.
     pub program: Program,
     /// All transfers of the plan.
     pub transfers: Arc<[Transfer]>,
-    /// Where the weights are.
+    /// Where to get the weights.
     pub weights: SessionWeights,
-    /// A plan whose packed weights can be shared.
+    /// An earlier plan whose packed weights can be reused.
     pub previous: Option<Arc<Prepared>>,
-    /// Set when nobody wants it any more.
+    /// Set when the plan is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
 }
 
 impl Preparation {
-    /// Does it. `progress` is told the bytes of weights that are here, of those needed.
+    /// Prepares the plan. Calls `progress` with the bytes of weights present and needed.
     ///
     /// # Errors
-    /// When the weights cannot be had or packed.
+    /// When the weights cannot be fetched or packed, or the plan was cancelled.
     pub(super) fn run(self, progress: &dyn Fn(Bytes, Bytes)) -> Result<Prepared, Refusal> {
         let refuse = |error: &dyn ToString| Refusal::Weights(error.to_string());
         let features = self.program.features(&self.graph);
@@ -69,10 +69,10 @@ impl Preparation {
             SessionWeights::Local(source) => pack(&**source)?,
             SessionWeights::Remote(fetcher) => {
                 let chunks = fetcher.manifest().chunks_for(&features);
-                let fetched_all = fetcher.fetch(&chunks, &self.cancelled, progress);
-                fetched_all.map_err(|error| refuse(&error))?;
+                let fetched = fetcher.fetch(&chunks, &self.cancelled, progress);
+                fetched.map_err(|error| refuse(&error))?;
                 if self.cancelled.load(Ordering::Relaxed) {
-                    return Err(Refusal::Invalid("it was called off".to_owned()));
+                    return Err(Refusal::Invalid("it was cancelled".to_owned()));
                 }
                 pack(&fetcher.source())?
             }
@@ -88,7 +88,7 @@ impl Preparation {
     }
 }
 
-/// What a program takes of this device's memory; weights that several plans share count once.
+/// The memory a program needs on this device; weights shared by several plans count once.
 pub(super) fn demand(graph: &Graph, program: &Program) -> Demand {
     let need = cost::memory(graph, program, 1);
     let weights: BTreeMap<_, _> = program

@@ -1,7 +1,7 @@
-//! Tasks of the network thread that read a connection and hand on what comes.
+//! Tasks on the network thread that read connections and pass on what arrives.
 //!
-//! Each waits until what it handed over has been taken, so that a flooded actor or executor slows
-//! its peers down instead of growing.
+//! Each waits until its last message has been accepted, so a busy actor or executor slows its peers
+//! down instead of queueing without bound.
 
 use actix::prelude::*;
 use edgeld_runtime::wire::{SessionId, StripHeader, decode};
@@ -10,7 +10,7 @@ use super::executor::ExecutorHandle;
 use super::messages::{Accepted, ControlEnded, LeaderSent, StripsEnded};
 use crate::transport::{Connection, Listener, Network, Sender};
 
-/// Hands the connections that peers open to the worker, until either has ended.
+/// Passes accepted connections to the worker until either ends.
 pub(crate) fn accept<W>(mut listener: Listener, worker: Addr<W>, network: &Network)
 where
     W: Actor<Context = Context<W>> + Handler<Accepted>,
@@ -24,10 +24,10 @@ where
     });
 }
 
-/// Reads a leader's messages.
+/// Reads a leader's control connection.
 pub(super) fn read_control<W>(
     connection: Connection,
-    control: u64,
+    control_id: u64,
     worker: Addr<W>,
     network: &Network,
 ) -> Sender
@@ -35,7 +35,7 @@ where
     W: Actor<Context = Context<W>> + Handler<LeaderSent> + Handler<ControlEnded>,
 {
     let (sender, mut receiver) = connection.split();
-    let cutter = sender.clone();
+    let aborter = sender.clone();
     network.spawn(async move {
         let why = loop {
             let frame = match receiver.next().await {
@@ -44,31 +44,31 @@ where
             };
             match decode(&frame.header) {
                 Ok(message) => {
-                    if worker.send(LeaderSent { control, message }).await.is_err() {
+                    if worker.send(LeaderSent { control_id, message }).await.is_err() {
                         return;
                     }
                 }
-                Err(error) => cutter.abort(error),
+                Err(error) => aborter.abort(error),
             }
         };
-        worker.do_send(ControlEnded { control, why });
+        worker.do_send(ControlEnded { control_id, why });
     });
     sender
 }
 
-/// Where the strips of a connection go.
+/// How to read a connection for strips.
 pub(super) struct StripReader {
-    /// Their session.
+    /// The session.
     pub session: SessionId,
-    /// The connection's number.
-    pub number: u64,
-    /// Bytes of the longest.
+    /// The connection.
+    pub connection_id: u64,
+    /// Longest strip, in bytes.
     pub limit: usize,
-    /// Who takes them.
+    /// Receives the strips.
     pub executor: ExecutorHandle,
 }
 
-/// Reads strips of a session.
+/// Reads the strips of a session.
 pub(super) fn read_strips<W>(
     connection: Connection,
     reader: StripReader,
@@ -78,7 +78,7 @@ pub(super) fn read_strips<W>(
 where
     W: Actor<Context = Context<W>> + Handler<StripsEnded>,
 {
-    let StripReader { session, number, limit, executor } = reader;
+    let StripReader { session, connection_id, limit, executor } = reader;
     let node = connection.peer().node;
     let (sender, mut receiver) = connection.split();
     receiver.limit_payload(limit);
@@ -95,11 +95,11 @@ where
                         return;
                     }
                 }
-                Ok(_) => from.abort("a strip of another session"),
+                Ok(_) => from.abort("the strip belongs to another session"),
                 Err(error) => from.abort(error),
             }
         };
-        worker.do_send(StripsEnded { session, number, node, why });
+        worker.do_send(StripsEnded { session, connection_id, node, why });
     });
     sender
 }

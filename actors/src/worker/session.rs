@@ -1,4 +1,4 @@
-//! One leader's session on a worker: its model, its plans in preparation, its connections.
+//! A session on a worker: its model, plans and connections.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,61 +20,60 @@ use crate::storage::SessionWeights;
 use crate::transport::Sender;
 
 /// Plans of a session at once; a leader needs three.
-const PLANS: usize = 8;
+const MAX_PLANS: usize = 8;
 
-/// Devices of a plan: with more of them, deriving it would take a worker longer than it should
-/// for anyone who asks.
-const DEVICES: u16 = 256;
+/// Devices of a plan. Bounds the time that any leader can make a worker spend on deriving one.
+const MAX_DEVICES: u16 = 256;
 
 /// A session.
 pub(super) struct Session {
     /// Its id.
     pub id: SessionId,
-    /// Number of the leader's control connection.
-    pub control: u64,
-    /// The way to the leader.
+    /// The leader's control connection.
+    pub control_id: u64,
+    /// Sends to the leader.
     pub sender: Sender,
     /// The leader's name.
     pub leader: String,
     /// The model.
     pub graph: Arc<Graph>,
-    /// How its inputs travel.
+    /// How its inputs are encoded.
     pub encodings: Vec<Encoding>,
     /// Which kernels compute.
     pub kernels: KernelKind,
-    /// Where its weights are.
+    /// Where to get its weights.
     pub weights: SessionWeights,
     /// Its executor.
     pub executor: ExecutorHandle,
-    /// Open connections for strips, by device, with their numbers. Of several the oldest is used:
-    /// whoever dials by several addresses keeps the first that answers.
+    /// Open connections for strips, by device, with their ids. If there are several, the oldest is
+    /// used: a device that dials several addresses keeps the first that answers.
     strips: BTreeMap<NodeId, Vec<(u64, Sender)>>,
-    /// Devices that are being dialled.
+    /// Devices being dialled.
     pub dialling: BTreeSet<NodeId>,
     plans: BTreeMap<Generation, SessionPlan>,
-    /// What was packed last: the next plan shares its weights, even if it is over by then.
-    packed: Option<Arc<Prepared>>,
+    /// The plan prepared last, retired or not: the next one reuses its packed weights.
+    last_prepared: Option<Arc<Prepared>>,
 }
 
-/// A plan: in preparation, or ready.
+/// A plan in preparation, or ready.
 struct SessionPlan {
     members: Vec<Member>,
-    /// Devices that strips are exchanged with.
+    /// Devices to exchange strips with.
     partners: BTreeSet<NodeId>,
-    /// What it consists of, once packed.
+    /// The result of preparation.
     prepared: Option<Arc<Prepared>>,
-    /// The leader has been told.
+    /// The leader has been sent `Ready`.
     ready: bool,
     cancelled: Arc<AtomicBool>,
-    /// Bytes of weights that are here, of those needed.
+    /// Bytes of weights present and needed.
     progress: (Bytes, Bytes),
 }
 
-/// A plan for this device, checked and derived.
-pub(super) struct Draft {
+/// A plan that was checked, and this device's part of it.
+pub(super) struct CheckedPlan {
     /// Its number.
     pub generation: Generation,
-    /// What this device is to do.
+    /// This device's program.
     pub program: Program,
     transfers: Arc<[Transfer]>,
     members: Vec<Member>,
@@ -86,7 +85,7 @@ impl Session {
     #[allow(clippy::too_many_arguments)] // each is a field
     pub(super) fn new(
         id: SessionId,
-        (control, sender): (u64, Sender),
+        (control_id, sender): (u64, Sender),
         leader: String,
         graph: Arc<Graph>,
         encodings: Vec<Encoding>,
@@ -96,7 +95,7 @@ impl Session {
     ) -> Session {
         Session {
             id,
-            control,
+            control_id,
             sender,
             leader,
             graph,
@@ -107,40 +106,40 @@ impl Session {
             strips: BTreeMap::new(),
             dialling: BTreeSet::new(),
             plans: BTreeMap::new(),
-            packed: None,
+            last_prepared: None,
         }
     }
 
-    /// Tells the leader something.
+    /// Sends a message to the leader.
     pub(super) fn send(&self, message: &WorkerMessage) {
-        // That the connection has ended is noticed by whoever reads from it.
+        // If the connection has ended, its reader notices.
         let _ = self.sender.send(encode(message), Vec::new());
     }
 
-    /// The longest strip that any plan of this model can have, in bytes.
+    /// The longest strip of any plan for this model, in bytes.
     pub(super) fn longest_strip(&self) -> usize {
         let tensors = (0..self.graph.tensor_count() as u32).map(TensorId);
         let bytes = tensors.map(|tensor| self.graph.shape(tensor).elements() * 4);
         bytes.max().unwrap_or(0) as usize
     }
 
-    /// Checks a plan and derives this device's part.
+    /// Checks a plan and derives this device's part of it.
     ///
     /// # Errors
-    /// In words: the plan does not fit the model or its members.
-    pub(super) fn draft(&self, prepare: Prepare, me: NodeId) -> Result<Draft, String> {
+    /// When the plan does not fit the model, its members or this session's limits.
+    pub(super) fn check(&self, prepare: Prepare, me: NodeId) -> Result<CheckedPlan, String> {
         let Prepare { generation, plan, device, members } = prepare;
-        if self.plans.len() >= PLANS || self.plans.contains_key(&generation) {
-            return Err(format!("{} plans are prepared already", self.plans.len()));
+        if self.plans.len() >= MAX_PLANS || self.plans.contains_key(&generation) {
+            return Err(format!("{} plans are already prepared", self.plans.len()));
         }
-        if plan.devices > DEVICES {
-            return Err(format!("{} devices; a plan has {DEVICES} at most", plan.devices));
+        if plan.devices > MAX_DEVICES {
+            return Err(format!("{} devices; a plan may have {MAX_DEVICES}", plan.devices));
         }
         let fits = members.len() == usize::from(plan.devices)
             && members.get(device.index()).is_some_and(|member| member.node == me)
             && members.iter().enumerate().all(|(at, member)| member.device.index() == at);
         if !fits {
-            return Err("the plan's devices are not its members".to_owned());
+            return Err("the plan's members do not match its devices".to_owned());
         }
         let derivation = derive(&self.graph, &plan).map_err(|error| error.to_string())?;
         let partner = |transfer: &Transfer| match (transfer.from, transfer.to) {
@@ -152,16 +151,27 @@ impl Session {
             derivation.transfers.iter().filter_map(partner).collect();
         let partners = partners.iter().map(|device| members[device.index()].node).collect();
         let Some(program) = derivation.programs.into_iter().nth(device.index()) else {
-            return Err("the plan has no part for this device".to_owned());
+            return Err("the plan has no program for this device".to_owned());
         };
-        Ok(Draft { generation, program, transfers: derivation.transfers.into(), members, partners })
+        Ok(CheckedPlan {
+            generation,
+            program,
+            transfers: derivation.transfers.into(),
+            members,
+            partners,
+        })
     }
 
-    /// Begins to prepare a plan; the work for a thread of its own.
-    pub(super) fn begin(&mut self, draft: Draft, isa: Isa, memory: Bytes) -> Preparation {
-        let Draft { generation, program, transfers, members, partners } = draft;
+    /// Adds a plan and returns the work of preparing it.
+    pub(super) fn begin_preparation(
+        &mut self,
+        checked: CheckedPlan,
+        isa: Isa,
+        memory: Bytes,
+    ) -> Preparation {
+        let CheckedPlan { generation, program, transfers, members, partners } = checked;
         let cancelled = Arc::new(AtomicBool::new(false));
-        let previous = self.packed.clone();
+        let previous = self.last_prepared.clone();
         let plan = SessionPlan {
             members,
             partners,
@@ -185,57 +195,57 @@ impl Session {
         }
     }
 
-    /// Partners of a plan that this device has to dial and does not dial yet: all of them if it
-    /// leads, else those with a higher id, the leader excepted. They count as being dialled from
-    /// now on.
-    pub(super) fn to_dial(&mut self, generation: Generation, me: NodeId) -> Vec<Member> {
+    /// The partners of a plan that this device must dial and is not connected to or dialling yet:
+    /// all of them if it leads, else those with a higher id except the leader. Marks them as being
+    /// dialled.
+    pub(super) fn claim_dials(&mut self, generation: Generation, me: NodeId) -> Vec<Member> {
         let Some(plan) = self.plans.get(&generation) else { return Vec::new() };
         let leads = plan.members.first().is_some_and(|member| member.node == me);
-        let mine = |member: &&Member| {
+        let must_dial = |member: &&Member| {
             plan.partners.contains(&member.node)
                 && (leads || (me < member.node && member.device != DeviceIx::LEADER))
                 && !self.strips.contains_key(&member.node)
                 && !self.dialling.contains(&member.node)
         };
-        let members: Vec<Member> = plan.members.iter().filter(mine).cloned().collect();
+        let members: Vec<Member> = plan.members.iter().filter(must_dial).cloned().collect();
         self.dialling.extend(members.iter().map(|member| member.node));
         members
     }
 
-    /// A connection for strips is open.
-    pub(super) fn connected(&mut self, number: u64, sender: Sender) {
+    /// Adds a connection for strips.
+    pub(super) fn strips_opened(&mut self, connection_id: u64, sender: Sender) {
         let node = sender.peer().node;
         self.dialling.remove(&node);
-        self.strips.entry(node).or_default().push((number, sender));
+        self.strips.entry(node).or_default().push((connection_id, sender));
     }
 
-    /// A connection for strips has ended. Whether it was the one in use.
-    pub(super) fn disconnected(&mut self, number: u64, node: NodeId) -> bool {
+    /// Removes a connection for strips. Returns whether it was the one in use.
+    pub(super) fn strips_ended(&mut self, connection_id: u64, node: NodeId) -> bool {
         let Some(open) = self.strips.get_mut(&node) else { return false };
-        let used = open.first().is_some_and(|(first, _)| *first == number);
-        open.retain(|(other, _)| *other != number);
+        let was_used = open.first().is_some_and(|(first, _)| *first == connection_id);
+        open.retain(|(other, _)| *other != connection_id);
         if open.is_empty() {
             self.strips.remove(&node);
         }
-        used
+        was_used
     }
 
     /// The plans that exchange strips with a device.
-    pub(super) fn waiting_for(&self, node: NodeId) -> Vec<Generation> {
+    pub(super) fn plans_with(&self, node: NodeId) -> Vec<Generation> {
         let plans = self.plans.iter().filter(|(_, plan)| plan.partners.contains(&node));
         plans.map(|(generation, _)| *generation).collect()
     }
 
-    /// A plan's weights are packed.
-    pub(super) fn packed(&mut self, generation: Generation, prepared: Arc<Prepared>) {
+    /// Stores the result of preparing a plan.
+    pub(super) fn preparation_done(&mut self, generation: Generation, prepared: Arc<Prepared>) {
         if let Some(plan) = self.plans.get_mut(&generation) {
             plan.prepared = Some(prepared.clone());
-            self.packed = Some(prepared);
+            self.last_prepared = Some(prepared);
         }
     }
 
-    /// Weights of a plan have come. The first news that some are missing is told at once.
-    pub(super) fn progressed(&mut self, generation: Generation, have: Bytes, need: Bytes) {
+    /// Records a plan's progress. The first report of missing weights goes to the leader at once.
+    pub(super) fn record_progress(&mut self, generation: Generation, have: Bytes, need: Bytes) {
         let Some(plan) = self.plans.get_mut(&generation) else { return };
         let is_first = plan.progress.1 == Bytes::ZERO && have < need;
         plan.progress = (have, need);
@@ -244,7 +254,7 @@ impl Session {
         }
     }
 
-    /// How far the plans in preparation are.
+    /// Progress messages for the plans in preparation.
     pub(super) fn progress(&self) -> Vec<WorkerMessage> {
         let preparing = self.plans.iter().filter(|(_, plan)| !plan.ready);
         preparing
@@ -255,8 +265,8 @@ impl Session {
             .collect()
     }
 
-    /// Hands the plans that are packed and connected to the executor and tells the leader; gives
-    /// them, with the number of stages in which this device computes.
+    /// Gives the executor the plans that are prepared and connected, and reports them to the leader.
+    /// Returns them with the number of stages in which this device computes.
     pub(super) fn start_ready_plans(&mut self) -> Vec<(Generation, usize)> {
         let mut ready = Vec::new();
         for (generation, plan) in &mut self.plans {
@@ -271,7 +281,7 @@ impl Session {
             };
             let stages = stages(&prepared.program);
             let routes = plan.members.iter().map(route).collect();
-            self.executor.send(Job::Plan { prepared, routes });
+            self.executor.send(Job::AddPlan { prepared, routes });
             ready.push((*generation, stages));
         }
         for (generation, _) in &ready {
@@ -280,15 +290,15 @@ impl Session {
         ready
     }
 
-    /// A plan is over.
+    /// Removes a plan.
     pub(super) fn retire(&mut self, generation: Generation) {
         if let Some(plan) = self.plans.remove(&generation) {
             plan.cancelled.store(true, Ordering::Relaxed);
         }
-        self.executor.send(Job::Retire { generation });
+        self.executor.send(Job::RetirePlan { generation });
     }
 
-    /// The session is over.
+    /// Cancels all work and closes all connections of the session.
     pub(super) fn close(&mut self) {
         for plan in self.plans.values() {
             plan.cancelled.store(true, Ordering::Relaxed);
@@ -297,12 +307,12 @@ impl Session {
             fetcher.close();
         }
         for (_, strips) in self.strips.values().flatten() {
-            strips.abort("the session is over");
+            strips.abort("the session has ended");
         }
     }
 }
 
-/// Stages in which a program computes.
+/// Number of stages in which a program computes.
 fn stages(program: &Program) -> usize {
     let computes = program.steps.iter().filter_map(|step| match &step.action {
         edgeld_runtime::program::Action::Compute { stage, .. } => Some(*stage),
@@ -311,7 +321,7 @@ fn stages(program: &Program) -> usize {
     computes.collect::<BTreeSet<usize>>().len()
 }
 
-/// The session that a message is about; `None` for those about none.
+/// The session of a message, if it has one.
 pub(super) fn session_of(message: &LeaderMessage) -> Option<SessionId> {
     match message {
         LeaderMessage::Open { session, .. }

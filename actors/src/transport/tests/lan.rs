@@ -15,26 +15,26 @@ use crate::transport::settings::Settings;
 use crate::transport::tcp::Tcp;
 
 /// A worker and a leader that can reach each other.
-pub struct Lan {
-    pub worker: Arc<dyn Transport>,
-    pub leader: Arc<dyn Transport>,
+pub(super) struct Lan {
+    pub(super) worker: Arc<dyn Transport>,
+    pub(super) leader: Arc<dyn Transport>,
     /// Where the worker listens.
-    pub at: &'static str,
+    pub(super) at: &'static str,
 }
 
-pub fn tcp() -> Lan {
+pub(super) fn tcp() -> Lan {
     let transport = Arc::new(Tcp::default());
     Lan { worker: transport.clone(), leader: transport, at: "127.0.0.1:0" }
 }
 
-pub fn memory() -> Lan {
+pub(super) fn memory() -> Lan {
     let board = Switchboard::default();
     Lan { worker: Arc::new(board.plug("w")), leader: Arc::new(board.plug("l")), at: "w:0" }
 }
 
-pub const STRIPS: Purpose = Purpose::Strips(SessionId(7));
+pub(super) const STRIPS: Purpose = Purpose::Strips(SessionId(7));
 
-pub fn hello(node: u128) -> Hello {
+pub(super) fn hello(node: u128) -> Hello {
     Hello {
         protocol: PROTOCOL,
         build: "0.1.0".to_owned(),
@@ -48,30 +48,30 @@ pub fn hello(node: u128) -> Hello {
     }
 }
 
-pub fn start(transport: &Arc<dyn Transport>, me: Hello, settings: Settings) -> Network {
+pub(super) fn start(transport: &Arc<dyn Transport>, me: Hello, settings: Settings) -> Network {
     Network::start(transport.clone(), me, settings).unwrap()
 }
 
 impl Lan {
-    pub async fn worker(&self) -> (Network, Listener) {
+    pub(super) async fn worker(&self) -> (Network, Listener) {
         let network = start(&self.worker, hello(1), Settings::default());
         let listener = network.listen(self.at).await.unwrap();
         (network, listener)
     }
 
-    pub fn leader(&self) -> Network {
+    pub(super) fn leader(&self) -> Network {
         start(&self.leader, hello(2), Settings::default())
     }
 }
 
-pub async fn join(leader: &Network, listener: &mut Listener) -> (Connection, Connection) {
+pub(super) async fn join(leader: &Network, listener: &mut Listener) -> (Connection, Connection) {
     let address = listener.address().to_owned();
     let (dialled, accepted) = tokio::join!(leader.dial(&address, STRIPS), listener.accept());
     (dialled.unwrap(), accepted.unwrap())
 }
 
 /// The bytes that an initiator sends first.
-pub fn handshake(me: &Hello) -> Vec<u8> {
+pub(super) fn handshake(me: &Hello) -> Vec<u8> {
     let body = encode(me);
     let lengths = Lengths { header: body.len(), payload: 0 };
     [&MAGIC[..], &[REVISION], &lengths.prefix(), &body].concat()
@@ -79,7 +79,7 @@ pub fn handshake(me: &Hello) -> Vec<u8> {
 
 /// A transport whose listeners fail twice before each pipe.
 #[derive(Debug)]
-pub struct ShortOfFiles(pub Arc<dyn Transport>);
+pub(super) struct ShortOfFiles(pub(super) Arc<dyn Transport>);
 
 struct Reluctant {
     accept: Box<dyn Accept>,
