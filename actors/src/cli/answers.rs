@@ -1,4 +1,4 @@
-//! What a run's answers come to: the largest scores, differences, times.
+//! Summarises a run's answers: top scores, differences, times.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use edgeld_runtime::units::Ms;
 
 use super::events::{self, Frame, Score, Summary, Times};
 
-/// Outputs with more elements than this are maps, not scores of classes.
+/// Outputs with more elements than this are not class scores.
 const MAX_SCORES: usize = 100_000;
 
 /// The five largest elements of an output, largest first.
@@ -28,7 +28,7 @@ pub fn top<'a>(output: &Output, labels: &'a [String]) -> Vec<Score<'a>> {
     order.into_iter().map(score).collect()
 }
 
-/// The event of an answer; `frame` counts those that are shown.
+/// The event for an answer; `frame` counts the frames shown.
 pub fn frame_event<'a>(
     frame: u64,
     input: &'a str,
@@ -51,18 +51,18 @@ pub fn frame_event<'a>(
     }
 }
 
-/// How far an output is from what it should be.
+/// How far an output is from its reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Difference {
-    /// The largest absolute difference of two elements.
+    /// The largest absolute difference.
     pub largest: f64,
-    /// The largest absolute value of the output that it should be.
+    /// The largest absolute value of the reference.
     pub scale: f64,
 }
 
 impl Difference {
-    /// Compares an answer with the one-device answer, output by output; the worst of them.
-    /// Answers of different shape differ without bound.
+    /// The worst difference between an answer's outputs and those of the one-device answer.
+    /// `f64::MAX` if their shapes differ.
     pub fn of(answer: &Answer, reference: &Answer) -> Difference {
         let same_outputs = answer.outputs.len() == reference.outputs.len();
         answer
@@ -76,15 +76,15 @@ impl Difference {
             )
     }
 
-    /// The larger of two differences; of equal ones that with the larger scale.
+    /// The larger of two differences; if equal, the one with the larger scale.
     pub fn worse(self, other: Difference) -> Difference {
         let key = |difference: &Difference| (difference.largest, difference.scale);
         if key(&other) > key(&self) { other } else { self }
     }
 }
 
-/// Whether every output is within the tolerance that kernels promise, 1e-4 of its largest value,
-/// and has the same top class.
+/// Whether every output has the same top class and is within the kernels' tolerance, 1e-4 of its
+/// largest value.
 #[cfg(any(test, feature = "demo"))]
 pub fn agree(answer: &Answer, reference: &Answer) -> bool {
     let first = |output| top(output, &[]).first().map(|score| score.index);
@@ -102,38 +102,38 @@ fn between(output: &[f32], reference: &[f32]) -> Difference {
     }
     let difference = |(a, b): (&f32, &f32)| match f64::from(*a) - f64::from(*b) {
         _ if a.to_bits() == b.to_bits() => 0.0,
-        // JSON knows neither NaN nor infinity.
+        // JSON has neither NaN nor infinity.
         difference if difference.is_finite() => difference.abs(),
         _ => f64::MAX,
     };
     Difference { largest: output.iter().zip(reference).map(difference).fold(0.0, f64::max), scale }
 }
 
-/// Adds up a run.
+/// The statistics of a run.
 #[derive(Debug, Default)]
 pub struct Tally {
     lost: u64,
     retried: u64,
-    /// By plan: what it promised, and the times it took.
+    /// By plan: its predicted time, and the actual times.
     plans: BTreeMap<Generation, (Ms, Vec<Ms>)>,
     alone: Vec<Ms>,
     difference: Option<Difference>,
 }
 
 impl Tally {
-    /// What plans promise, before their first frame; those that are known stay as they are.
+    /// Records the predictions of plans, before their first frame. Repeated plans are ignored.
     pub fn promised(&mut self, plans: &[Arc<PlanInfo>]) {
         for plan in plans {
             self.plans.entry(plan.generation).or_insert((plan.predicted, Vec::new()));
         }
     }
 
-    /// A time of the model whole on this device.
+    /// Records a time of the whole model on this device.
     pub fn alone(&mut self, time: Ms) {
         self.alone.push(time);
     }
 
-    /// An answer, and what it should be, if that is known.
+    /// Records an answer, and compares it with a reference if there is one.
     pub fn answered(&mut self, answer: &Answer, reference: Option<&Answer>) {
         self.retried += u64::from(answer.retries > 0);
         self.plans
@@ -150,12 +150,12 @@ impl Tally {
         }
     }
 
-    /// A frame that got no answer.
+    /// Records a frame that failed.
     pub fn lost(&mut self) {
         self.lost += 1;
     }
 
-    /// What it all came to.
+    /// The summary of the run.
     pub fn summary(&self) -> Summary {
         let all: Vec<Ms> = self.plans.values().flat_map(|(_, times)| times).copied().collect();
         let (total, alone) = (Times::of(&all), Times::of(&self.alone));
@@ -172,7 +172,7 @@ impl Tally {
         }
     }
 
-    /// |median / predicted - 1|, the mean over all plans by their frames.
+    /// |median / predicted - 1|, averaged over all plans, weighted by frames.
     fn prediction_error(&self) -> Option<f64> {
         let errors = self.plans.values().filter_map(|(predicted, times)| {
             let error = (Times::of(times)?.median / *predicted - 1.0).abs();
@@ -185,7 +185,7 @@ impl Tally {
 }
 
 impl Times {
-    /// The spread of some times, if there are any.
+    /// Minimum, median and maximum; `None` without times.
     pub fn of(times: &[Ms]) -> Option<Times> {
         let mut sorted = times.to_vec();
         sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_have_no_top() {
+    fn large_outputs_have_no_top() {
         let output = answer(1, 1.0, &vec![0.0; MAX_SCORES + 1]).outputs.remove(0);
         assert!(top(&output, &[]).is_empty());
     }

@@ -1,7 +1,7 @@
-//! `edgeld bench local`: a model on this machine alone, as a whole and layer by layer.
+//! `edgeld bench local`: times a model on this machine, as a whole and layer by layer.
 //!
-//! The times of the layers add up to a little more than the whole, in which sums and convolutions
-//! are computed at once.
+//! The layers add up to a little more than the whole, where a sum is computed together with its
+//! convolution.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,25 +26,25 @@ use super::report::Report;
 use super::tables;
 use super::workload;
 
-/// Runs before the first that counts.
+/// Warm-up runs before the measured ones.
 const WARMUP: usize = 2;
 
 const EXAMPLES: &str = "\
 Examples:
   edgeld bench local vgg16
   edgeld bench local vgg16 --threads 1 --repeat 20
-  edgeld bench local model.onnx --kernels burn      the reference, to compare with";
+  edgeld bench local model.onnx --kernels burn      the reference kernels, for comparison";
 
-/// Measures
+/// Measures models on this machine
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     #[command(subcommand)]
-    what: What,
+    target: Target,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Target {
     Local(LocalArgs),
 }
 
@@ -54,7 +54,7 @@ enum What {
 struct LocalArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Runs that count; two go before them.
+    /// Number of measured runs, after two warm-up runs.
     #[arg(long, env = "EDGELD_REPEAT", value_name = "R", default_value = "10",
         value_parser = count)]
     repeat: usize,
@@ -64,22 +64,25 @@ struct LocalArgs {
     machine: MachineArgs,
 }
 
-/// Measures.
+/// Runs the command.
 ///
 /// # Errors
-/// When the model is refused, does not fit into memory, or a layer fails.
+/// When the model cannot be used, does not fit in memory, or a layer fails.
 pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
-    let What::Local(args) = args.what;
+    let Target::Local(args) = args.target;
     let model = workload::open(&args.model)?;
     report.say(workload::describe(&model));
     let threads = args.machine.threads.unwrap_or_else(Pool::all_cores);
     let pool = Pool::new(threads).map_err(|error| {
-        Exit::failed(format_args!("{threads} threads: {error}"), "ask for fewer with --threads")
+        Exit::failed(
+            format_args!("cannot start {threads} threads: {error}"),
+            "use fewer with --threads",
+        )
     })?;
     let busy = report.busy("preparing the kernels");
     let alone = Plan::alone(model.graph.layers().len() as u32);
     let whole = prepare(&model, &args, &alone, None)?;
-    let layers = prepare(&model, &args, &one_by_one(&model.graph), Some(&whole.kernels))?;
+    let layers = prepare(&model, &args, &stage_per_layer(&model.graph), Some(&whole.kernels))?;
     drop(busy);
     let bar = report.frames(2 * (WARMUP + args.repeat) as u64);
     let inputs = inputs(&model.graph);
@@ -89,7 +92,7 @@ pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
         for round in 0..WARMUP + args.repeat {
             let frame = || time_frame(prepared, &inputs, &mut scratch, &pool);
             let timed = catch_unwind(AssertUnwindSafe(frame));
-            let frame = timed.map_err(|panic| defect(panic_text(&*panic)))??;
+            let frame = timed.map_err(|panic| bug(panic_text(&*panic)))??;
             bar.step();
             if round >= WARMUP {
                 times.push(frame);
@@ -100,11 +103,11 @@ pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
     let totals: Vec<Ms> = time(&whole)?.iter().map(|frame| frame.total).collect();
     let each = time(&layers)?;
     drop(bar);
-    show(&layers, &args, threads, (&totals, &each), report)
+    print(&layers, &args, threads, (&totals, &each), report)
 }
 
-/// Every layer a stage of its own, so that it can be timed.
-fn one_by_one(graph: &Graph) -> Plan {
+/// A plan with one stage per layer, so that each layer can be timed.
+fn stage_per_layer(graph: &Graph) -> Plan {
     let stage = |layer: LayerId| Stage {
         layers: layer.0..layer.0 + 1,
         split: Split::Whole(DeviceIx::LEADER),
@@ -112,7 +115,7 @@ fn one_by_one(graph: &Graph) -> Plan {
     Plan { devices: 1, exchange: Exchange::Peer, stages: graph.layer_ids().map(stage).collect() }
 }
 
-/// The executor's own path; weights are shared with `previous`.
+/// Prepares a plan as a worker does; packed weights are shared with `previous`.
 fn prepare(
     model: &Model,
     args: &LocalArgs,
@@ -120,9 +123,9 @@ fn prepare(
     previous: Option<&Kernels>,
 ) -> Result<Arc<Prepared>, Exit> {
     let graph = &model.graph;
-    let derivation = derive(graph, plan).map_err(defect)?;
+    let derivation = derive(graph, plan).map_err(bug)?;
     let program = derivation.programs.into_iter().next();
-    let program = program.ok_or_else(|| defect("the plan has no program"))?;
+    let program = program.ok_or_else(|| bug("the plan has no program"))?;
     let setup = Setup {
         kind: args.kernels.kernels.into(),
         isa: args.machine.isa.unwrap_or_else(Isa::detect),
@@ -130,7 +133,7 @@ fn prepare(
     };
     let regions = program.regions(graph);
     let kernels = Kernels::prepare(graph, &regions, &*model.weights, setup, previous);
-    let kernels = kernels.map_err(defect)?;
+    let kernels = kernels.map_err(bug)?;
     Ok(Arc::new(Prepared::new(
         (SessionId(0), Generation(0)),
         Arc::clone(graph),
@@ -141,7 +144,7 @@ fn prepare(
     )))
 }
 
-/// Inputs of no meaning: speed does not depend on them, as long as they are ordinary numbers.
+/// Arbitrary inputs: speed does not depend on them, as long as they are ordinary numbers.
 fn inputs(graph: &Graph) -> Vec<Input> {
     let values = |count: u64| (0..count).map(|index| (index % 251) as f32 / 125.0 - 1.0).collect();
     graph
@@ -151,11 +154,11 @@ fn inputs(graph: &Graph) -> Vec<Input> {
         .collect()
 }
 
-fn defect(what: impl std::fmt::Display) -> Exit {
-    Exit::failed(what, "try --kernels burn, and tell the authors")
+fn bug(what: impl std::fmt::Display) -> Exit {
+    Exit::failed(what, "please report this bug; --kernels burn may work")
 }
 
-/// What one frame took: in all, and by layer.
+/// The time of one frame, in total and by layer.
 struct FrameTimes {
     total: Ms,
     layers: Vec<Ms>,
@@ -170,10 +173,10 @@ fn time_frame(
     let mut frame = Frame::new(Arc::clone(prepared), 0);
     let mut layers = vec![Ms::ZERO; prepared.graph.layers().len()];
     let began = Instant::now();
-    frame.begin(inputs).map_err(defect)?;
+    frame.begin(inputs).map_err(bug)?;
     loop {
         let step = Instant::now();
-        match frame.advance(scratch, threads).map_err(defect)? {
+        match frame.advance(scratch, threads).map_err(bug)? {
             Progress::Computed { stage } => layers[stage] += Ms::from_duration(step.elapsed()),
             Progress::Finished => break,
             Progress::Output { .. } | Progress::Strip(_) | Progress::Waiting => {}
@@ -182,7 +185,7 @@ fn time_frame(
     Ok(FrameTimes { total: Ms::from_duration(began.elapsed()), layers })
 }
 
-fn show(
+fn print(
     prepared: &Prepared,
     args: &LocalArgs,
     threads: usize,
@@ -191,15 +194,15 @@ fn show(
 ) -> Result<(), Exit> {
     let graph = &prepared.graph;
     let Some(total_ms) = Times::of(totals) else {
-        return Err(Exit::usage("nothing was run", "give --repeat at least 1"));
+        return Err(Exit::usage("nothing was measured", "use --repeat 1 or more"));
     };
     let rate = |flops: f64, time: Ms| flops / (time.0 * 1e6);
     let layers = graph
         .layer_ids()
         .map(|id| {
             let layer = graph.layer(id);
-            let taken: Vec<Ms> = each.iter().map(|frame| frame.layers[id.index()]).collect();
-            let ms = Times::of(&taken).map_or(Ms::ZERO, |times| times.median);
+            let times: Vec<Ms> = each.iter().map(|frame| frame.layers[id.index()]).collect();
+            let ms = Times::of(&times).map_or(Ms::ZERO, |times| times.median);
             BenchLayer {
                 name: &layer.name,
                 op: op_name(graph, id),
@@ -222,7 +225,7 @@ fn show(
     report.emit(&bench)?;
     report.result_table(tables::layer_times(&bench.layers, total_ms.median))?;
     report.result(format_args!(
-        "{} (median of {}; {} to {}), {:.1} GFLOP/s on {threads} threads, {} kernels, {}; peak {}",
+        "{} (median of {}; {} to {}), {:.1} GFLOP/s on {threads} threads, {} kernels, {}; peak memory {}",
         total_ms.median,
         totals.len(),
         total_ms.min,
@@ -234,7 +237,7 @@ fn show(
     ))
 }
 
-/// The operator; of convolutions, which kind.
+/// The operator's name; for convolutions, their kind.
 fn op_name(graph: &Graph, layer: LayerId) -> &'static str {
     match LayerKind::of(graph, layer) {
         LayerKind::Dense => "dense",
@@ -243,9 +246,9 @@ fn op_name(graph: &Graph, layer: LayerId) -> &'static str {
     }
 }
 
-/// The most memory that this process ever had resident, in bytes; 0 where the system does not say.
+/// Peak resident memory of this process, in bytes; 0 if the system does not report it.
 fn peak_rss() -> u64 {
-    // getrusage would count what the process was before it became this program.
+    // getrusage would include the process image from before exec.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
@@ -255,7 +258,7 @@ fn peak_rss() -> u64 {
 #[cfg(all(unix, not(target_os = "linux")))]
 fn peak_by_usage() -> u64 {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: getrusage fills in the struct it is given; all zeros is a valid one beforehand.
+    // SAFETY: getrusage writes to the struct it is given; all zeros is a valid initial value.
     let usage = unsafe {
         libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
         usage.assume_init()

@@ -1,4 +1,4 @@
-//! `edgeld devices`: what is on the LAN, measured.
+//! `edgeld devices`: lists and measures the devices on the LAN.
 
 use clap::Args;
 use edgeld::{Builder, Cluster};
@@ -13,10 +13,10 @@ const EXAMPLES: &str = "\
 Examples:
   edgeld devices                              workers on this machine
   edgeld devices --insecure                   workers on the LAN
-  edgeld devices --devices 5 --wait 10        or exit 4 when there are fewer
+  edgeld devices --devices 5 --wait 10        exit 4 if there are fewer than 5
   edgeld devices --peer 192.168.1.20:7070 --insecure";
 
-/// Lists what is on the LAN, measured
+/// Lists and measures the devices on the LAN
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DevicesArgs {
@@ -24,10 +24,10 @@ pub struct DevicesArgs {
     cluster: ClusterArgs,
 }
 
-/// Lists them.
+/// Runs the command.
 ///
 /// # Errors
-/// When there are fewer than asked for.
+/// When there are fewer devices than asked for.
 pub async fn devices(args: DevicesArgs, report: &Report) -> Result<(), Exit> {
     let busy = report.busy("looking for devices");
     let cluster = leader(&args.cluster).discover().await?;
@@ -39,7 +39,7 @@ pub async fn devices(args: DevicesArgs, report: &Report) -> Result<(), Exit> {
     Ok(())
 }
 
-/// What the flags say about who takes part.
+/// A builder with the flags about membership applied.
 pub fn leader(args: &ClusterArgs) -> Builder {
     let mut builder = Cluster::builder()
         .name(&args.membership.cluster)
@@ -57,7 +57,7 @@ pub fn leader(args: &ClusterArgs) -> Builder {
     args.peer.iter().fold(builder, Builder::peer)
 }
 
-/// What the flags say about this machine.
+/// Applies the flags about this machine.
 pub fn machine(builder: Builder, machine: &MachineArgs, kernels: &KernelArgs) -> Builder {
     let mut builder = builder.kernels(kernels.kernels.into());
     if let Some(threads) = machine.threads {

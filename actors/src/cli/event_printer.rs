@@ -1,4 +1,4 @@
-//! What happens in a cluster, told as it happens.
+//! Prints the events of a cluster as they happen.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::report::Report;
 use super::tables;
 
-/// Tells people and programs about devices, plans and weights, each change once.
+/// Prints events about devices, plans and weights as text and JSON, each change once.
 pub struct EventPrinter<'a> {
     report: &'a Report,
     explain: bool,
@@ -22,24 +22,24 @@ pub struct EventPrinter<'a> {
 }
 
 impl<'a> EventPrinter<'a> {
-    /// With the plans' explanations, or without.
+    /// A printer that includes plans' explanations if `explain` is set.
     pub fn new(report: &'a Report, explain: bool) -> EventPrinter<'a> {
         EventPrinter { report, explain, devices: Vec::new(), plans: Vec::new() }
     }
 
-    /// The devices as they were last told.
+    /// The devices last printed.
     #[cfg(feature = "demo")]
     pub fn devices(&self) -> &[DeviceInfo] {
         &self.devices
     }
 
-    /// All plans that were told, in order.
+    /// All plans printed, in order.
     pub fn plans(&self) -> &[Arc<PlanInfo>] {
         &self.plans
     }
 
-    /// Waits for `work`, and tells what happens meanwhile. What happened before it was done is
-    /// told when this returns.
+    /// Waits for `work` and prints events meanwhile. On return, all events up to its completion have
+    /// been printed.
     ///
     /// # Errors
     /// When standard output is closed.
@@ -49,24 +49,24 @@ impl<'a> EventPrinter<'a> {
         work: impl Future<Output = T>,
     ) -> Result<T, Exit> {
         let mut work = pin!(work);
-        let done = loop {
+        let result = loop {
             tokio::select! {
                 biased;
-                Some(event) = events.recv() => self.tell(event)?,
-                done = &mut work => break done,
+                Some(event) = events.recv() => self.print(event)?,
+                result = &mut work => break result,
             }
         };
         while let Ok(event) = events.try_recv() {
-            self.tell(event)?;
+            self.print(event)?;
         }
-        Ok(done)
+        Ok(result)
     }
 
-    /// Tells one event.
+    /// Prints one event.
     ///
     /// # Errors
     /// When standard output is closed.
-    pub fn tell(&mut self, event: Event) -> Result<(), Exit> {
+    fn print(&mut self, event: Event) -> Result<(), Exit> {
         match event {
             Event::Cluster(devices) => self.cluster(devices),
             Event::Plan(plan) => self.plan(plan),
@@ -88,23 +88,23 @@ impl<'a> EventPrinter<'a> {
         self.report.emit(&events::Cluster { devices: &devices })?;
         match self.devices.is_empty() {
             true => self.report.say_table(tables::devices(&devices)),
-            false => self.changes(&devices),
+            false => self.print_changes(&devices),
         }
         self.devices = devices;
         Ok(())
     }
 
-    /// Says who came, who got ready and who went. Who has a share is the plan's to tell.
-    fn changes(&self, devices: &[DeviceInfo]) {
-        let state_in = |devices: &[DeviceInfo], of: &DeviceInfo| {
-            devices.iter().find(|device| device.id == of.id).map(|device| device.state)
+    /// Prints which devices appeared, became ready or left. Shares are part of the plan.
+    fn print_changes(&self, devices: &[DeviceInfo]) {
+        let state_in = |devices: &[DeviceInfo], wanted: &DeviceInfo| {
+            devices.iter().find(|device| device.id == wanted.id).map(|device| device.state)
         };
         let name = |device: &DeviceInfo| style(device.name.clone()).for_stderr().bold();
         for device in devices {
-            let what = match (state_in(&self.devices, device), device.state) {
+            let change = match (state_in(&self.devices, device), device.state) {
                 (Some(before), now) if before == now => continue,
                 (Some(DeviceState::Joining), DeviceState::Idle | DeviceState::Active) => {
-                    "is measured".to_owned()
+                    "was measured".to_owned()
                 }
                 (Some(DeviceState::Suspect), DeviceState::Idle | DeviceState::Active) => {
                     "is back".to_owned()
@@ -112,15 +112,15 @@ impl<'a> EventPrinter<'a> {
                 (None, DeviceState::Joining) => {
                     format!("found at {} ({})", device.address, tables::word(&device.found))
                 }
-                (_, DeviceState::Suspect) => "has not been heard of for a while".to_owned(),
-                (Some(_), DeviceState::Lost) => "is lost".to_owned(),
+                (_, DeviceState::Suspect) => "has been silent for a while".to_owned(),
+                (Some(_), DeviceState::Lost) => "was lost".to_owned(),
                 _ => continue,
             };
-            self.report.say(format_args!("{} {what}", name(device)));
+            self.report.say(format_args!("{} {change}", name(device)));
         }
         for device in &self.devices {
             if device.state != DeviceState::Lost && state_in(devices, device).is_none() {
-                self.report.say(format_args!("{} is gone", name(device)));
+                self.report.say(format_args!("{} left", name(device)));
             }
         }
     }
@@ -131,10 +131,10 @@ impl<'a> EventPrinter<'a> {
         }
         let explanation = self.explain.then_some(plan.explanation.as_slice());
         self.report.emit(&events::Plan { plan: &plan, explanation })?;
-        let heading = format!("plan {}: {}", plan.generation.0, because(plan.reason));
+        let heading = format!("plan {}: {}", plan.generation.0, reason_text(plan.reason));
         self.report.say(style(heading).for_stderr().green().bold());
         self.report.say_table(tables::plan(&plan, &self.names()));
-        self.report.say(tables::promise(&plan));
+        self.report.say(tables::prediction(&plan));
         for line in explanation.unwrap_or_default() {
             self.report.say(format_args!("  {line}"));
         }
@@ -147,9 +147,9 @@ impl<'a> EventPrinter<'a> {
     }
 }
 
-fn because(reason: Reason) -> &'static str {
+fn reason_text(reason: Reason) -> &'static str {
     match reason {
-        Reason::Start => "the first",
+        Reason::Start => "first plan",
         Reason::Joined => "a device joined",
         Reason::Left => "a device left",
         Reason::Lost => "a device was lost",

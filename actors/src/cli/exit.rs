@@ -1,4 +1,4 @@
-//! How a command ends when it does not simply end: exit code, message, and what to try next.
+//! How a command fails: exit code, message, and a hint what to try next.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -6,26 +6,26 @@ use std::process::ExitCode;
 use edgeld::input::InputError;
 use edgeld::{ClusterError, InferError, LoadError, ServeError};
 
-/// The exit codes, apart from 0.
+/// Exit codes other than 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// It failed while running.
+    /// The command failed.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage = 2,
-    /// The model or an input was refused.
+    /// The model or an input cannot be used.
     Refused = 3,
-    /// The cluster was not there.
+    /// The cluster could not be formed.
     Cluster = 4,
-    /// Somebody stopped it.
+    /// A signal stopped the command.
     Interrupted = 130,
 }
 
-/// The end of a command that did not do what it was asked to.
+/// The failure of a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Exit {
-    /// With which code.
+    /// The exit code.
     pub code: Code,
     /// What was wrong.
     pub message: String,
@@ -38,35 +38,35 @@ impl Exit {
         Exit { code, message: message.to_string(), hint: hint.into() }
     }
 
-    /// It failed while running.
+    /// The command failed.
     pub fn failed(message: impl fmt::Display, hint: impl Into<String>) -> Exit {
         Exit::new(Code::Failed, message, hint)
     }
 
-    /// The command line makes no sense.
+    /// The command line is wrong.
     pub fn usage(message: impl fmt::Display, hint: impl Into<String>) -> Exit {
         Exit::new(Code::Usage, message, hint)
     }
 
-    /// The model or an input was refused.
+    /// The model or an input cannot be used.
     pub fn refused(message: impl fmt::Display, hint: impl Into<String>) -> Exit {
         Exit::new(Code::Refused, message, hint)
     }
 
-    /// Somebody stopped it.
+    /// A signal stopped the command.
     pub fn interrupted() -> Exit {
-        Exit::new(Code::Interrupted, "interrupted", "start it again to go on")
+        Exit::new(Code::Interrupted, "interrupted", "run it again to continue")
     }
 
     /// Standard output cannot be written.
     pub fn output(error: std::io::Error) -> Exit {
         Exit::failed(
-            format_args!("standard output: {error}"),
-            "whoever reads it must not close it before the end",
+            format_args!("cannot write to standard output: {error}"),
+            "keep its reader open until the command ends",
         )
     }
 
-    /// For the operating system.
+    /// The process's exit code.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code as u8)
     }
@@ -76,12 +76,12 @@ impl From<InputError> for Exit {
     fn from(error: InputError) -> Exit {
         let hint = match &error {
             InputError::Seed(_) => return Exit::usage(&error, "see `edgeld run --help`"),
-            InputError::Unreadable { .. } => "check the path and who may read it",
+            InputError::Unreadable { .. } => "check the path and its permissions",
             InputError::NotAPicture { .. } => {
-                "png and jpeg pictures and .npy arrays can be read; is the file whole?"
+                "inputs are png and jpeg pictures or .npy arrays; is the file complete?"
             }
             InputError::NoPictures { .. } => "give an .npy array of that shape, or random:SEED",
-            InputError::Malformed { .. } => "write it with numpy.save; is the file whole?",
+            InputError::Malformed { .. } => "write it with numpy.save; is the file complete?",
             InputError::Shape { .. } => {
                 "reshape the array, or fix a dynamic dimension with --input-shape"
             }
@@ -107,10 +107,10 @@ impl From<LoadError> for Exit {
     fn from(error: LoadError) -> Exit {
         let hint = match error {
             LoadError::Open(error) => return error.into(),
-            LoadError::NoPlan(_) => "give it more memory with --memory, or more devices",
-            LoadError::Weights(_) => "is the model file still as it was? try again",
-            LoadError::Start(_) => "see the log with RUST_LOG=debug",
-            LoadError::Closed => "start it again",
+            LoadError::NoPlan(_) => "allow more memory with --memory, or add devices",
+            LoadError::Weights(_) => "did the model file change? try again",
+            LoadError::Start(_) => "rerun with RUST_LOG=debug to see the log",
+            LoadError::Closed => "run it again",
         };
         Exit::failed(&error, hint)
     }
@@ -118,10 +118,10 @@ impl From<LoadError> for Exit {
 
 impl From<InferError> for Exit {
     fn from(error: InferError) -> Exit {
-        let hint = "see the log with RUST_LOG=debug, or try --alone";
+        let hint = "rerun with RUST_LOG=debug to see the log, or try --alone";
         match &error {
             InferError::InputCount { .. } => {
-                Exit::usage(&error, "give as many inputs as the model has, for every frame")
+                Exit::usage(&error, "give one input per model input, for every frame")
             }
             InferError::Input { .. } => Exit::refused(&error, "see `edgeld run --help`"),
             InferError::Failed { .. } | InferError::Closed => Exit::failed(&error, hint),
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_the_contracts() {
+    fn errors_have_the_documented_exit_codes() {
         let too_few = ClusterError::TooFew {
             found: 1,
             wanted: 2,

@@ -1,7 +1,7 @@
 //! The `edgeld` command: a file per subcommand, and what they share.
 //!
-//! `main.rs` calls [`main`]. A command reads its flags, uses the library's face, and reports events;
-//! it never reaches past that face to an actor, a connection or a store.
+//! `main.rs` calls [`main`]. A command reads its flags, uses the library's public API and reports
+//! events. It never reaches past that API to an actor, a connection or a store.
 
 mod answers;
 mod args;
@@ -37,23 +37,23 @@ use tokio::sync::oneshot;
 
 const EXAMPLES: &str = "\
 Examples:
-  edgeld demo                                        the whole thing, on this machine alone
-  edgeld worker --insecure                           on every device that is to help
-  edgeld devices --insecure                          what was found, and how fast it is
+  edgeld demo                                        a whole cluster on this machine alone
+  edgeld worker --insecure                           on every device that should help
+  edgeld devices --insecure                          which devices there are, and how fast
   edgeld run model.onnx cat.png --preset imagenet --labels labels.txt --insecure
-  edgeld run vgg16 random:1 --devices 4 --compare    is it faster than alone?
-  edgeld plan vgg16 --lan lan.toml --explain         what would a LAN like that do?
-  edgeld bench local vgg16 --threads 1               layer by layer, on this machine
+  edgeld run vgg16 random:1 --devices 4 --compare    is it faster than one device?
+  edgeld plan vgg16 --lan lan.toml --explain         what would such a LAN achieve?
+  edgeld bench local vgg16 --threads 1               time each layer on this machine
 
-Every flag can be set by an environment variable, --wait by EDGELD_WAIT and so on. RUST_LOG=debug
-shows what happens inside. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 model or input refused,
-4 no cluster, 130 interrupted.";
+Every flag has an environment variable: EDGELD_WAIT for --wait, and so on. RUST_LOG=debug shows
+what happens inside. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 unusable model or
+input, 4 no cluster, 130 interrupted.";
 
 /// Splits one CNN inference over the devices of a LAN, by rows
 #[derive(Debug, Parser)]
 #[command(name = "edgeld", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
-    /// Print JSON lines on standard output instead of results for people.
+    /// Print JSON lines on standard output instead of human-readable results.
     #[arg(long, global = true, env = "EDGELD_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
     #[command(subcommand)]
@@ -71,16 +71,16 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return usage_error(&error),
     };
     log_to_stderr();
     let report = Arc::new(Report::new(cli.json));
-    let done = actix_rt::System::new().block_on(perform(cli.command, &report));
-    match done {
+    let result = actix_rt::System::new().block_on(run_command(cli.command, &report));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => {
             report.fail(&exit);
@@ -89,8 +89,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn perform(command: Command, report: &Arc<Report>) -> Result<(), Exit> {
-    // A worker ends in good order when it is interrupted; all else is dropped where it stands.
+async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit> {
+    // A worker shuts down in order when interrupted; other commands are just dropped.
     if let Command::Worker(args) = command {
         return worker::worker(args, report).await;
     }
@@ -99,8 +99,8 @@ async fn perform(command: Command, report: &Arc<Report>) -> Result<(), Exit> {
             Command::Run(args) => run::run(*args, report).await,
             Command::Worker(args) => worker::worker(args, report).await,
             Command::Devices(args) => devices::devices(args, report).await,
-            Command::Plan(args) => aside(report, |report| plan::plan(args, report)).await,
-            Command::Bench(args) => aside(report, |report| bench::bench(args, report)).await,
+            Command::Plan(args) => on_thread(report, |report| plan::plan(args, report)).await,
+            Command::Bench(args) => on_thread(report, |report| bench::bench(args, report)).await,
             #[cfg(feature = "demo")]
             Command::Demo(demo::DemoArgs {}) => demo::demo(report).await,
         }
@@ -111,26 +111,26 @@ async fn perform(command: Command, report: &Arc<Report>) -> Result<(), Exit> {
     }
 }
 
-/// Does what never waits on a thread of its own, so that a signal is heard meanwhile. When the
-/// command is interrupted the thread ends with the process.
-async fn aside(
+/// Runs blocking work on a thread of its own, so that signals are still handled. If the command is
+/// interrupted, the thread ends with the process.
+async fn on_thread(
     report: &Arc<Report>,
     work: impl FnOnce(&Report) -> Result<(), Exit> + Send + 'static,
 ) -> Result<(), Exit> {
     let (done, outcome) = oneshot::channel();
     let report = Arc::clone(report);
     let run = move || {
-        // Whoever waited may have been interrupted.
+        // The receiver is gone if the command was interrupted.
         let _ = done.send(work(&report));
     };
-    let failed = |error: &dyn Display| Exit::failed(error, "tell the authors");
+    let failed = |error: &dyn Display| Exit::failed(error, "please report this bug");
     Builder::new().name("edgeld-command".to_owned()).spawn(run).map_err(|error| failed(&error))?;
     outcome.await.unwrap_or_else(|_| Err(failed(&"the command panicked")))
 }
 
-/// Says what is wrong with a command line, or what --help and --version ask for.
-fn refuse(error: &clap::Error) -> ExitCode {
-    // Nothing is left to do if nobody reads it.
+/// Reports a wrong command line, or prints what --help and --version ask for.
+fn usage_error(error: &clap::Error) -> ExitCode {
+    // There is nowhere else to report a failure to print.
     let _ = error.print();
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
@@ -153,13 +153,13 @@ fn refuse(error: &clap::Error) -> ExitCode {
     exit.exit_code()
 }
 
-/// Whether the value of a variable sets its flag: as for any other flag of the command line.
+/// Whether a variable's value sets its flag, by the rule for all flags.
 fn is_set(value: &OsStr) -> bool {
     let parser = FalseyValueParser::new();
     parser.parse_ref(&Cli::command(), None, value).unwrap_or(false)
 }
 
-/// Logs go to standard error: warnings, or what RUST_LOG says.
+/// Logs to standard error: warnings, or what RUST_LOG selects.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));

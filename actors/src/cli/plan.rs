@@ -1,4 +1,4 @@
-//! `edgeld plan`: what a described LAN would do.
+//! `edgeld plan`: plans for a LAN described in a file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const EXAMPLES: &str = r#"Examples:
   edgeld plan vgg16 --lan lan.toml --explain
   edgeld plan vgg16 --lan lan.toml --partition ocbp --exchange leader --leader-idle
 
-A LAN is described like this; the first device is the leader:
+Describe a LAN like this; the first device is the leader:
   [[device]]
   name = "a"
   gflops = 100.0            # convolution speed
@@ -37,35 +37,35 @@ A LAN is described like this; the first device is the leader:
   latency_ms = 0.3          # per message
   memory_mb = 4096"#;
 
-/// Plans for a described LAN, without touching the network
+/// Plans for a LAN described in a file, without using the network
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PlanLanArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// The description, in TOML.
+    /// Description of the LAN, in TOML.
     #[arg(long, env = "EDGELD_LAN", value_name = "FILE")]
     lan: PathBuf,
     #[command(flatten)]
     plan: PlanArgs,
     #[command(flatten)]
     kernels: KernelArgs,
-    /// Memory that the leader may use, if it is less than described: 900M, 1.5G, 2GiB.
+    /// Memory that the leader may use, if less than described: 900M, 1.5G, 2GiB.
     #[arg(long, env = "EDGELD_MEMORY", value_name = "SIZE", value_parser = size)]
     memory: Option<Bytes>,
-    /// Say why each device got what it got, what limits the time, and what else there was.
+    /// Explain each device's share, what limits the time, and the alternatives.
     #[arg(long, env = "EDGELD_EXPLAIN", value_parser = FalseyValueParser::new())]
     explain: bool,
 }
 
-/// A LAN, as a file describes it.
+/// A description of a LAN.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Lan {
     device: Vec<LanDevice>,
 }
 
-/// One device of it.
+/// One of its devices.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LanDevice {
@@ -77,10 +77,10 @@ struct LanDevice {
     memory_mb: f64,
 }
 
-/// Plans.
+/// Runs the command.
 ///
 /// # Errors
-/// When the model or the description is refused, or no plan fits the memory.
+/// When the model or the description is invalid, or no plan fits the memory.
 pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
     let lan = read(&args.lan)?;
     let model = workload::open(&args.model)?;
@@ -96,22 +96,23 @@ pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
     let solution = solve(&problem)
         .map_err(|error| Exit::failed(error, "describe more memory or more devices"))?;
     let names: Vec<String> = lan.device.iter().map(|device| device.name.clone()).collect();
-    let cast = PlanNames {
+    let plan_names = PlanNames {
         ids: &names,
         names: &names,
         members: &[],
         exact: args.kernels.kernels == Kernels::Exact,
     };
-    let plan = describe(&problem, &solution, cast, Generation(1), Reason::Start)
-        .map_err(|error| Exit::failed(error, "tell the authors: the planner made a bad plan"))?;
+    let plan = describe(&problem, &solution, plan_names, Generation(1), Reason::Start).map_err(
+        |error| Exit::failed(error, "please report this bug: the planner made an invalid plan"),
+    )?;
     let explanation = args.explain.then_some(plan.explanation.as_slice());
     report.emit(&events::Plan { plan: &plan, explanation })?;
     report.result_table(tables::plan(&plan, &BTreeMap::new()))?;
-    report.result(tables::promise(&plan))?;
+    report.result(tables::prediction(&plan))?;
     explanation.unwrap_or_default().iter().try_for_each(|line| report.result(line))
 }
 
-/// Pictures travel as pixels, everything else as values.
+/// Pictures are sent as pixels, everything else as values.
 fn encodings(graph: &Graph) -> Vec<Encoding> {
     let encoding = |port| match edgeld::input::takes_pictures(port, graph.shape(port.tensor)) {
         true => Preset::Unit.encoding(),
@@ -121,22 +122,22 @@ fn encodings(graph: &Graph) -> Vec<Encoding> {
 }
 
 fn read(path: &Path) -> Result<Lan, Exit> {
-    let refuse = |why: String| {
+    let invalid = |why: String| {
         Exit::refused(
             format_args!("{}: {why}", path.display()),
-            "see the description at the end of `edgeld plan --help`",
+            "see the example at the end of `edgeld plan --help`",
         )
     };
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-    let lan: Lan = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-    lan.check().map_err(refuse)?;
+    let text = std::fs::read_to_string(path).map_err(|error| invalid(error.to_string()))?;
+    let lan: Lan = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    lan.check().map_err(invalid)?;
     Ok(lan)
 }
 
 impl Lan {
     fn check(&self) -> Result<(), String> {
         if self.device.is_empty() || self.device.len() > usize::from(u16::MAX) {
-            return Err(format!("{} devices; at least one is needed", self.device.len()));
+            return Err(format!("{} devices; expected 1 to 65535", self.device.len()));
         }
         for (index, device) in self.device.iter().enumerate() {
             let figures = [
@@ -149,14 +150,14 @@ impl Lan {
                 figures.iter().find(|(_, value)| !(*value > 0.0 && *value < 1e9))
             {
                 return Err(format!(
-                    "device {:?}: {key} = {value}; it must be above 0",
+                    "device {:?}: {key} = {value}; it must be above 0 and below 1e9",
                     device.name
                 ));
             }
             if !(0.0..1e9).contains(&device.latency_ms) {
                 let latency = device.latency_ms;
                 return Err(format!(
-                    "device {:?}: latency_ms = {latency}; it must be 0 or more",
+                    "device {:?}: latency_ms = {latency}; it must be at least 0 and below 1e9",
                     device.name
                 ));
             }

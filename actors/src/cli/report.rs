@@ -1,7 +1,6 @@
-//! Where a command's words go: results to standard output, all else to standard error.
+//! A command's output: results to standard output, everything else to standard error.
 //!
-//! With `--json` standard output holds JSON lines only; what is written for people goes to
-//! standard error either way.
+//! With `--json`, JSON lines replace the results on standard output.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -19,7 +18,7 @@ use serde::Serialize;
 use super::events::{self, Event, Line};
 use super::exit::Exit;
 
-/// Both sides of a command's output.
+/// Writes a command's output.
 pub struct Report {
     json: bool,
     progress: MultiProgress,
@@ -27,12 +26,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// With JSON lines, or results for people.
+    /// A report with JSON lines, or with human-readable results.
     pub fn new(json: bool) -> Report {
         Report { json, progress: MultiProgress::new(), fetches: Mutex::default() }
     }
 
-    /// Writes an event as a JSON line, if JSON is wanted.
+    /// Writes an event as a JSON line, with `--json` only.
     ///
     /// # Errors
     /// When standard output is closed.
@@ -45,7 +44,7 @@ impl Report {
         self.write(&line)
     }
 
-    /// Writes a result for people, unless JSON is wanted.
+    /// Writes a human-readable result, without `--json` only.
     ///
     /// # Errors
     /// When standard output is closed.
@@ -53,7 +52,7 @@ impl Report {
         if self.json { Ok(()) } else { self.write(&text.to_string()) }
     }
 
-    /// Writes a table as a result for people.
+    /// Writes a table as a human-readable result.
     ///
     /// # Errors
     /// When standard output is closed.
@@ -62,7 +61,7 @@ impl Report {
         self.result(table)
     }
 
-    /// Shows people a table, on standard error.
+    /// Prints a table to standard error.
     pub fn say_table(&self, mut table: Table) {
         fit(table.use_stderr(), &Term::stderr(), console::colors_enabled_stderr());
         self.say(table);
@@ -77,17 +76,17 @@ impl Report {
         self.progress.suspend(write).map_err(Exit::output)
     }
 
-    /// Tells people something, on standard error. If nobody listens there is nobody to tell.
+    /// Prints text to standard error, ignoring failures.
     pub fn say(&self, text: impl Display) {
         let _ = self.progress.suspend(|| writeln!(std::io::stderr().lock(), "{text}"));
     }
 
-    /// Warns people.
+    /// Prints a warning to standard error.
     pub fn warn(&self, text: impl Display) {
         self.say(format_args!("{} {text}", style("warning:").for_stderr().yellow().bold()));
     }
 
-    /// The last words of a command that failed.
+    /// Reports the failure of a command, as text and JSON.
     pub fn fail(&self, exit: &Exit) {
         self.say(format_args!("{} {}", style("error:").for_stderr().red().bold(), exit.message));
         if !exit.hint.is_empty() {
@@ -96,16 +95,16 @@ impl Report {
         self.emit_error(exit);
     }
 
-    /// The last JSON line of a command that failed.
+    /// Reports the failure of a command as JSON only.
     pub fn emit_error(&self, exit: &Exit) {
         let error =
             events::Error { code: exit.code as u8, message: &exit.message, hint: &exit.hint };
-        // Where standard output is closed there is no other place to say so.
+        // If standard output is closed, there is nowhere else to report it.
         let _ = self.emit(&error);
     }
 
-    /// Shows that something goes on, until the result is dropped. Terminals only.
-    pub fn busy(&self, what: impl Into<String>) -> Busy {
+    /// Shows a spinner until the result is dropped. Terminals only.
+    pub fn busy(&self, what: impl Into<String>) -> ProgressGuard {
         let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
         let bar = ProgressBar::new_spinner().with_message(what.into());
         if let Ok(style) = style {
@@ -113,20 +112,20 @@ impl Report {
         }
         let bar = self.progress.add(bar);
         bar.enable_steady_tick(Duration::from_millis(120));
-        Busy(bar)
+        ProgressGuard(bar)
     }
 
-    /// Counts frames, until the result is dropped. Terminals only.
-    pub fn frames(&self, frames: u64) -> Busy {
+    /// Shows a bar that counts frames until the result is dropped. Terminals only.
+    pub fn frames(&self, frames: u64) -> ProgressGuard {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} frames {elapsed} {msg}");
         let bar = ProgressBar::new(frames);
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        Busy(self.progress.add(bar))
+        ProgressGuard(self.progress.add(bar))
     }
 
-    /// Shows how far a device is with its weights, and once when it has them all.
+    /// Shows a device's progress in fetching weights, and prints a line when it has them all.
     pub fn weights(&self, device: NodeId, name: &str, have: Bytes, need: Bytes) {
         let Ok(mut fetches) = self.fetches.lock() else { return };
         if have >= need && !fetches.contains_key(&device) {
@@ -138,47 +137,47 @@ impl Report {
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
-            Fetch { bar: self.progress.add(bar), had: have, began: Instant::now() }
+            Fetch { bar: self.progress.add(bar), initial: have, start: Instant::now() }
         });
         fetch.bar.set_length(need.0);
         fetch.bar.set_position(have.0);
         if have >= need {
-            let came = have.saturating_sub(fetch.had);
-            let rate = Mbps::of(came, Ms::from_duration(fetch.began.elapsed()));
+            let fetched = have.saturating_sub(fetch.initial);
+            let rate = Mbps::of(fetched, Ms::from_duration(fetch.start.elapsed()));
             fetch.bar.finish_and_clear();
             fetches.remove(&device);
             self.say(format_args!(
-                "weights: {name} has its {need}; {came} came at {:.0} Mbit/s",
+                "weights: {name} has all {need}; fetched {fetched} at {:.0} Mbit/s",
                 rate.0
             ));
         }
     }
 }
 
-/// Weights on their way to a device.
+/// A device fetching weights.
 struct Fetch {
     bar: ProgressBar,
-    had: Bytes,
-    began: Instant,
+    initial: Bytes,
+    start: Instant,
 }
 
-/// Something on the terminal that goes away when it is over.
-pub struct Busy(ProgressBar);
+/// A spinner or bar on the terminal, cleared on drop.
+pub struct ProgressGuard(ProgressBar);
 
-impl Busy {
-    /// One more is done.
+impl ProgressGuard {
+    /// Advances the bar by one.
     pub fn step(&self) {
         self.0.inc(1);
     }
 }
 
-impl Drop for Busy {
+impl Drop for ProgressGuard {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
 }
 
-/// As wide as the terminal, if it is one, and coloured only where colours are wanted.
+/// Fits a table to the width of the terminal, if it is one, and removes colours if unwanted.
 fn fit(table: &mut Table, terminal: &Term, colours: bool) {
     if let Some((_, width)) = terminal.size_checked() {
         table.set_width(width);

@@ -1,15 +1,15 @@
-//! The signals that end a command.
+//! Signals that end a command.
 
-/// Which one came.
+/// A signal that ends a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// Ctrl-C.
     Interrupt,
-    /// The request to end in good order, as a service manager makes it.
+    /// SIGTERM, as sent by a service manager.
     Terminate,
 }
 
-/// Waits for one of them.
+/// Waits for the first signal.
 pub async fn wait() -> Signal {
     tokio::select! {
         () = interrupt() => Signal::Interrupt,

@@ -1,4 +1,4 @@
-//! Tables for people: devices, plans, layers.
+//! Human-readable tables: devices, plans, layers.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,11 @@ use edgeld_runtime::units::{Bytes, Ms};
 
 use super::events::BenchLayer;
 
-/// Columns and no lines but one below the header, so that a plan for four devices fits on 80
-/// columns.
+/// Only a line below the header, so that a plan for four devices fits in 80 columns.
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// Longer names of layers are cut in tables; the JSON lines have them whole.
+/// Longer layer names are truncated in tables; JSON lines have them in full.
 const LONGEST_NAME: usize = 16;
 
 fn table(headers: &[&str]) -> Table {
@@ -38,7 +37,7 @@ fn or_dash(value: Option<String>) -> Cell {
     right(value.unwrap_or_else(|| "-".to_owned()))
 }
 
-/// Who is there.
+/// The devices and their measurements.
 pub fn devices(devices: &[DeviceInfo]) -> Table {
     let mut table =
         table(&["device", "address", "found", "state", "GFLOP/s", "Mbit/s", "rtt", "memory"]);
@@ -60,7 +59,7 @@ pub fn devices(devices: &[DeviceInfo]) -> Table {
     table
 }
 
-/// A value's name as it stands in the JSON lines.
+/// A value's name, as in the JSON lines.
 pub fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value)
         .ok()
@@ -68,9 +67,8 @@ pub fn word(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// Who computes what: a row per stage, with its first layer and how many follow; a column per
-/// device, with its rows (or features) of the stage's last layer; the operations that are done
-/// twice, in units of 10^9.
+/// A plan. Each row is a stage: its first layer and how many follow; for each device, its rows (or
+/// features) of the stage's last layer; the redundant GFLOP; the payload moved.
 pub fn plan(plan: &PlanInfo, names: &BTreeMap<String, String>) -> Table {
     let mut devices: Vec<&str> = Vec::new();
     for share in plan.stages.iter().flat_map(|stage| &stage.shares) {
@@ -78,11 +76,11 @@ pub fn plan(plan: &PlanInfo, names: &BTreeMap<String, String>) -> Table {
             devices.push(&share.device);
         }
     }
-    let shown = |id: &str| names.get(id).cloned().unwrap_or_else(|| id.to_owned());
-    let headings: Vec<String> = devices.iter().map(|id| shown(id)).collect();
+    let name = |id: &str| names.get(id).cloned().unwrap_or_else(|| id.to_owned());
+    let headings: Vec<String> = devices.iter().map(|id| name(id)).collect();
     let mut headers = vec!["#", "layers", "split"];
     headers.extend(headings.iter().map(String::as_str));
-    headers.extend(["G twice", "kB moved"]);
+    headers.extend(["extra GFLOP", "kB moved"]);
     let mut table = table(&headers);
     for (index, stage) in plan.stages.iter().enumerate() {
         let mut row = vec![right(index), Cell::new(layers(stage)), Cell::new(stage.split)];
@@ -97,7 +95,7 @@ pub fn plan(plan: &PlanInfo, names: &BTreeMap<String, String>) -> Table {
     table
 }
 
-/// The layers of a stage, in few words: the first, and how many follow.
+/// The layers of a stage, in short: the first, and how many follow.
 fn layers(stage: &StageInfo) -> String {
     let Some((first, rest)) = stage.layers.split_first() else { return String::new() };
     let mut text: String = first.chars().take(LONGEST_NAME).collect();
@@ -110,18 +108,18 @@ fn layers(stage: &StageInfo) -> String {
     text
 }
 
-/// What a plan promises, in a line.
-pub fn promise(plan: &PlanInfo) -> String {
+/// A plan's predicted time and traffic, in one line.
+pub fn prediction(plan: &PlanInfo) -> String {
     let alone = plan.alone.map_or_else(
-        || "the leader alone cannot hold the model".to_owned(),
+        || "too large for the leader alone".to_owned(),
         |alone| format!("{alone} alone"),
     );
     let moved: Bytes = plan.stages.iter().map(|stage| stage.bytes_in).sum();
-    let exact = if plan.exact { ", bit for bit the answer of one device" } else { "" };
-    format!("{} predicted, {alone}; {moved} move a frame{exact}", plan.predicted)
+    let exact = if plan.exact { ", bit-identical to one device" } else { "" };
+    format!("{} predicted, {alone}; {moved} moved per frame{exact}", plan.predicted)
 }
 
-/// Layers and what they took.
+/// Layers and their times.
 pub fn layer_times(layers: &[BenchLayer<'_>], total: Ms) -> Table {
     let mut table = table(&["layer", "op", "algorithm", "ms", "%", "GFLOP/s"]);
     for layer in layers {

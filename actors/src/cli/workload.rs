@@ -1,4 +1,4 @@
-//! What a run works on: the model, its inputs, the names of its classes.
+//! What a run works on: the model, its inputs and class labels.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::exit::Exit;
 /// Opens a model.
 ///
 /// # Errors
-/// When it is refused; the message names file, node, operator and reason.
+/// When it cannot be used; the message names file, node, operator and reason.
 pub fn open(args: &ModelArgs) -> Result<Model, Exit> {
     let input_shape = args.input_shape.as_ref().map(|dims| dims.0.clone());
     models::open(&args.model, &Options { input_shape }).map_err(Exit::from)
@@ -26,11 +26,11 @@ pub fn open(args: &ModelArgs) -> Result<Model, Exit> {
 
 impl From<OpenError> for Exit {
     fn from(error: OpenError) -> Exit {
-        Exit::refused(&error, "`edgeld run --help` says what a model may be")
+        Exit::refused(&error, "see `edgeld run --help` for the models it accepts")
     }
 }
 
-/// The event that tells what was loaded.
+/// The event for a loaded model.
 pub fn model_event(model: &Model) -> events::Model<'_> {
     fn ports(ports: &[Port]) -> Vec<events::Port<'_>> {
         ports.iter().map(|port| events::Port { name: &port.name, shape: &port.dims }).collect()
@@ -47,7 +47,7 @@ pub fn model_event(model: &Model) -> events::Model<'_> {
     }
 }
 
-/// What was loaded, for people.
+/// Describes a model in one line.
 pub fn describe(model: &Model) -> String {
     let graph = &model.graph;
     let shapes = |ports: &[Port]| {
@@ -65,18 +65,18 @@ pub fn describe(model: &Model) -> String {
     )
 }
 
-/// All inputs of a run, ready to be sent.
+/// All inputs of a run, ready to send.
 pub struct Workload {
-    /// How every input of the graph travels.
+    /// How each input of the graph is encoded.
     pub encodings: Vec<Encoding>,
-    /// By frame: what it is called, and an input for every port.
+    /// By frame: its name, and an input for every port.
     pub frames: Vec<(String, Vec<Input>)>,
-    /// Names of the classes.
+    /// Class labels.
     pub labels: Vec<String>,
 }
 
 impl Workload {
-    /// The model, with how its inputs travel.
+    /// The model and the encodings of its inputs.
     pub fn source(&self, model: &Model) -> edgeld::Source {
         edgeld::Source {
             graph: Arc::clone(&model.graph),
@@ -85,42 +85,39 @@ impl Workload {
         }
     }
 
-    /// Reads inputs; a model with several takes several for every frame.
+    /// Reads the inputs of all frames. A model with several inputs takes that many per frame.
     ///
     /// # Errors
-    /// When one cannot be read or does not fit, their number is no multiple of the model's, or
-    /// nobody says how pictures are to be prepared.
+    /// When an input cannot be read or does not fit, when their number is not a multiple of the
+    /// model's, or when the preprocessing of pictures is unknown.
     pub fn read(model: &Model, origins: &[Origin], args: &PictureArgs) -> Result<Workload, Exit> {
         let graph = &model.graph;
         let ports = graph.inputs().len();
         if !origins.len().is_multiple_of(ports) {
             return Err(Exit::usage(
                 format_args!(
-                    "{} inputs were given; the model takes {ports} a frame",
+                    "{} inputs given, but the model takes {ports} per frame",
                     origins.len()
                 ),
                 "give all inputs of the first frame, then all of the second, and so on",
             ));
         }
         let scaling = scaling(model, origins, args)?;
-        // A port that is given an array anywhere takes values everywhere: its encoding is one.
+        // A port has one encoding for all frames: if any frame gives it an array, it takes values.
         let encodings: Vec<Encoding> = (0..ports)
-            .map(|port| match of_port(graph, port) {
-                (port_, shape)
-                    if takes_pictures(port_, shape)
-                        && origins
-                            .iter()
-                            .skip(port)
-                            .step_by(ports)
-                            .all(|o| o.is_pixels(port_, shape)) =>
+            .map(|index| {
+                let (port, shape) = port_and_shape(graph, index);
+                let mut inputs = origins.iter().skip(index).step_by(ports);
+                match takes_pictures(port, shape)
+                    && inputs.all(|input| input.is_pixels(port, shape))
                 {
-                    scaling
+                    true => scaling,
+                    false => Encoding::F32,
                 }
-                _ => Encoding::F32,
             })
             .collect();
         let read = |(index, origin): (usize, &Origin)| {
-            let (port, shape) = of_port(graph, index);
+            let (port, shape) = port_and_shape(graph, index);
             let input = origin.read(port, shape, args.crop)?;
             Ok(match encodings[index] {
                 Encoding::F32 => normalised(input, scaling),
@@ -140,13 +137,13 @@ impl Workload {
     }
 }
 
-fn of_port(graph: &Graph, index: usize) -> (&Port, Shape) {
+fn port_and_shape(graph: &Graph, index: usize) -> (&Port, Shape) {
     let port = &graph.inputs()[index];
     (port, graph.shape(port.tensor))
 }
 
-/// How pixels become what the network wants: as the flags say, else as the model says. Random
-/// pixels of a model that says nothing are scaled to 0..1; a picture is then an error.
+/// How to normalise pixels: as the flags say, else as the model says. If neither does, random pixels
+/// are scaled to 0..1, and a picture is an error.
 fn scaling(model: &Model, origins: &[Origin], args: &PictureArgs) -> Result<Encoding, Exit> {
     if let Some(explicit) = args.explicit() {
         return Ok(explicit);
@@ -159,9 +156,9 @@ fn scaling(model: &Model, origins: &[Origin], args: &PictureArgs) -> Result<Enco
     match origins.iter().find(|origin| matches!(origin, Origin::Picture(_))) {
         None => Ok(Preset::Unit.encoding()),
         Some(picture) => Err(Exit::usage(
-            format_args!("{picture}: {} does not say how it wants its pixels", model.source),
-            "add --preset imagenet, lite, unit or none, whichever it was trained with, or --mean \
-             R,G,B --std R,G,B in the 0-255 scale",
+            format_args!("{picture}: {} does not specify how to normalise pixels", model.source),
+            "add the --preset it was trained with (imagenet, lite, unit or none), or --mean R,G,B \
+             --std R,G,B on the 0-255 scale",
         )),
     }
 }

@@ -1,33 +1,33 @@
-//! The thread that actors run on: whoever embeds the library may use any async runtime, or none.
+//! A thread for the actors, so that users of the library can use any async runtime, or none.
 
 use actix::prelude::*;
 
-/// An actor system on a thread of its own; it ends when this is dropped.
+/// An actix system on a thread of its own; it stops when this is dropped.
 pub(super) struct ActorThread {
     system: System,
 }
 
 impl ActorThread {
-    /// Starts one.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the thread cannot be spawned.
     pub(super) fn start() -> std::io::Result<ActorThread> {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (started, system) = std::sync::mpsc::channel();
         let run = move || {
             let runner = System::new();
-            // Whoever waits for it is in the middle of `start`.
-            let _ = tell.send(System::current());
+            // Cannot fail: `start` is waiting for it.
+            let _ = started.send(System::current());
             if let Err(error) = runner.run() {
-                tracing::error!("the actor thread ended: {error}");
+                tracing::error!("the actor thread failed: {error}");
             }
         };
         std::thread::Builder::new().name("edgeld-actors".to_owned()).spawn(run)?;
-        let system = told.recv().map_err(std::io::Error::other)?;
+        let system = system.recv().map_err(std::io::Error::other)?;
         Ok(ActorThread { system })
     }
 
-    /// Starts an actor on it.
+    /// Starts an actor on the thread.
     pub(super) fn spawn<A: Actor<Context = Context<A>> + Send>(&self, actor: A) -> Addr<A> {
         A::start_in_arbiter(self.system.arbiter(), |_| actor)
     }

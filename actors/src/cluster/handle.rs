@@ -1,4 +1,4 @@
-//! A cluster that was found: its devices, and the models that it loads.
+//! A discovered cluster: its devices, and loading models on it.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::storage::new_session;
 use crate::transport::Network;
 use crate::worker::{Device, WorkerActor};
 
-/// The devices that work together, seen from the one that leads. Dropping it, and every model
-/// loaded on it, says goodbye to all.
+/// A leader's view of the devices that work together. When it and every model loaded on it are
+/// dropped, all sessions and connections are closed.
 #[derive(Clone)]
 pub struct Cluster {
     pub(super) inner: Arc<Inner>,
@@ -27,7 +27,7 @@ pub struct Cluster {
 pub(super) struct Inner {
     pub(super) device: Arc<Device>,
     pub(super) kernels: KernelKind,
-    /// Frames wait until all are ready, however few they are.
+    /// Whether frames wait for all devices even if a short run would be done sooner without them.
     pub(super) patient: bool,
     pub(super) network: Network,
     pub(super) discovery: Addr<DiscoveryActor>,
@@ -42,16 +42,15 @@ impl Cluster {
         self.inner.devices.borrow().clone()
     }
 
-    /// Everything that happens to its devices from now on, after the present ones. Plans and
-    /// weights on their way are told by [`Model::subscribe`] and, while a model is loaded, here.
+    /// The current devices, then every change to them. Progress of weights is reported here while a
+    /// model is loading; after that, and for plans, use [`Model::subscribe`].
     pub fn subscribe(&self) -> UnboundedReceiver<Event> {
         let (events, receiver) = unbounded_channel();
         self.inner.discovery.do_send(Subscribe(events));
         receiver
     }
 
-    /// Loads a model: plans, brings the weights to where they are needed, and returns when frames
-    /// can run.
+    /// Loads a model: makes a plan, distributes the weights, and returns when frames can run.
     ///
     /// # Errors
     /// When the model cannot be opened, or no plan fits the devices.
@@ -62,7 +61,7 @@ impl Cluster {
     /// Loads a model with options.
     ///
     /// # Errors
-    /// As [`load`](Cluster::load).
+    /// Like [`load`](Cluster::load).
     pub async fn load_with(
         &self,
         model: impl IntoSource,
@@ -101,9 +100,9 @@ impl Cluster {
         }
     }
 
-    /// Says goodbye to all devices and waits until that is done.
+    /// Closes all sessions and connections, and waits until that is done.
     pub async fn shutdown(self) {
-        // Sessions say their goodbyes before the answer to this comes.
+        // By the time this is answered, closed sessions have sent their last messages.
         let _ = self.inner.discovery.send(QueryFailures).await;
         self.inner.network.shutdown().await;
     }

@@ -1,8 +1,8 @@
-//! The handles of the library's face: they start the actors and wait for them.
+//! The handles of the public API; they start the actors and talk to them.
 //!
-//! A [`Cluster`] is discovered with a [`Builder`] and loads a [`Model`]; a [`Worker`] offers this
-//! device. The rooms below are wired together here and nowhere else. Called by users of the library
-//! and by the command line; it never decides anything about devices, plans or frames.
+//! A [`Builder`] discovers a [`Cluster`], which loads a [`Model`]; a [`Worker`] offers this device.
+//! The rooms below are wired together only here. Called by users of the library and by the command
+//! line. It never decides anything about devices, plans or frames.
 
 mod actor_thread;
 mod builder;

@@ -1,4 +1,4 @@
-//! A model on a cluster: inputs in, answers out.
+//! A model loaded on a cluster: inputs in, answers out.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use crate::api::{Answer, Event, InferError, Input, PlanInfo, Source};
 use crate::pipeline::{Close, Infer, PipelineActor, Subscribe};
 
-/// A model that a cluster runs. When the last clone is dropped its session ends and its memory is
-/// freed everywhere.
+/// A model loaded on a cluster. Dropping the last clone ends its session and frees its memory on
+/// all devices.
 #[derive(Clone)]
 pub struct Model {
     inner: Arc<Inner>,
@@ -46,23 +46,22 @@ impl Model {
         &self.inner.source.graph
     }
 
-    /// One inference. Frames are answered in the order they were asked for; several may be asked
-    /// for at once.
+    /// Runs one inference. Calls may overlap; they are answered in order.
     ///
     /// # Errors
-    /// When an input is not what the model takes, or the frame failed on every attempt.
+    /// When an input does not fit the model, or the frame failed on every attempt.
     pub async fn infer(&self, inputs: &[Input]) -> Result<Answer, InferError> {
         check(&self.inner.source, inputs)?;
         let answer = self.inner.session.send(Infer(inputs.to_vec())).await;
         answer.unwrap_or(Err(InferError::Closed))
     }
 
-    /// The plan that runs now.
+    /// The active plan.
     pub fn plan(&self) -> Arc<PlanInfo> {
         self.inner.plan.borrow().clone().unwrap_or_else(|| self.inner.first.clone())
     }
 
-    /// Everything that happens from now on, after the present devices and plan.
+    /// The current devices and plan, then every later event.
     pub fn subscribe(&self) -> UnboundedReceiver<Event> {
         let (events, receiver) = unbounded_channel();
         self.inner.session.do_send(Subscribe(events));
@@ -75,9 +74,9 @@ fn check(source: &Source, inputs: &[Input]) -> Result<(), InferError> {
     if inputs.len() != ports.len() {
         return Err(InferError::InputCount { found: inputs.len(), wanted: ports.len() });
     }
-    for ((port, input), at) in ports.iter().zip(inputs).zip(0..) {
+    for ((port, input), index) in ports.iter().zip(inputs).zip(0..) {
         let elements = source.graph.shape(port.tensor).elements();
-        let encoding = source.encodings.get(at).copied().unwrap_or(Encoding::F32);
+        let encoding = source.encodings.get(index).copied().unwrap_or(Encoding::F32);
         let kind_fits = matches!(
             (encoding, input),
             (Encoding::Pixels { .. }, Input::Pixels(_)) | (Encoding::F32, Input::Values(_))

@@ -1,4 +1,4 @@
-//! What a worker makes of a leader that asks for nonsense, message by message.
+//! How a worker handles a leader that sends invalid requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use tokio::time::timeout;
 use super::worker::{Worker, WorkerOptions};
 use crate::transport::{Network, Receiver, Sender, Settings, Switchboard};
 
-/// What a test waits for comes within this time, on however busy a machine.
+/// Time limit for anything a test waits for, generous enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sessions that a worker serves at once.
+/// Sessions that a worker keeps open at once.
 const SESSIONS: u128 = 32;
 
-/// A leader that says what the test likes.
+/// A leader that sends whatever a test wants.
 struct Leader {
     worker: NodeId,
     sender: Sender,
@@ -36,19 +36,19 @@ struct Leader {
 }
 
 impl Leader {
-    async fn of(switchboard: &Switchboard, address: &str) -> Leader {
+    async fn connect(switchboard: &Switchboard, address: &str) -> Leader {
         let me = Hello {
             protocol: PROTOCOL,
             build: "test".to_owned(),
             node: NodeId(7),
-            name: "rude".to_owned(),
+            name: "tester".to_owned(),
             cluster: "memory".to_owned(),
             isa: Isa::detect(),
             threads: 1,
             memory: 1 << 30,
             purpose: Purpose::Control,
         };
-        let transport = Arc::new(switchboard.plug("rude"));
+        let transport = Arc::new(switchboard.plug("tester"));
         let network = Network::start(transport, me, Settings::default()).unwrap();
         let control = network.dial(address, Purpose::Control).await.unwrap();
         let worker = control.peer().node;
@@ -63,15 +63,15 @@ impl Leader {
     fn open(&self, session: u128, manifest: Vec<u8>) {
         self.send(&LeaderMessage::Open {
             session: SessionId(session),
-            leader: "rude".to_owned(),
+            leader: "tester".to_owned(),
             manifest,
             encodings: vec![Encoding::F32],
             kernels: KernelKind::Exact,
         });
     }
 
-    /// Asks for everything on the worker, or for what `change` makes of that; the worker's answer
-    /// and its session.
+    /// Asks the worker to run the whole model, as modified by `change`. Returns the answer and its
+    /// session.
     async fn prepare(
         &mut self,
         session: u128,
@@ -122,17 +122,17 @@ fn manifest() -> Vec<u8> {
 }
 
 fn refused(answer: (SessionId, Result<(), Refusal>), session: u128, why: &str) {
-    let (of, result) = answer;
+    let (answered, result) = answer;
     let text = result.expect_err(why).to_string();
-    assert!(of == SessionId(session) && text.contains(why), "{of:?}: {text}");
+    assert!(answered == SessionId(session) && text.contains(why), "{answered:?}: {text}");
 }
 
 #[tokio::test]
-async fn a_bad_session_costs_that_session_only() {
+async fn a_bad_session_affects_no_other() {
     let switchboard = Switchboard::default();
     let home = tempfile::tempdir().unwrap();
     let worker = worker(&switchboard, &home).await;
-    let mut leader = Leader::of(&switchboard, worker.address()).await;
+    let mut leader = Leader::connect(&switchboard, worker.address()).await;
     leader.open(0, b"no manifest".to_vec());
     refused(leader.prepare(0, |_| ()).await, 0, "manifest");
     refused(leader.prepare(99, |_| ()).await, 99, "not open");
@@ -140,12 +140,12 @@ async fn a_bad_session_costs_that_session_only() {
         leader.open(session, manifest());
     }
     refused(leader.prepare(SESSIONS + 1, |_| ()).await, SESSIONS + 1, "32 sessions");
-    let crowd = |prepare: &mut Prepare| prepare.plan.devices = 60_000;
-    refused(leader.prepare(1, crowd).await, 1, "60000 devices");
+    let too_many = |prepare: &mut Prepare| prepare.plan.devices = 60_000;
+    refused(leader.prepare(1, too_many).await, 1, "60000 devices");
     for session in [1, SESSIONS] {
         assert_eq!(leader.prepare(session, |_| ()).await, (SessionId(session), Ok(())));
     }
-    // Where one ends, another may begin.
+    // When a session ends, another may be opened.
     let reason = "done".to_owned();
     leader.send(&LeaderMessage::Close { session: SessionId(1), reason });
     leader.open(SESSIONS + 1, manifest());
