@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use super::algorithm::Algorithm;
-use super::weights::{Reader, Weights};
-use super::{KernelError, KernelKind, reference};
+use super::conv::algorithm::Algorithm;
+use super::conv::weights::{Reader, Weights};
+use super::error::KernelError;
+use super::reference;
+use super::setup::KernelKind;
 use crate::graph::{Conv, Shape};
 use crate::region::ChannelRange;
 
 /// Weights of some features of a layer.
 #[derive(Debug, Clone)]
-pub(super) enum Packed {
+pub(crate) enum Packed {
     /// For own kernels.
     Own(Weights),
     /// For burn's operators.
@@ -20,7 +22,7 @@ pub(super) enum Packed {
 impl Packed {
     /// Reads `features` of a layer of an input of this shape, in maps of so many lanes, as far as
     /// `previous` does not have them.
-    pub(super) fn read(
+    pub(crate) fn read(
         (kind, algorithm): (KernelKind, Algorithm),
         mut reader: Reader<'_>,
         conv: &Conv,
@@ -48,7 +50,7 @@ impl Packed {
     }
 
     /// The features that can be computed.
-    pub(super) fn features(&self) -> ChannelRange {
+    pub(crate) fn features(&self) -> ChannelRange {
         match self {
             Packed::Own(weights) => weights.features,
             Packed::Burn(weights) => weights.features,
@@ -56,7 +58,7 @@ impl Packed {
     }
 
     /// Bytes in memory.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         match self {
             Packed::Own(weights) => weights.bytes(),
             Packed::Burn(weights) => weights.bytes(),

@@ -8,20 +8,20 @@
 use burn::tensor::module::{avg_pool2d, conv2d, linear, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 
-use super::KernelError;
-use super::backend::{self, Tensor};
-use super::job::Job;
-use super::layout::LANES;
-use super::map::Map;
-use super::pool::counted;
-use super::weights::Reader;
+use super::call::job::Job;
+use super::conv::weights::Reader;
+use super::error::KernelError;
+use super::memory::lanes::LANES;
+use super::memory::map::Map;
+use super::memory::storage::{self, Storage, Tensor};
+use super::ops::pool::counted;
 use crate::graph::{Conv, Pool, Reduction, Shape, Window};
 use crate::region::{ChannelRange, Region};
 
 /// Weights of some features of a layer as burn tensors.
 #[derive(Debug, Clone)]
-pub(super) struct Weights {
-    pub(super) features: ChannelRange,
+pub(crate) struct Weights {
+    pub(crate) features: ChannelRange,
     weight: Weight,
     bias: Tensor<1>,
 }
@@ -36,7 +36,7 @@ enum Weight {
 
 impl Weights {
     /// Reads `features` of a layer of an input of this shape, a block at a time.
-    pub(super) fn read(
+    pub(crate) fn read(
         reader: &mut Reader<'_>,
         conv: &Conv,
         shape: Shape,
@@ -62,19 +62,19 @@ impl Weights {
             }
         }
         let weight = match dense {
-            true => Weight::Dense(backend::tensor_of([row, count], weights)),
+            true => Weight::Dense(storage::tensor_of([row, count], weights)),
             false => {
                 let Window { rows, cols } = conv.window;
                 let (rows, cols) = (rows.kernel as usize, cols.kernel as usize);
                 let axes = [count, row / (rows * cols), rows, cols];
-                Weight::Conv(backend::tensor_of(axes, weights))
+                Weight::Conv(storage::tensor_of(axes, weights))
             }
         };
-        Ok(Weights { features, weight, bias: backend::tensor_of([count], biases) })
+        Ok(Weights { features, weight, bias: storage::tensor_of([count], biases) })
     }
 
     /// Bytes in memory.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let weights = match &self.weight {
             Weight::Dense(weight) => weight.shape().num_elements(),
             Weight::Conv(weight) => weight.shape().num_elements(),
@@ -90,12 +90,12 @@ impl Weights {
 }
 
 /// The operator that computes a convolution, for people.
-pub(super) fn conv_name(conv: &Conv, shape: Shape) -> &'static str {
+pub(crate) fn conv_name(conv: &Conv, shape: Shape) -> &'static str {
     if conv.is_dense(shape) { "burn linear" } else { "burn conv2d" }
 }
 
 /// The operator that computes a pool, for people.
-pub(super) fn pool_name(pool: &Pool) -> &'static str {
+pub(crate) fn pool_name(pool: &Pool) -> &'static str {
     match pool.reduction {
         _ if !can_pool(pool) => "average-pool",
         Reduction::Max => "burn max_pool2d",
@@ -104,7 +104,7 @@ pub(super) fn pool_name(pool: &Pool) -> &'static str {
 }
 
 /// Computes a region of a convolution or dense layer.
-pub(super) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, output: &mut Map) {
+pub(crate) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, output: &mut Map) {
     let features = job.region.channels;
     match &weights.weight {
         Weight::Dense(weight) => {
@@ -113,7 +113,7 @@ pub(super) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, o
             let weight = weight.clone().slice([0..elements, places.clone()]);
             let bias = weights.bias.clone().slice([places]);
             let result = linear(input.tensor().reshape([1, elements]), weight, Some(bias));
-            store(job, job.region, backend::in_order(result), output);
+            store(job, job.region, storage::in_order(result), output);
         }
         Weight::Conv(weight) => {
             for (features, groups) in runs(conv, features) {
@@ -127,19 +127,19 @@ pub(super) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, o
                 let options = ConvOptions::new(stride, [0, 0], dilation, groups);
                 let result = conv2d(input, weight, Some(bias), options);
                 let region = Region::new(features, job.region.rows);
-                store(job, region, backend::in_order(result), output);
+                store(job, region, storage::in_order(result), output);
             }
         }
     }
 }
 
 /// Whether burn has an operator for this pool: its mean has no dilation.
-pub(super) fn can_pool(pool: &Pool) -> bool {
+pub(crate) fn can_pool(pool: &Pool) -> bool {
     pool.reduction == Reduction::Max || dilations(pool.window) == [1, 1]
 }
 
 /// Computes a region of a pool that burn has an operator for.
-pub(super) fn pool(job: &Job<'_>, pool: &Pool, input: &Map, output: &mut Map) {
+pub(crate) fn pool(job: &Job<'_>, pool: &Pool, input: &Map, output: &mut Map) {
     let Window { rows: down, cols: across } = pool.window;
     let (kernel, stride) =
         ([down, across].map(|sweep| sweep.kernel as usize), strides(pool.window));
@@ -167,10 +167,10 @@ pub(super) fn pool(job: &Job<'_>, pool: &Pool, input: &Map, output: &mut Map) {
                 .flat_map(|row| columns.iter().map(move |column| cells / (row * column)))
                 .collect();
             let [_, _, rows, cols] = means.dims();
-            means * backend::tensor_of([1, 1, rows, cols], factors)
+            means * storage::tensor_of([1, 1, rows, cols], factors)
         }
     };
-    store(job, job.region, backend::in_order(result), output);
+    store(job, job.region, storage::in_order(result), output);
 }
 
 /// Runs of `features` that one grouped convolution can compute, with their number of groups:
@@ -214,12 +214,12 @@ fn cut(
             line[left..left + inside].copy_from_slice(from);
         }
     }
-    backend::tensor_of([1, channels.len() as usize, height, width], cells)
+    storage::tensor_of([1, channels.len() as usize, height, width], cells)
 }
 
 /// Puts the result of an operator, which is all of `region`, into the output map.
-fn store(job: &Job<'_>, region: Region, result: backend::Storage, output: &mut Map) {
-    let mut lines = backend::elements(&result).chunks_exact(job.output.width as usize);
+fn store(job: &Job<'_>, region: Region, result: Storage, output: &mut Map) {
+    let mut lines = storage::elements(&result).chunks_exact(job.output.width as usize);
     for channel in region.channels.start..region.channels.end {
         for row in region.rows.start..region.rows.end {
             let to = output.line(channel, row);

@@ -2,11 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use super::algorithm::Algorithm;
-use super::{Isa, KernelKind, weights};
+use serde::{Deserialize, Serialize};
+
+use super::conv::algorithm::Algorithm;
+use super::conv::weights;
+use super::simd::isa::Isa;
 use crate::graph::{Graph, LayerId, Op};
 use crate::region::Region;
 use crate::units::Bytes;
+
+/// Which kernels compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelKind {
+    /// burn-ndarray's own operators: the reference that the others are tested against.
+    Burn,
+    /// Every output's summation order depends on the layer alone: the same bits for every plan.
+    Exact,
+    /// The fastest; within 1e-4 of the largest logit. Convolutions are transformed where that
+    /// pays, which depends on a share's height and memory: other plans, other bits.
+    Fast,
+}
 
 /// How a device computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +45,7 @@ impl From<KernelKind> for Setup {
 
 impl Setup {
     /// How each convolution is computed, of the regions that are.
-    pub(super) fn algorithms(
+    pub(crate) fn algorithms(
         &self,
         graph: &Graph,
         regions: &BTreeMap<LayerId, Region>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Bench, Values, bits, region, single};
 use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Window};
-use crate::kernel::layout::LANES;
+use crate::kernel::memory::lanes::LANES;
 use crate::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch};
 use crate::region::{ChannelRange, Region, RowRange};
 

@@ -1,8 +1,8 @@
 //! Every kernel against the plainest possible loops, and every strip against the whole.
 
 mod layers;
-mod moves;
 mod naive;
+mod rearrange;
 mod windows;
 mod winograd;
 
@@ -13,9 +13,9 @@ use std::thread;
 use half::f16;
 use pulp::Arch;
 
-use super::layout::LANES;
 use super::{Alone, KernelKind, Kernels, Map, Scratch, Threads};
 use crate::graph::{Activation, Builder, DType, Graph, LayerId, Op, ParameterId, Shape};
+use crate::kernel::memory::lanes::LANES;
 use crate::region::{ChannelRange, Region, RowRange};
 use crate::weights::{WeightError, WeightSource};
 

@@ -9,7 +9,8 @@ use crate::cost;
 use crate::graph::{
     Activation, Builder, Conv, DType, LayerId, Op, Parameter, Pool, Reduction, Shape, Sweep, Window,
 };
-use crate::kernel::{Alone, KernelKind, Setup, weights};
+use crate::kernel::conv::weights;
+use crate::kernel::{Alone, KernelKind, Setup};
 
 /// One axis: how long it is, and the window that slides along.
 fn axis() -> impl Strategy<Value = (u32, Sweep)> {

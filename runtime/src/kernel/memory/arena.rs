@@ -1,0 +1,169 @@
+//! Memory of maps, kept for the maps of the next layer and the next frame.
+//!
+//! Fresh memory costs as much as the arithmetic of a light layer: the system hands it out page by
+//! page, cleared, at the first touch. A map whose last reader is done gives its memory back, and
+//! the next one takes the smallest that fits, which often still lies in a cache. After the first
+//! frames of a program no map is allocated any more.
+//!
+//! ```
+//! # use edgeld_runtime::graph::{Activation, Builder, Op, Shape};
+//! use edgeld_runtime::kernel::Arena;
+//! # use edgeld_runtime::kernel::{KernelKind, Kernels};
+//! # use std::{collections::BTreeMap, sync::Arc};
+//! # struct NoWeights;
+//! # impl edgeld_runtime::weights::WeightSource for NoWeights {
+//! #     fn read(
+//! #         &self,
+//! #         _: edgeld_runtime::graph::ParameterId,
+//! #         _: edgeld_runtime::region::ChannelRange,
+//! #         _: &mut Vec<u8>,
+//! #     ) -> Result<(), edgeld_runtime::weights::WeightError> {
+//! #         Ok(())
+//! #     }
+//! # }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut builder = Builder::new("twice");
+//! # let x = builder.input("x", Shape::new(16, 8, 4), vec![1, 16, 8, 4])?;
+//! # let sum = builder.layer("sum", Op::Add, &[x, x], Activation::Linear)?;
+//! # builder.output("y", sum, vec![1, 16, 8, 4])?;
+//! # let graph = Arc::new(builder.finish()?);
+//! # let kernels =
+//! #     Kernels::prepare(&graph, &BTreeMap::new(), &NoWeights, KernelKind::Exact, None)?;
+//! let arena = Arena::default();
+//! for _ in 0..10 {
+//!     let map = kernels.map_from(&arena, x, graph.shape(x).region());
+//!     arena.give_back(map);
+//! }
+//! assert_eq!(arena.allocations(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::map::{Map, Place};
+use super::storage;
+
+/// A map takes memory of up to so many times its size: larger ones wait for larger maps.
+const SLACK: usize = 4;
+
+/// What is kept, together with what is in use, is up to so many times what was ever in use.
+const KEPT: usize = 2;
+
+/// Memory of maps that are gone, for maps to come.
+#[derive(Debug, Default)]
+pub struct Arena {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The shortest first.
+    free: Vec<Vec<f32>>,
+    /// Elements of the maps in use, now and at most.
+    used: usize,
+    most: usize,
+    allocations: u64,
+}
+
+impl Arena {
+    /// How many times memory was allocated so far.
+    pub fn allocations(&self) -> u64 {
+        self.lock().allocations
+    }
+
+    /// Takes back a map's memory, unless others share it.
+    pub fn give_back(&self, map: Map) {
+        let mut state = self.lock();
+        state.used = state.used.saturating_sub(map.as_slice().len());
+        if let Some(elements) = map.into_elements() {
+            let place = state.free.partition_point(|other| other.len() < elements.len());
+            state.free.insert(place, elements);
+            let mut total = state.used + state.free.iter().map(Vec::len).sum::<usize>();
+            while total > KEPT * state.most {
+                total -= state.free.remove(0).len();
+            }
+        }
+    }
+
+    /// A map whose elements may be anything.
+    pub(crate) fn map(&self, place: Place) -> Map {
+        let len = place.axes().iter().product();
+        let mut state = self.lock();
+        state.used += len;
+        state.most = state.most.max(state.used);
+        let index = state.free.partition_point(|elements| elements.len() < len);
+        let elements = match state.free.get(index) {
+            Some(elements) if elements.len() <= SLACK * len => state.free.remove(index),
+            _ => {
+                state.allocations += 1;
+                vec![0.0; len]
+            }
+        };
+        drop(state);
+        Map::of(place, storage::storage_of(place.axes(), elements))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every step leaves a list of free memory, whatever panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::{ChannelRange, Region, RowRange};
+
+    fn place(rows: u32) -> Place {
+        let region = Region::new(ChannelRange::all(16), RowRange::all(rows));
+        Place { region, width: 10, lanes: 16 }
+    }
+
+    #[test]
+    fn what_was_given_back_is_taken_again() {
+        let arena = Arena::default();
+        for _ in 0..3 {
+            let (a, b) = (arena.map(place(8)), arena.map(place(8)));
+            arena.give_back(a);
+            let small = arena.map(place(3));
+            assert_eq!(small.as_slice().len(), 3 * 160);
+            [b, small].into_iter().for_each(|map| arena.give_back(map));
+        }
+        assert_eq!(arena.allocations(), 2);
+    }
+
+    #[test]
+    fn a_small_map_does_not_take_much_memory() {
+        let arena = Arena::default();
+        let large = arena.map(place(9));
+        arena.give_back(large);
+        let small = arena.map(place(2));
+        assert_eq!(arena.allocations(), 2);
+        arena.give_back(small);
+    }
+
+    #[test]
+    fn little_more_is_kept_than_was_in_use() {
+        let arena = Arena::default();
+        for rows in 1..40 {
+            let map = arena.map(place(rows));
+            arena.give_back(map);
+        }
+        let state = arena.lock();
+        assert!(state.free.iter().map(Vec::len).sum::<usize>() <= KEPT * state.most);
+        assert_eq!(state.used, 0);
+    }
+
+    #[test]
+    fn memory_that_is_shared_stays_where_it_is() {
+        let arena = Arena::default();
+        let map = arena.map(place(2));
+        let mut copy = map.clone();
+        copy.as_mut_slice()[0] = 7.0;
+        let shared = map.clone();
+        arena.give_back(map);
+        arena.map(place(2)).as_mut_slice().fill(1.0);
+        assert_eq!((copy.as_slice()[0], shared.as_slice()[0]), (7.0, 0.0));
+    }
+}
