@@ -1,6 +1,6 @@
 //! What a program takes of a device's memory.
 
-use crate::cost::Work;
+use super::work::Work;
 use crate::graph::{Graph, LayerId, Op};
 use crate::program::{Action, Program};
 use crate::region::ChannelRange;

@@ -1,6 +1,6 @@
 //! What a plan moves between devices, and what it computes twice.
 
-use crate::cost::Work;
+use super::work::Work;
 use crate::graph::Graph;
 use crate::plan::Plan;
 use crate::program::{Action, Derivation, Encoding, Purpose};

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::error::ExecError;
 use super::fused::Call;
+use super::input::Input;
+use super::prepared::Prepared;
 use super::strip::{load_input, pack, pack_pixels, to_planar, unpack, unpack_pixels};
-use super::{ExecError, Input, Prepared};
 use crate::kernel::{Map, Scratch, Threads};
 use crate::plan::DeviceIx;
 use crate::program::{Action, BufferId, Encoding, Run, StepIx, TransferId};

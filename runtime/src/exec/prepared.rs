@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ExecError;
+use super::error::ExecError;
 use super::fused::{Call, calls};
 use crate::graph::Graph;
 use crate::kernel::{Arena, Kernels};

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use super::Input;
+use super::input::Input;
 use crate::graph::Shape;
 use crate::kernel::Map;
 use crate::program::Encoding;

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use super::{ExecError, Frame, Input, Prepared, Progress};
+use super::error::ExecError;
+use super::frame::{Frame, Progress};
+use super::input::Input;
+use super::prepared::Prepared;
 use crate::graph::Graph;
 use crate::kernel::{Alone, KernelKind, Kernels, Scratch};
 use crate::plan::{DeviceIx, Generation, Plan};

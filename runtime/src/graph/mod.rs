@@ -16,59 +16,26 @@
 //! ```
 
 mod activation;
-mod moves;
+mod error;
+mod ids;
 mod op;
 mod reach;
+mod rearrange;
 mod shape;
 mod window;
 
 use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
-pub use moves::{Pick, Reorder, Slice};
+pub use error::{GeometryError, GraphError};
+pub use ids::{LayerId, ParameterId, TensorId};
 pub use op::{Conv, Lrn, Op, Pool, Reduction};
 pub use reach::Reach;
+pub use rearrange::{Pick, Reorder, Slice};
 pub use shape::Shape;
 pub use window::{Sweep, Window};
 
-/// No tensor may have more elements (4 GB of float32): a bound on what a file can claim.
-const MAX_ELEMENTS: u64 = 1 << 30;
-
-/// Names a tensor of a graph: an input, or a layer's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TensorId(pub u32);
-
-/// Names a layer of a graph: its place in topological order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LayerId(pub u32);
-
-/// Names a parameter of a graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ParameterId(pub u32);
-
-impl TensorId {
-    /// For indexing tables by tensor.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl LayerId {
-    /// For indexing tables by layer.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl ParameterId {
-    /// For indexing tables by parameter.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
+use error::MAX_ELEMENTS;
 
 /// How a parameter's elements are stored; always little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -450,121 +417,4 @@ fn check_dims(name: &str, shape: Shape, dims: &[u64]) -> Result<(), GraphError> 
         return Err(GraphError::Dims { name: name.to_owned(), dims: dims.to_vec(), shape });
     }
     Ok(())
-}
-
-/// Why an operator refuses its inputs.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum GeometryError {
-    /// Too few or too many inputs.
-    #[error("{op} does not take {found} inputs")]
-    InputCount {
-        /// The operator.
-        op: &'static str,
-        /// How many inputs it was given.
-        found: usize,
-    },
-    /// Groups that do not divide the channels.
-    #[error(
-        "{groups} groups do not divide {channels} input channels and {features} output channels"
-    )]
-    Groups {
-        /// Number of groups.
-        groups: u32,
-        /// Input channels.
-        channels: u32,
-        /// Output channels.
-        features: u32,
-    },
-    /// A window that does not fit on its input.
-    #[error("the window {window:?} does not fit on an input of {input}")]
-    Window {
-        /// The window.
-        window: Window,
-        /// Where it was to be applied.
-        input: Shape,
-    },
-    /// Inputs that should have one shape.
-    #[error("{op} cannot join {a} and {b}")]
-    Differ {
-        /// The operator.
-        op: &'static str,
-        /// One input.
-        a: Shape,
-        /// An input that does not fit it.
-        b: Shape,
-    },
-    /// A map where a vector is needed.
-    #[error("{op} takes a vector, not {input}")]
-    NotAVector {
-        /// The operator.
-        op: &'static str,
-        /// What it was given.
-        input: Shape,
-    },
-    /// A part that a map does not have, or elements that are not those of the map.
-    #[error("{op} does not fit on an input of {input}")]
-    Misfit {
-        /// The operator.
-        op: &'static str,
-        /// What it was given.
-        input: Shape,
-    },
-    /// More channels than can be counted.
-    #[error("the result is too large")]
-    TooLarge,
-}
-
-/// Why a graph cannot be.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum GraphError {
-    /// An operator refuses its inputs.
-    #[error("layer {layer}: {source}")]
-    Layer {
-        /// Which layer.
-        layer: String,
-        /// Why.
-        source: GeometryError,
-    },
-    /// A tensor or parameter that is empty or beyond all bounds.
-    #[error("{name} has {elements} elements; 1 to {MAX_ELEMENTS} can be handled")]
-    Size {
-        /// Which.
-        name: String,
-        /// Its size.
-        elements: u64,
-    },
-    /// A model's own shape that does not fit the tensor.
-    #[error("{name}: the dimensions {dims:?} do not hold the elements of {shape}")]
-    Dims {
-        /// Which port.
-        name: String,
-        /// The model's dimensions.
-        dims: Vec<u64>,
-        /// The tensor's shape.
-        shape: Shape,
-    },
-    /// A parameter whose size does not fit its layer.
-    #[error(
-        "layer {layer}: {parameter} has {} x {} elements, {} x {} are needed",
-        found.0, found.1, wanted.0, wanted.1
-    )]
-    Parameter {
-        /// Which layer.
-        layer: String,
-        /// Which parameter.
-        parameter: String,
-        /// Its features and elements per feature.
-        found: (u32, u32),
-        /// What the layer needs.
-        wanted: (u32, u64),
-    },
-    /// Two layers of one name.
-    #[error("two layers are named {name}")]
-    SameName {
-        /// The name.
-        name: String,
-    },
-    /// Anything else that contradicts itself.
-    #[error("inconsistent graph: {0}")]
-    Inconsistent(&'static str),
 }

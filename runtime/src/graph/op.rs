@@ -1,11 +1,15 @@
 //! What layers compute, and each operator's shape rule.
 //!
-//! Its region rule is in [`Reach`](super::Reach). [`crate::operators`] says what else a new
+//! Its region rule is in [`Reach`](super::Reach). [`crate::onnx::operators`] says what else a new
 //! operator takes.
 
 use serde::{Deserialize, Serialize};
 
-use super::{GeometryError, ParameterId, Reorder, Shape, Slice, Window};
+use super::error::GeometryError;
+use super::ids::ParameterId;
+use super::rearrange::{Reorder, Slice};
+use super::shape::Shape;
+use super::window::Window;
 use crate::region::{CHANNEL_BLOCK, ChannelRange};
 
 /// A convolution, and also a dense layer: that is a convolution whose window is the whole map.

@@ -10,7 +10,9 @@
 //! assert_eq!(Reach::Repeated(2).rows(RowRange::new(3, 6), 10), RowRange::new(1, 3));
 //! ```
 
-use super::{Op, Shape, Sweep};
+use super::op::Op;
+use super::shape::Shape;
+use super::window::Sweep;
 use crate::region::{ChannelRange, Region, RowRange};
 
 /// The rows of an input that rows of an output read.

@@ -1,6 +1,6 @@
 //! What makes a plan valid, checked before anything is derived from it.
 
-use super::{Cuts, DeviceIx, Plan, Split, Stage};
+use super::stage::{Cuts, DeviceIx, Plan, Split, Stage};
 use crate::graph::{Graph, LayerId, Op};
 use crate::region::CHANNEL_BLOCK;
 

@@ -3,7 +3,7 @@
 //! Owned regions of a tensor are disjoint and cover it. A device may compute more than it owns
 //! (redundant work inside a fused stage); what it owns is what others may ask it for.
 
-use super::{DeviceIx, Plan, Split};
+use super::stage::{DeviceIx, Plan, Split};
 use crate::graph::{Graph, TensorId};
 use crate::region::{ChannelRange, Region, RowRange};
 

@@ -9,7 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Buffer, BufferId, Program, Purpose, Run, Step, StepIx, Transfer, TransferId};
+use super::step::{
+    Action, Buffer, BufferId, Program, Purpose, Run, Step, StepIx, Transfer, TransferId,
+};
 use crate::graph::{Graph, LayerId, TensorId};
 use crate::halo::walk_back;
 use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split};

@@ -2,6 +2,7 @@
 
 mod bodp;
 mod explain;
+mod members;
 mod minmax;
 mod model;
 mod ocbp;

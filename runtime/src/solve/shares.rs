@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::bodp::bodp;
+use super::members::Members;
 use super::minmax::{Limits, minmax};
 use super::model::{Crossing, Demand, Model};
 use super::ocbp::ocbp;
-use super::path::Members;
 use super::problem::{Partition, Problem};
 use crate::cost::{ClusterProfile, LinkProfile, Work};
 use crate::graph::LayerId;

@@ -3,8 +3,9 @@
 //! Every candidate plan is derived and simulated; those that do not fit the memory are mended by
 //! taking dense features, then its whole part, from the device that is short.
 
+use super::members::Members;
 use super::model::Model;
-use super::path::{Members, Planner};
+use super::path::Planner;
 use super::problem::{Candidate, Partition, Problem, SolveError};
 use crate::cost::{Prediction, makespan, memory};
 use crate::plan::{DeviceIx, Exchange, Plan, Split};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, SessionId};
+use crate::ids::{NodeId, SessionId};
 use crate::kernel::KernelKind;
 use crate::plan::{DeviceIx, Generation, Plan};
 use crate::program::Encoding;

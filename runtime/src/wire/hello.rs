@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, SessionId};
+use crate::ids::{NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SessionId;
 use crate::graph::{Graph, TensorId};
+use crate::ids::SessionId;
 use crate::plan::Generation;
 use crate::program::{Encoding, Transfer, TransferId};
 use crate::region::Region;

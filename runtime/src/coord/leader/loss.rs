@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Command, Frame, LINK_GRACE, Leader, OWN_REFUSALS, RESTS_AWAITED};
+use super::event::Command;
+use super::frames::Frame;
+use super::{LINK_GRACE, Leader, OWN_REFUSALS, RESTS_AWAITED};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;

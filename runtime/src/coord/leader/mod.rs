@@ -33,7 +33,7 @@ use crate::plan::Generation;
 use crate::units::{Bytes, Ms};
 
 pub use event::{Command, Event, Proposal};
-use frames::{Frame, Frames};
+use frames::Frames;
 use rest::Rests;
 
 /// A member that fetches weights and gets none for this long while it prepares is left out.

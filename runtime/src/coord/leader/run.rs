@@ -1,6 +1,7 @@
 //! How frames run: started in order, answered once, run again when their generation breaks.
 
-use super::{Command, Leader, Live, STALL, STALL_FACTOR};
+use super::event::Command;
+use super::{Leader, Live, STALL, STALL_FACTOR};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;

@@ -1,7 +1,7 @@
 //! Activations: functions of single elements, folded into the layer before where nothing else
 //! reads that.
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::Activation;
 use crate::onnx::error::Problem;
 use crate::onnx::import::Import;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::Loaded;
+use super::loaded::Loaded;
 use crate::onnx::constant::{Constant, Data, Element, product};
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, Value};

@@ -1,7 +1,7 @@
 //! Sums, and factors and summands per channel.
 
 use super::constants::arithmetic;
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Activation, Lrn, Op};
 use crate::onnx::constant::Constant;
 use crate::onnx::error::Problem;

@@ -1,6 +1,6 @@
 //! Operators that move nothing: other dimensions for the same elements, and joined channels.
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::Op;
 use crate::onnx::constant::{Constant, MAX_RANK, product};
 use crate::onnx::error::Problem;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Op, Reorder, Shape};
 use crate::onnx::constant::{Constant, Data};
 use crate::onnx::error::Problem;

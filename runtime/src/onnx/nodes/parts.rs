@@ -1,6 +1,6 @@
 //! `Slice` and `Split`: parts of maps.
 
-use super::Loaded;
+use super::loaded::Loaded;
 use crate::graph::{Layer, Op, Pick, Slice};
 use crate::onnx::constant::Constant;
 use crate::onnx::error::Problem;

@@ -1,6 +1,6 @@
 //! `Resize` and `Upsample` to the nearest element.
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Op, Pick, Slice};
 use crate::onnx::error::Problem;
 use crate::onnx::import::Import;

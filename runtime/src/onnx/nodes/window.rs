@@ -1,7 +1,7 @@
 //! Operators that slide a window over a map, and means over all of it.
 
 use super::dense::transposed;
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Conv, Op, Pool, Reduction, Shape, Sweep, Window};
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, View};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Shape;
+use super::shape::Shape;
 
 /// Some indices along one axis: `count` of them, every `step`th from `start` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
