@@ -10,7 +10,7 @@
 //! 4. [`cost`], [`solve`], [`coord`]: what a plan takes, which is best, and when to change it.
 //! 5. [`wire`], [`weights`], [`manifest`]: what travels.
 //! 6. [`kernel`], [`exec`]: layers on regions of maps, and the executor of any program.
-//! 7. [`operators`], [`onnx`], [`models`]: where graphs come from.
+//! 7. [`onnx`], [`models`]: where graphs come from.
 //!
 //! There is no async, no socket, no clock and no thread in here: callers bring them.
 //!
@@ -41,7 +41,6 @@ pub mod kernel;
 pub mod manifest;
 pub mod models;
 pub mod onnx;
-pub mod operators;
 pub mod plan;
 pub mod program;
 pub mod region;

@@ -6,7 +6,9 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Model, Preset, SeededWeights};
+use super::model::Model;
+use super::preset::Preset;
+use super::seeded::SeededWeights;
 use crate::graph::{
     Activation, Builder, Conv, DType, Graph, GraphError, Op, Parameter, Pool, Reduction, Shape,
     Sweep, TensorId, Window,

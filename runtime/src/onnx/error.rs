@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::slim::WireError;
 use crate::graph::{GeometryError, GraphError};
-use crate::models::PresetError;
 
 /// Why a model file was refused. Every message names the file, what in it, and what to try.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +56,6 @@ pub enum OnnxError {
         file: PathBuf,
         /// Why not.
         source: GraphError,
-    },
-    /// The metadata names a preset that does not exist.
-    #[error("{}: metadata edgeld.preset: {source}", file.display())]
-    Preset {
-        /// Which file.
-        file: PathBuf,
-        /// Which presets there are.
-        source: PresetError,
     },
 }
 

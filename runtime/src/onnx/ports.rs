@@ -4,10 +4,12 @@
 use super::constant::Element;
 use super::error::Problem;
 use super::proto::{TensorTypeProto, ValueInfoProto};
-use crate::models::Options;
 
 /// The dimensions of an input, all of them fixed; a batch that is left open is 1.
-pub(super) fn dimensions(input: &ValueInfoProto, options: &Options) -> Result<Vec<u64>, Problem> {
+pub(super) fn dimensions(
+    input: &ValueInfoProto,
+    given: Option<&[u64]>,
+) -> Result<Vec<u64>, Problem> {
     let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
     let Some(TensorTypeProto { element, shape }) = tensor else {
         return Err(Problem::Unsupported("an input that is no tensor".to_owned()));
@@ -22,10 +24,10 @@ pub(super) fn dimensions(input: &ValueInfoProto, options: &Options) -> Result<Ve
         |dim: Option<i64>| dim.and_then(|dim| u64::try_from(dim).ok()).filter(|dim| *dim > 0);
     let found: Option<Vec<Option<u64>>> =
         shape.as_ref().map(|shape| shape.dim.iter().map(|dim| fixed(dim.value)).collect());
-    let dims = match (found, &options.input_shape) {
-        (None, Some(given)) => given.clone(),
+    let dims = match (found, given) {
+        (None, Some(given)) => given.to_vec(),
         (None, None) => return Err(dynamic(&[])),
-        (Some(found), given) => joined(&found, given.as_deref())?,
+        (Some(found), given) => joined(&found, given)?,
     };
     match dims.first() {
         Some(batch) if *batch != 1 && dims.len() > 1 => Err(Problem::Unsupported(format!(

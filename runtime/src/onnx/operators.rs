@@ -12,9 +12,9 @@
 //!    layer, and may be all there is to do.
 //! 3. A line in [`OPERATORS`], and a case in `deploy/conformance/golden.py`.
 
-use crate::onnx::import::Import;
-use crate::onnx::node::Node;
-use crate::onnx::nodes::{self, Loaded};
+use super::import::Import;
+use super::node::Node;
+use super::nodes::{self, Loaded};
 
 /// Loads one node: adds the layers it needs and returns the values of its outputs.
 pub(crate) type Load = fn(&mut Import, &Node) -> Loaded;
