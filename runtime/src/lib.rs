@@ -15,7 +15,7 @@
 //! There is no async, no socket, no clock and no thread in here: callers bring them.
 //!
 //! ```
-//! use edgeld_runtime::exec::{Input, together::Together};
+//! use edgeld_runtime::exec::{Input, local::LocalCluster};
 //! use edgeld_runtime::kernel::KernelKind;
 //! use edgeld_runtime::models::{self, Options};
 //! use edgeld_runtime::plan::Plan;
@@ -23,7 +23,7 @@
 //! let model = models::open("vgg11?size=32&classes=10", &Options::default())?;
 //! let plan = Plan::alone(model.graph.layers().len() as u32);
 //! let (graph, weights) = (&model.graph, &*model.weights);
-//! let mut device = Together::new(graph, &[], &plan, weights, KernelKind::Fast)?;
+//! let mut device = LocalCluster::new(graph, &[], &plan, weights, KernelKind::Fast)?;
 //! let input = Input::Values(vec![0.5; 3 * 32 * 32].into());
 //! assert_eq!(device.infer(&[input])?.outputs[0].len(), 10);
 //! # Ok(())

@@ -5,7 +5,7 @@ mod random_graph;
 
 use std::sync::Arc;
 
-use edgeld_runtime::exec::together::Together;
+use edgeld_runtime::exec::local::LocalCluster;
 use edgeld_runtime::exec::{ExecError, Input};
 use edgeld_runtime::graph::{Graph, Port};
 use edgeld_runtime::kernel::KernelKind;
@@ -37,7 +37,7 @@ fn answer(
     inputs: &[Input],
 ) -> Result<(Vec<Vec<f32>>, Bytes), ExecError> {
     let weights = SeededWeights::new(Arc::clone(graph), 7);
-    let outcome = Together::new(graph, encodings, plan, &weights, kind)?.infer(inputs)?;
+    let outcome = LocalCluster::new(graph, encodings, plan, &weights, kind)?.infer(inputs)?;
     Ok((outcome.outputs, outcome.bytes_moved))
 }
 

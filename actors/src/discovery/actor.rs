@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
-use edgeld_runtime::coord::liveness::{Life, TICK, Watch};
+use edgeld_runtime::coord::liveness::{FailureDetector, Liveness, TICK};
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::units::{Bytes, Ms};
@@ -66,7 +66,7 @@ pub struct DiscoveryActor {
     shown: watch::Sender<Vec<DeviceInfo>>,
     /// One link is probed at a time.
     probing: Arc<tokio::sync::Mutex<()>>,
-    watch: Watch,
+    watch: FailureDetector,
     numbers: u64,
     sources: Sources,
 }
@@ -100,7 +100,7 @@ struct Up {
     profile: Option<(DeviceProfile, LinkProfile)>,
     /// What was measured when it joined: for people, who do not want to hear of every frame.
     measured: Option<(DeviceProfile, LinkProfile)>,
-    life: Life,
+    life: Liveness,
     leaving: bool,
 }
 
@@ -135,7 +135,7 @@ impl DiscoveryActor {
         };
         DiscoveryActor {
             known: BTreeMap::from([(hello.node, me)]),
-            watch: Watch::new(device.clock.now()),
+            watch: FailureDetector::new(device.clock.now()),
             device,
             network,
             kernels,
@@ -228,8 +228,8 @@ impl DiscoveryActor {
         let (state, up) = match &known.state {
             State::Up(up) if up.profile.is_none() => (DeviceState::Joining, Some(up)),
             State::Up(up) => match up.life {
-                Life::Well => (DeviceState::Idle, Some(up)),
-                Life::Suspect | Life::Lost => (DeviceState::Suspect, Some(up)),
+                Liveness::Alive => (DeviceState::Idle, Some(up)),
+                Liveness::Suspect | Liveness::Lost => (DeviceState::Suspect, Some(up)),
             },
             State::Dialling | State::Down(_) if leader => (DeviceState::Joining, None),
             State::Dialling | State::Down(_) if known.unseen || !known.reached => return None,
@@ -261,8 +261,8 @@ impl DiscoveryActor {
         for (node, known) in &mut self.known {
             match &mut known.state {
                 State::Up(up) => {
-                    up.life = self.watch.life(self.device.clock.at(up.control.last_heard()));
-                    if up.life == Life::Lost {
+                    up.life = self.watch.liveness(self.device.clock.at(up.control.last_heard()));
+                    if up.life == Liveness::Lost {
                         up.control.cut("silent for too long");
                     }
                 }
@@ -399,7 +399,7 @@ impl Handler<Dialled> for DiscoveryActor {
             profiler,
             profile: None,
             measured: None,
-            life: Life::Well,
+            life: Liveness::Alive,
             leaving: false,
         };
         known.state = State::Up(Box::new(up));

@@ -164,7 +164,7 @@ impl PipelineActor {
     fn perform(&mut self, commands: Vec<Command>, context: &mut Context<Self>) {
         for command in commands {
             match command {
-                Command::Ask { ask, reason, members } => {
+                Command::RequestPlan { request: ask, reason, members } => {
                     if let Some(planner) = &self.planner {
                         planner.do_send(Ask { ask, reason, members });
                     }
@@ -188,18 +188,18 @@ impl PipelineActor {
                 Command::Answer { frame, generation, retries } => {
                     self.answer(frame, generation, retries);
                 }
-                Command::GiveUp { frame, attempts, error } => {
+                Command::FailFrame { frame, attempts, error } => {
                     if let Some(pending) = self.frames.remove(&frame) {
                         let failed = InferError::Failed { frame, attempts, error };
                         // Whoever asked may have gone.
                         let _ = pending.answer.send(Err(failed));
                     }
                 }
-                Command::Rest { node, why } => {
+                Command::BackOff { node, why } => {
                     let name = self.name(node);
                     self.announce(&Event::Warning(format!("{name} is left out for now: {why}")));
                 }
-                Command::Stuck { why } => match self.loaded.take() {
+                Command::NoPlan { why } => match self.loaded.take() {
                     Some(loaded) => drop(loaded.send(Err(LoadError::NoPlan(why)))),
                     None => self.announce(&Event::Warning(format!("no plan fits: {why}"))),
                 },

@@ -219,7 +219,9 @@ impl Handler<Made> for PipelineActor {
             proposal
         });
         match (ask, proposal) {
-            (Some(ask), proposal) => self.happen(Happening::Proposed { ask, proposal }, context),
+            (Some(ask), proposal) => {
+                self.happen(Happening::Proposed { request: ask, proposal }, context)
+            }
             (None, Ok(proposal)) => self.happen(Happening::Improved(proposal), context),
             (None, Err(_)) => {}
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
-use edgeld_runtime::coord::liveness::{Life, TICK, Watch};
+use edgeld_runtime::coord::liveness::{FailureDetector, Liveness, TICK};
 use edgeld_runtime::coord::worker::Worker;
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::KernelKind;
@@ -64,7 +64,7 @@ pub struct WorkerActor {
     /// Connections that came before their session.
     parked: Vec<(Moment, SessionId, Connection)>,
     events: Option<UnboundedSender<WorkerEvent>>,
-    watch: Watch,
+    watch: FailureDetector,
     noted: Moment,
     /// Speed suites that were run, and who waits for one.
     measured: Vec<SuiteResult>,
@@ -90,7 +90,7 @@ impl WorkerActor {
             own: BTreeMap::new(),
             parked: Vec::new(),
             events,
-            watch: Watch::new(now),
+            watch: FailureDetector::new(now),
             noted: now,
             measured: Vec::new(),
             awaiting: Vec::new(),
@@ -345,7 +345,7 @@ impl WorkerActor {
         self.watch.tick(now);
         for control in self.controls.values() {
             let heard = self.device.clock.at(control.last_heard());
-            if self.watch.life(heard) == Life::Lost {
+            if self.watch.liveness(heard) == Liveness::Lost {
                 control.cut("the leader has been silent for too long");
             }
         }

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::collections::BTreeMap;
-//! use edgeld_runtime::coord::worker::{Demand, Short, Worker};
+//! use edgeld_runtime::coord::worker::{Demand, OutOfMemory, Worker};
 //! use edgeld_runtime::ids::{NodeId, SessionId};
 //! use edgeld_runtime::plan::Generation;
 //! use edgeld_runtime::units::Bytes;
@@ -17,7 +17,7 @@
 //! assert_eq!(worker.prepare(session, Generation(1), demand.clone()), Ok(()));
 //! assert_eq!(
 //!     worker.prepare(session, Generation(2), demand),
-//!     Err(Short { needed: Bytes(600), available: Bytes(400) })
+//!     Err(OutOfMemory { needed: Bytes(600), available: Bytes(400) })
 //! );
 //! ```
 
@@ -42,7 +42,7 @@ pub struct Demand {
 
 /// Not enough memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Short {
+pub struct OutOfMemory {
     /// What a plan takes beyond what its session holds already.
     pub needed: Bytes,
     /// What is left of the device's limit.
@@ -147,17 +147,17 @@ impl Worker {
         session: SessionId,
         generation: Generation,
         demand: Demand,
-    ) -> Result<(), Short> {
+    ) -> Result<(), OutOfMemory> {
         let free = self.free();
         let Some(entry) = self.sessions.get_mut(&session) else {
-            return Err(Short { needed: demand.working, available: Bytes::ZERO });
+            return Err(OutOfMemory { needed: demand.working, available: Bytes::ZERO });
         };
         let before = entry.held();
         entry.plans.insert(generation, demand);
         let needed = entry.held().saturating_sub(before);
         if needed > free {
             entry.plans.remove(&generation);
-            return Err(Short { needed, available: free });
+            return Err(OutOfMemory { needed, available: free });
         }
         Ok(())
     }
@@ -234,7 +234,7 @@ mod tests {
         worker.prepare(SESSION, Generation(1), demand(&[(0, 700)], 0)).unwrap();
         worker.open(SessionId(2), NodeId(8));
         let short = worker.prepare(SessionId(2), Generation(1), demand(&[(0, 400)], 10));
-        assert_eq!(short, Err(Short { needed: Bytes(410), available: Bytes(300) }));
+        assert_eq!(short, Err(OutOfMemory { needed: Bytes(410), available: Bytes(300) }));
         assert_eq!(worker.leader_gone(NodeId(9)), [SESSION]);
         worker.prepare(SessionId(2), Generation(2), demand(&[(0, 400)], 10)).unwrap();
     }

@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::exec::Input;
-    use crate::exec::together::Together;
+    use crate::exec::local::LocalCluster;
     use crate::graph::{
         Activation, Builder, Conv, DType, Graph, Op, Parameter, ParameterId, Shape, Sweep, Window,
     };
@@ -138,10 +138,10 @@ mod tests {
     fn answer(graph: &Arc<Graph>, plan: &Plan) -> Vec<f32> {
         let source = Ripple(Arc::clone(graph));
         let kind = KernelKind::Exact;
-        let mut together = Together::new(graph, &[Encoding::F32], plan, &source, kind).unwrap();
+        let mut cluster = LocalCluster::new(graph, &[Encoding::F32], plan, &source, kind).unwrap();
         let values = (0..SHAPE.elements()).map(|i| (i % 17) as f32 * 0.1 - 0.8);
         let input = Input::Values(values.collect());
-        together.infer(&[input]).unwrap().outputs.remove(0)
+        cluster.infer(&[input]).unwrap().outputs.remove(0)
     }
 
     #[test]

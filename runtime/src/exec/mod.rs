@@ -5,16 +5,16 @@
 //! [`Frame::advance`] runs the first step that is ready, until it waits for a strip or is done.
 //! There is no clock, thread or socket in here: the caller brings them.
 //!
-//! [`together`] runs all devices of a plan in one thread, strips through the wire format: the
+//! [`local`] runs all devices of a plan in one thread, strips through the wire format: the
 //! reference for tests, and an example of how the pieces meet.
 
 mod error;
 mod frame;
 mod fused;
 mod input;
+pub mod local;
 mod prepared;
 pub mod strip;
-pub mod together;
 
 pub use error::ExecError;
 pub use frame::{Frame, Outgoing, Progress};

@@ -47,7 +47,7 @@ pub(super) struct Crossing {
 
 /// A group of layers, ready to be asked for costs.
 #[derive(Debug, Clone)]
-pub(super) struct Model {
+pub(super) struct GroupModel {
     pub group: Group,
     nodes: Vec<Node>,
     reads: Vec<Read>,
@@ -68,14 +68,14 @@ pub(super) struct Model {
 /// The row ranges of all nodes and externals of one share; reused from question to question.
 pub(super) type Demand = Vec<RowRange>;
 
-impl Model {
+impl GroupModel {
     pub(super) fn new(
         graph: &Graph,
         encodings: &[Encoding],
         profile: &ClusterProfile,
         group: &Group,
         leaves: &[bool],
-    ) -> Model {
+    ) -> GroupModel {
         let count = group.layers.len();
         let first = graph.output_of(LayerId(group.layers.start));
         let crossing = |tensor: TensorId, slot: usize| {
@@ -93,7 +93,7 @@ impl Model {
                 is_output: graph.is_output(tensor),
             }
         };
-        let mut model = Model {
+        let mut model = GroupModel {
             group: group.clone(),
             nodes: Vec::with_capacity(count),
             reads: Vec::new(),
@@ -283,7 +283,7 @@ mod tests {
             let group = Group { layers: 0..4, splits: Splits::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
-            let model = Model::new(&graph, &[], &profile, &group, &leaves);
+            let model = GroupModel::new(&graph, &[], &profile, &group, &leaves);
             let mut demand = Demand::new();
             for program in &derivation.programs {
                 let expected: f64 = program

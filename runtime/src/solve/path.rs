@@ -6,9 +6,9 @@
 //! finished plan is judged by the simulation.
 
 use super::members::Members;
-use super::model::{Crossing, Demand, Model};
+use super::model::{Crossing, Demand, GroupModel};
 use super::problem::{Partition, Policy, Problem};
-use super::shares::{Held, Link, Shared, Shares};
+use super::shares::{GroupProblem, GroupSplit, Holders, Link};
 use super::stages::Splits;
 use crate::plan::{DeviceIx, Plan, Split, Stage};
 use crate::region::{Region, RowRange};
@@ -18,48 +18,48 @@ use crate::region::{Region, RowRange};
 const SEARCHES: usize = 2;
 
 /// One way to have done the groups so far.
-struct Entry {
+struct State {
     parent: Option<usize>,
     split: Split,
     total: f64,
     /// By boundary tensor of the group, then by device: what it holds of it.
-    held: Vec<Vec<Region>>,
+    owned: Vec<Vec<Region>>,
 }
 
 /// Finds plans for one problem.
 pub(super) struct Planner<'a> {
     problem: &'a Problem<'a>,
-    models: &'a [Model],
+    models: &'a [GroupModel],
     links: Vec<Link>,
     demand: Demand,
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [Model]) -> Planner<'a> {
+    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [GroupModel]) -> Planner<'a> {
         Planner { problem, models, links: Link::all(problem.profile), demand: Demand::new() }
     }
 
     /// The plan with the smallest estimate over `members`; `None` where they have no memory for the
     /// features.
     pub(super) fn plan(&mut self, members: &Members) -> Option<Plan> {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut states: Vec<State> = Vec::new();
         let mut front: Vec<usize> = Vec::new();
         for at in 0..self.models.len() {
-            let mut next: Vec<Entry> = Vec::new();
+            let mut next: Vec<State> = Vec::new();
             let parents: Vec<Option<usize>> =
                 if at == 0 { vec![None] } else { front.iter().copied().map(Some).collect() };
-            for option in self.options(at, members) {
+            for choice in self.choices(at, members) {
                 // A search for each parent is dear, and seldom begins from a bad one.
-                let parents = match option {
+                let parents = match choice {
                     Choice::Rows => &parents[..parents.len().min(SEARCHES)],
                     _ => &parents[..],
                 };
                 let reached = parents
                     .iter()
-                    .filter_map(|parent| self.step(at, &option, &entries, *parent, members));
+                    .filter_map(|parent| self.extend(at, &choice, &states, *parent, members));
                 let best = reached.reduce(
-                    |best, entry| {
-                        if entry.total < best.total { entry } else { best }
+                    |best, state| {
+                        if state.total < best.total { state } else { best }
                     },
                 );
                 next.extend(best);
@@ -68,14 +68,14 @@ impl<'a> Planner<'a> {
                 return None;
             }
             next.sort_by(|a, b| a.total.total_cmp(&b.total));
-            front = (entries.len()..entries.len() + next.len()).collect();
-            entries.extend(next);
+            front = (states.len()..states.len() + next.len()).collect();
+            states.extend(next);
         }
         let mut last = front.first().copied();
         let mut splits = Vec::with_capacity(self.models.len());
         while let Some(at) = last {
-            splits.push(entries[at].split.clone());
-            last = entries[at].parent;
+            splits.push(states[at].split.clone());
+            last = states[at].parent;
         }
         splits.reverse();
         Some(self.assemble(splits))
@@ -97,7 +97,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The ways in which a group may be split.
-    fn options(&mut self, at: usize, members: &Members) -> Vec<Choice> {
+    fn choices(&mut self, at: usize, members: &Members) -> Vec<Choice> {
         let Policy { partition, leader_idle, .. } = self.problem.policy;
         let model = &self.models[at];
         let fastest =
@@ -128,74 +128,74 @@ impl<'a> Planner<'a> {
     /// Min-max cuts of computation alone: they hardly move from one group to the next, so that
     /// little has to be sent once the input is where it belongs.
     fn steady(&mut self, at: usize, members: &Members) -> Option<Vec<u32>> {
-        let mut shares = Shares {
+        let mut group = GroupProblem {
             problem: self.problem,
             model: &self.models[at],
-            held: &[],
+            holders: &[],
             sharing: 1.0,
             links: &self.links,
             demand: &mut self.demand,
         };
-        let total = shares.model.rows;
-        shares.share(total, None, members, |this, device, share| {
+        let total = group.model.rows;
+        group.share(total, None, members, |this, device, share| {
             this.model.walk_back(RowRange::new(share.start, share.end), this.demand);
             this.model.compute(device, this.demand)
         })
     }
 
-    fn step(
+    fn extend(
         &mut self,
         at: usize,
         choice: &Choice,
-        entries: &[Entry],
+        states: &[State],
         parent: Option<usize>,
         members: &Members,
-    ) -> Option<Entry> {
+    ) -> Option<State> {
         let model = &self.models[at];
-        let held: Vec<Held> = model
+        let holders: Vec<Holders> = model
             .externals
             .iter()
-            .map(|external| self.held(at, external, entries, parent))
+            .map(|external| self.holders(at, external, states, parent))
             .collect();
-        let before = parent.map_or(0.0, |parent| entries[parent].total);
-        let mut shares = Shares {
+        let before = parent.map_or(0.0, |parent| states[parent].total);
+        let mut group = GroupProblem {
             problem: self.problem,
             model,
-            held: &held,
+            holders: &holders,
             sharing: members.sharing(),
             links: &self.links,
             demand: &mut self.demand,
         };
-        let Shared { split, time, held } = match choice {
-            Choice::Whole(device) => shares.whole(*device),
+        let GroupSplit { split, time, owned } = match choice {
+            Choice::Whole(device) => group.whole(*device),
             Choice::Rows => {
-                let lengths = shares.lengths(members)?;
-                shares.rows(lengths)
+                let lengths = group.lengths(members)?;
+                group.rows(lengths)
             }
-            Choice::Steady(lengths) => shares.rows(lengths.clone()),
-            Choice::Features => shares.features(members)?,
+            Choice::Steady(lengths) => group.rows(lengths.clone()),
+            Choice::Features => group.features(members)?,
         };
-        Some(Entry { parent, split, total: before + time, held })
+        Some(State { parent, split, total: before + time, owned })
     }
 
     /// Who holds what of a tensor on the way that leads to `parent`.
-    fn held<'e>(
+    fn holders<'e>(
         &self,
         at: usize,
         external: &Crossing,
-        entries: &'e [Entry],
+        states: &'e [State],
         parent: Option<usize>,
-    ) -> Held<'e> {
-        let (mut at, mut entry) = (at, parent);
-        while let Some(index) = entry {
+    ) -> Holders<'e> {
+        let (mut at, mut state) = (at, parent);
+        while let Some(index) = state {
             at -= 1;
             let made = self.models[at].boundary.iter().position(|b| b.tensor == external.tensor);
             if let Some(place) = made {
-                return Held::spread(&entries[index].held[place]);
+                return Holders::from_parts(&states[index].owned[place]);
             }
-            entry = entries[index].parent;
+            state = states[index].parent;
         }
-        Held::LEADER
+        Holders::LEADER_ALONE
     }
 }
 

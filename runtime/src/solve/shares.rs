@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::bodp::bodp;
 use super::members::Members;
 use super::minmax::{Limits, minmax};
-use super::model::{Crossing, Demand, Model};
+use super::model::{Crossing, Demand, GroupModel};
 use super::ocbp::ocbp;
 use super::problem::{Partition, Problem};
 use crate::cost::{ClusterProfile, LinkProfile, Work};
@@ -41,25 +41,26 @@ impl Link {
 
 /// Who holds what of an external tensor.
 #[derive(Clone, Copy)]
-pub(super) struct Held<'e> {
+pub(super) struct Holders<'e> {
     /// By device; `None` where the leader has all of it.
     parts: Option<&'e [Region]>,
     /// The only device that has any, if there is just one.
-    owner: Option<DeviceIx>,
+    only: Option<DeviceIx>,
 }
 
-impl<'e> Held<'e> {
+impl<'e> Holders<'e> {
     /// The leader has all of it.
-    pub(super) const LEADER: Held<'static> = Held { parts: None, owner: Some(DeviceIx::LEADER) };
+    pub(super) const LEADER_ALONE: Holders<'static> =
+        Holders { parts: None, only: Some(DeviceIx::LEADER) };
 
     /// Every device its part.
-    pub(super) fn spread(parts: &'e [Region]) -> Held<'e> {
+    pub(super) fn from_parts(parts: &'e [Region]) -> Holders<'e> {
         let mut holders = (0u16..).zip(parts).filter(|(_, part)| !part.is_empty());
         let first = holders.next().map(|(owner, _)| DeviceIx(owner));
-        Held { parts: Some(parts), owner: first.filter(|_| holders.next().is_none()) }
+        Holders { parts: Some(parts), only: first.filter(|_| holders.next().is_none()) }
     }
 
-    fn by(&self, device: DeviceIx, external: &Crossing) -> Region {
+    fn part_of(&self, device: DeviceIx, external: &Crossing) -> Region {
         match self.parts {
             Some(parts) => parts[device.index()],
             None if device == DeviceIx::LEADER => external.all(),
@@ -69,11 +70,11 @@ impl<'e> Held<'e> {
 }
 
 /// One question: what does this group cost, things being held as they are?
-pub(super) struct Shares<'q> {
+pub(super) struct GroupProblem<'q> {
     pub problem: &'q Problem<'q>,
-    pub model: &'q Model,
+    pub model: &'q GroupModel,
     /// By external tensor.
-    pub held: &'q [Held<'q>],
+    pub holders: &'q [Holders<'q>],
     /// How many devices share the interface of one that alone has or wants a tensor.
     pub sharing: f64,
     /// By device.
@@ -82,15 +83,15 @@ pub(super) struct Shares<'q> {
 }
 
 /// A group split in some way.
-pub(super) struct Shared {
+pub(super) struct GroupSplit {
     pub split: Split,
     /// Milliseconds of the slowest share.
     pub time: f64,
     /// By boundary tensor, then by device: what it holds of it afterwards.
-    pub held: Vec<Vec<Region>>,
+    pub owned: Vec<Vec<Region>>,
 }
 
-impl Shares<'_> {
+impl GroupProblem<'_> {
     /// The rows of each device as the partition shares them out.
     pub(super) fn lengths(&mut self, members: &Members) -> Option<Vec<u32>> {
         self.share(self.model.rows, None, members, |this, device, share| {
@@ -98,22 +99,26 @@ impl Shares<'_> {
         })
     }
 
-    pub(super) fn rows(&mut self, lengths: Vec<u32>) -> Shared {
+    pub(super) fn rows(&mut self, lengths: Vec<u32>) -> GroupSplit {
         let cuts = Cuts::from_lengths(lengths);
         let mut time: f64 = 0.0;
-        let mut kept = vec![Vec::new(); self.model.boundary.len()];
+        let mut owned = vec![Vec::new(); self.model.boundary.len()];
         for device in self.problem.profile.ids() {
             let rows: RowRange = cuts.range(device);
             time = time.max(self.rows_cost(device, rows));
             self.model.walk_back(rows, self.demand);
-            for (kept, crossing) in kept.iter_mut().zip(&self.model.boundary) {
-                kept.push(self.keeps(device, crossing, self.model.made(crossing, self.demand)));
+            for (owned, crossing) in owned.iter_mut().zip(&self.model.boundary) {
+                owned.push(self.owned_after(
+                    device,
+                    crossing,
+                    self.model.made(crossing, self.demand),
+                ));
             }
         }
-        Shared { split: Split::Rows(cuts), time, held: kept }
+        GroupSplit { split: Split::Rows(cuts), time, owned }
     }
 
-    pub(super) fn features(&mut self, members: &Members) -> Option<Shared> {
+    pub(super) fn features(&mut self, members: &Members) -> Option<GroupSplit> {
         let graph = self.problem.graph;
         let first = LayerId(self.model.group.layers.start);
         let features = graph.output_shape(first).channels;
@@ -139,25 +144,25 @@ impl Shares<'_> {
             start += length;
         }
         let mut time: f64 = 0.0;
-        let mut kept = vec![Vec::new(); self.model.boundary.len()];
+        let mut owned = vec![Vec::new(); self.model.boundary.len()];
         for (device, range) in self.problem.profile.ids().zip(&ranges) {
             time = time.max(self.features_cost(device, *range));
-            for (kept, crossing) in kept.iter_mut().zip(&self.model.boundary) {
+            for (owned, crossing) in owned.iter_mut().zip(&self.model.boundary) {
                 let made = Region::new(*range, RowRange::all(crossing.rows));
-                kept.push(self.keeps(device, crossing, made));
+                owned.push(self.owned_after(device, crossing, made));
             }
         }
         let cuts = Cuts::from_lengths(ranges.iter().map(ChannelRange::len));
-        Some(Shared { split: Split::Features(cuts), time, held: kept })
+        Some(GroupSplit { split: Split::Features(cuts), time, owned })
     }
 
-    pub(super) fn whole(&mut self, device: DeviceIx) -> Shared {
+    pub(super) fn whole(&mut self, device: DeviceIx) -> GroupSplit {
         let time = if self.model.rows > 0 {
             self.rows_cost(device, RowRange::all(self.model.rows))
         } else {
             0.0
         };
-        let kept = self
+        let owned = self
             .model
             .boundary
             .iter()
@@ -166,15 +171,15 @@ impl Shares<'_> {
                 self.problem
                     .profile
                     .ids()
-                    .map(|other| self.keeps(other, crossing, made(other)))
+                    .map(|other| self.owned_after(other, crossing, made(other)))
                     .collect()
             })
             .collect();
-        Shared { split: Split::Whole(device), time, held: kept }
+        GroupSplit { split: Split::Whole(device), time, owned }
     }
 
     /// What a device has of a boundary tensor once the group is done.
-    fn keeps(&self, device: DeviceIx, crossing: &Crossing, made: Region) -> Region {
+    fn owned_after(&self, device: DeviceIx, crossing: &Crossing, made: Region) -> Region {
         match self.problem.policy.exchange {
             Exchange::Peer => made,
             Exchange::Leader if device == DeviceIx::LEADER => crossing.all(),
@@ -230,9 +235,9 @@ impl Shares<'_> {
         }
         self.model.walk_back(rows, self.demand);
         let mut time = self.model.compute(device, self.demand);
-        for (external, held) in self.model.externals.iter().zip(self.held) {
+        for (external, holders) in self.model.externals.iter().zip(self.holders) {
             let need = self.model.need(external, self.demand);
-            time += self.receive(device, external, *held, need);
+            time += self.receive(device, external, *holders, need);
         }
         for crossing in &self.model.boundary {
             time += self.gather(device, crossing, self.model.owned(crossing, rows));
@@ -252,8 +257,8 @@ impl Shares<'_> {
             let rows = RowRange::all(graph.output_shape(layer).rows);
             time += profile.time(&Work::of(graph, layer, Region::new(features, rows))).0;
         }
-        for (external, held) in self.model.externals.iter().zip(self.held) {
-            time += self.receive(device, external, *held, external.all());
+        for (external, holders) in self.model.externals.iter().zip(self.holders) {
+            time += self.receive(device, external, *holders, external.all());
         }
         for crossing in &self.model.boundary {
             let owned = Region::new(features, RowRange::all(crossing.rows));
@@ -263,12 +268,18 @@ impl Shares<'_> {
     }
 
     /// Time to receive what is needed of a tensor and not held.
-    fn receive(&self, device: DeviceIx, external: &Crossing, held: Held, need: Region) -> f64 {
-        let mine = held.by(device, external);
+    fn receive(
+        &self,
+        device: DeviceIx,
+        external: &Crossing,
+        holders: Holders,
+        need: Region,
+    ) -> f64 {
+        let mine = holders.part_of(device, external);
         if mine.covers(need) {
             return 0.0;
         }
-        self.transfer(device, held.owner, external.missing(need, mine))
+        self.transfer(device, holders.only, external.missing(need, mine))
     }
 
     /// Time to bring what the leader must have to it.
@@ -305,14 +316,14 @@ mod tests {
     use proptest::prelude::*;
 
     /// The largest cost of the best cuts of `start..total` among `devices` and those after.
-    fn brute_force(shares: &mut Shares, devices: &[DeviceIx], start: u32, total: u32) -> f64 {
+    fn brute_force(group: &mut GroupProblem, devices: &[DeviceIx], start: u32, total: u32) -> f64 {
         let [first, rest @ ..] = devices else {
             return if start == total { 0.0 } else { f64::INFINITY };
         };
         (start..=total)
             .map(|end| {
-                let mine = shares.rows_cost(*first, RowRange::new(start, end));
-                mine.max(brute_force(shares, rest, end, total))
+                let mine = group.rows_cost(*first, RowRange::new(start, end));
+                mine.max(brute_force(group, rest, end, total))
             })
             .fold(f64::INFINITY, f64::min)
     }
@@ -340,7 +351,7 @@ mod tests {
             let group = Group { layers: 0..4, splits: Splits::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
-            let model = Model::new(graph, &[], profile, &group, &leaves);
+            let model = GroupModel::new(graph, &[], profile, &group, &leaves);
             let mut borders: Vec<u32> = devices.iter().map(|(_, _, _, border)| *border).collect();
             borders.sort_unstable();
             let starts = std::iter::once(0).chain(borders.iter().copied());
@@ -349,7 +360,7 @@ mod tests {
                 .zip(&borders)
                 .map(|(start, end)| Region::new(channels, RowRange::new(start, *end)))
                 .collect();
-            let held = [if through_leader { Held::LEADER } else { Held::spread(&parts) }];
+            let holders = [if through_leader { Holders::LEADER_ALONE } else { Holders::from_parts(&parts) }];
             let members = Members {
                 splits: vec![true; devices.len()],
                 feature_cap: vec![1.0; devices.len()],
@@ -357,18 +368,18 @@ mod tests {
                 share_links,
             };
             let mut demand = Demand::new();
-            let mut shares = Shares {
+            let mut group = GroupProblem {
                 problem: &problem,
                 model: &model,
-                held: &held,
+                holders: &holders,
                 sharing: members.sharing(),
                 links: &Link::all(profile),
                 demand: &mut demand,
             };
-            let lengths = shares.lengths(&members).unwrap();
-            let found = shares.rows(lengths);
+            let lengths = group.lengths(&members).unwrap();
+            let found = group.rows(lengths);
             let ids: Vec<DeviceIx> = profile.ids().collect();
-            let best = brute_force(&mut shares, &ids, 0, model.rows);
+            let best = brute_force(&mut group, &ids, 0, model.rows);
             prop_assert_eq!(found.time, best);
         }
     }

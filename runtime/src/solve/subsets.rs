@@ -4,7 +4,7 @@
 //! taking dense features, then its whole part, from the device that is short.
 
 use super::members::Members;
-use super::model::Model;
+use super::model::GroupModel;
 use super::path::Planner;
 use super::problem::{Candidate, Partition, Problem, SolveError};
 use crate::cost::{Prediction, makespan, memory};
@@ -17,7 +17,7 @@ const IN_FLIGHT: u32 = 1;
 
 /// A plan that fits, and what it is predicted to take.
 #[derive(Debug, Clone)]
-pub(super) struct Judged {
+pub(super) struct Evaluated {
     pub candidate: Candidate,
     pub plan: Plan,
     pub prediction: Prediction,
@@ -25,7 +25,7 @@ pub(super) struct Judged {
 
 /// How a plan does not fit the memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Short {
+pub(super) struct Shortage {
     pub device: DeviceIx,
     pub needed: Bytes,
     pub available: Bytes,
@@ -33,7 +33,7 @@ pub(super) struct Short {
     weights: Bytes,
 }
 
-impl Short {
+impl Shortage {
     fn missing(&self) -> Bytes {
         self.needed.saturating_sub(self.available)
     }
@@ -42,29 +42,29 @@ impl Short {
 /// Plans looked at so far.
 pub(super) struct Search<'a> {
     problem: &'a Problem<'a>,
-    models: &'a [Model],
+    models: &'a [GroupModel],
     planner: Planner<'a>,
-    pub found: Vec<Judged>,
+    pub found: Vec<Evaluated>,
     /// The plan that came closest to fitting, while none does.
-    pub closest: Option<Short>,
+    pub closest: Option<Shortage>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [Model]) -> Search<'a> {
+    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [GroupModel]) -> Search<'a> {
         let planner = Planner::new(problem, models);
         Search { problem, models, planner, found: Vec::new(), closest: None }
     }
 
     /// The predicted time of everything on one device, if it fits there.
-    pub(super) fn only(&mut self, device: DeviceIx) -> Result<Option<Judged>, SolveError> {
+    pub(super) fn try_whole(&mut self, device: DeviceIx) -> Result<Option<Evaluated>, SolveError> {
         let plan = self.planner.whole(device);
-        Ok(self.judge(Candidate::Only(device), plan)?.ok())
+        Ok(self.evaluate(Candidate::Only(device), plan)?.ok())
     }
 
     /// Looks at the plan of everything on one follower, which is none through the leader.
-    pub(super) fn follower(&mut self, device: DeviceIx) -> Result<(), SolveError> {
+    pub(super) fn try_follower(&mut self, device: DeviceIx) -> Result<(), SolveError> {
         if self.problem.policy.exchange == Exchange::Peer {
-            let only = self.only(device)?;
+            let only = self.try_whole(device)?;
             self.found.extend(only);
         }
         Ok(())
@@ -73,32 +73,32 @@ impl<'a> Search<'a> {
     /// Looks at the previous plan, if it is one for these devices and was not found again anyway.
     /// The published partitions do
     /// not judge by time and never keep one.
-    pub(super) fn previous(&mut self) -> Result<(), SolveError> {
+    pub(super) fn try_previous(&mut self) -> Result<(), SolveError> {
         let Problem { graph, profile, policy, .. } = *self.problem;
         let Some(plan) = self.problem.previous else { return Ok(()) };
         let comparable = usize::from(plan.devices) == profile.len()
             && plan.exchange == policy.exchange
             && policy.partition == Partition::Minmax
-            && self.found.iter().all(|judged| judged.plan != *plan)
+            && self.found.iter().all(|evaluated| evaluated.plan != *plan)
             && self.planner.whole(DeviceIx::LEADER) != *plan
             && plan.check(graph).is_ok();
         if comparable {
-            let judged = self.judge(Candidate::Previous, plan.clone())?;
-            self.found.extend(judged.ok());
+            let evaluated = self.evaluate(Candidate::Previous, plan.clone())?;
+            self.found.extend(evaluated.ok());
         }
         Ok(())
     }
 
     /// Looks at plans over the fastest devices: all, then without the slowest as long as that is
     /// faster.
-    pub(super) fn subsets(&mut self) -> Result<(), SolveError> {
+    pub(super) fn try_subsets(&mut self) -> Result<(), SolveError> {
         let order = self.order();
         let careful = self.problem.policy.partition == Partition::Minmax;
         let mut best: Option<Ms> = None;
         let mut best_count = order.len();
         let mut misses = 0;
         for count in (1..=order.len()).rev() {
-            let predicted = self.over(&order[..count], careful)?;
+            let predicted = self.try_over(&order[..count], careful)?;
             match (predicted, best) {
                 (Some(now), Some(before)) if now.0 >= HOPELESS * before.0 => misses = PATIENCE,
                 (Some(now), Some(before)) if now.0 >= before.0 => misses += 1,
@@ -110,7 +110,7 @@ impl<'a> Search<'a> {
             }
         }
         if careful {
-            self.over(&order[..best_count], false)?;
+            self.try_over(&order[..best_count], false)?;
         }
         Ok(())
     }
@@ -142,7 +142,11 @@ impl<'a> Search<'a> {
     }
 
     /// Plans over just these devices, mended until the plan fits. Returns the prediction.
-    fn over(&mut self, devices: &[DeviceIx], share_links: bool) -> Result<Option<Ms>, SolveError> {
+    fn try_over(
+        &mut self,
+        devices: &[DeviceIx],
+        share_links: bool,
+    ) -> Result<Option<Ms>, SolveError> {
         let count = self.problem.profile.len();
         let mut members = Members {
             splits: vec![false; count],
@@ -156,11 +160,11 @@ impl<'a> Search<'a> {
         for _ in 0..MENDINGS {
             let Some(plan) = self.planner.plan(&members) else { return Ok(None) };
             let candidate = Candidate::Over(members.ids().collect());
-            let judged = self.judge(candidate, plan.clone())?;
-            match judged {
-                Ok(judged) => {
-                    let predicted = judged.prediction.total;
-                    self.found.push(judged);
+            let evaluated = self.evaluate(candidate, plan.clone())?;
+            match evaluated {
+                Ok(evaluated) => {
+                    let predicted = evaluated.prediction.total;
+                    self.found.push(evaluated);
                     return Ok(Some(predicted));
                 }
                 Err(short) if !mend(&mut members, &plan, short) => return Ok(None),
@@ -171,31 +175,31 @@ impl<'a> Search<'a> {
     }
 
     /// Derives and simulates a plan; says where it does not fit the memory.
-    pub(super) fn judge(
+    pub(super) fn evaluate(
         &mut self,
         candidate: Candidate,
         plan: Plan,
-    ) -> Result<Result<Judged, Short>, SolveError> {
+    ) -> Result<Result<Evaluated, Shortage>, SolveError> {
         let Problem { graph, encodings, profile, .. } = self.problem;
         let derivation = derive(graph, &plan)?;
         let shortages = derivation.programs.iter().filter_map(|program| {
             let need = memory(graph, program, IN_FLIGHT);
             let available = profile.device(program.device).memory;
-            (need.total() > available).then_some(Short {
+            (need.total() > available).then_some(Shortage {
                 device: program.device,
                 needed: need.total(),
                 available,
                 weights: need.weights,
             })
         });
-        if let Some(short) = shortages.max_by_key(Short::missing) {
+        if let Some(short) = shortages.max_by_key(Shortage::missing) {
             if self.closest.is_none_or(|closest| short.missing() < closest.missing()) {
                 self.closest = Some(short);
             }
             return Ok(Err(short));
         }
         let prediction = makespan(graph, encodings, profile, &derivation);
-        Ok(Ok(Judged { candidate, plan, prediction }))
+        Ok(Ok(Evaluated { candidate, plan, prediction }))
     }
 }
 
@@ -208,7 +212,7 @@ const MENDINGS: u32 = 24;
 
 /// Takes from the device that is short: dense features as long as it holds some, else its part in
 /// split stages. False where there is nothing left to take.
-fn mend(members: &mut Members, plan: &Plan, short: Short) -> bool {
+fn mend(members: &mut Members, plan: &Plan, short: Shortage) -> bool {
     let at = short.device.index();
     let whole = plan.stages.iter().any(|stage| stage.split == Split::Whole(short.device));
     if whole && !members.forced {

@@ -56,10 +56,10 @@ pub enum Event {
         /// Why, for people.
         why: String,
     },
-    /// The answer to [`Command::Ask`].
+    /// The answer to [`Command::RequestPlan`].
     Proposed {
-        /// Which question.
-        ask: u32,
+        /// Which request.
+        request: u32,
         /// The plan, or why there is none.
         proposal: Result<Proposal, String>,
     },
@@ -104,10 +104,10 @@ pub enum Event {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Make a plan. An earlier question that is not yet answered is void.
-    Ask {
-        /// Names the question.
-        ask: u32,
+    /// Make a plan. An earlier request that is still open is void.
+    RequestPlan {
+        /// Identifies the request.
+        request: u32,
         /// Why.
         reason: Reason,
         /// Who may be in it, in cluster order, the leader first.
@@ -158,7 +158,7 @@ pub enum Command {
         retries: u32,
     },
     /// A frame has failed for good.
-    GiveUp {
+    FailFrame {
         /// Which.
         frame: u64,
         /// How often it was begun.
@@ -167,14 +167,14 @@ pub enum Command {
         error: String,
     },
     /// A device will not be planned with for a while.
-    Rest {
+    BackOff {
         /// Which.
         node: NodeId,
         /// Why, for people.
         why: String,
     },
     /// There is no plan, and nothing to wait for.
-    Stuck {
+    NoPlan {
         /// Why.
         why: String,
     },

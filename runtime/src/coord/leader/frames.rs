@@ -59,7 +59,7 @@ impl Frames {
         self.running.iter().map(|run| (run.frame.number, run.generation, run.started))
     }
 
-    pub(super) fn runs(&self, number: u64, generation: Generation) -> bool {
+    pub(super) fn is_running(&self, number: u64, generation: Generation) -> bool {
         self.running().any(|(frame, under, _)| frame == number && under == generation)
     }
 
@@ -81,7 +81,11 @@ impl Frames {
 
     /// Queues a frame again before all others, or gives it up with the number of attempts and the
     /// error.
-    pub(super) fn again(&mut self, mut frame: Frame, error: Option<&str>) -> Option<(u32, String)> {
+    pub(super) fn requeue(
+        &mut self,
+        mut frame: Frame,
+        error: Option<&str>,
+    ) -> Option<(u32, String)> {
         frame.retries += 1;
         frame.errors += u32::from(error.is_some());
         if frame.errors >= MAX_ERRORS || frame.retries >= MAX_RETRIES {

@@ -31,7 +31,7 @@ impl Isa {
     }
 
     /// Whether this machine has it.
-    pub fn is_here(self) -> bool {
+    pub fn is_available(self) -> bool {
         self.arch().is_some()
     }
 

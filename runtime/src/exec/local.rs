@@ -18,7 +18,7 @@ use crate::weights::WeightSource;
 use crate::wire::{SessionId, StripHeader, decode, encode};
 
 /// A cluster in one thread.
-pub struct Together {
+pub struct LocalCluster {
     devices: Vec<Arc<Prepared>>,
     scratch: Scratch,
     frames: u64,
@@ -33,7 +33,7 @@ pub struct Outcome {
     pub bytes_moved: Bytes,
 }
 
-impl Together {
+impl LocalCluster {
     /// Prepares every device of `plan`.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Together {
         plan: &Plan,
         source: &dyn WeightSource,
         kind: KernelKind,
-    ) -> Result<Together, ExecError> {
+    ) -> Result<LocalCluster, ExecError> {
         let derivation = derive(graph, plan)?;
         let transfers: Arc<[_]> = derivation.transfers.into();
         let mut devices: Vec<Arc<Prepared>> = Vec::new();
@@ -61,7 +61,7 @@ impl Together {
                 kernels,
             )));
         }
-        Ok(Together { devices, scratch: Scratch::default(), frames: 0 })
+        Ok(LocalCluster { devices, scratch: Scratch::default(), frames: 0 })
     }
 
     /// Answers one inference.
@@ -143,14 +143,15 @@ mod tests {
         builder.output("y", tensor, vec![1, 20, 8, 8]).unwrap();
         let graph = Arc::new(builder.finish().unwrap());
         let plan = Plan::alone(6);
-        let mut together =
-            Together::new(&graph, &[Encoding::F32], &plan, &NoWeights, KernelKind::Exact).unwrap();
+        let mut cluster =
+            LocalCluster::new(&graph, &[Encoding::F32], &plan, &NoWeights, KernelKind::Exact)
+                .unwrap();
         for value in [1.0, 2.0, 3.0] {
             let input = Input::Values(vec![value; shape.elements() as usize].into());
-            let outcome = together.infer(&[input]).unwrap();
+            let outcome = cluster.infer(&[input]).unwrap();
             assert!(outcome.outputs[0].iter().all(|found| *found == 64.0 * value));
             // What a layer reads, and what it writes.
-            assert_eq!(together.devices[0].arena.allocations(), 2);
+            assert_eq!(cluster.devices[0].arena.allocations(), 2);
         }
     }
 }
