@@ -1,18 +1,31 @@
 //! Splits one CNN inference over several devices, by rows of the feature maps.
 //!
-//! A [`plan`] says, for every stage of a [`graph`], who computes which rows or features; all else
-//! is derived from it. In reading order:
+//! A [`plan`] says, for every stage of a [`graph`], who computes which rows or features.
+//! Everything else is derived from it. Start with these ten:
+//!
+//! - [`models::open`] opens a built-in network or an ONNX file.
+//! - [`graph::Graph`] is the model: a DAG of layers with static shapes.
+//! - [`plan::Plan`] says who computes what.
+//! - [`program::derive`] turns a plan into one program per device.
+//! - [`cost::ClusterProfile`] describes the speed of a cluster's devices and links.
+//! - [`solve::solve`] finds the fastest plan for a profile.
+//! - [`kernel::Kernels`] packs weights and computes regions of layers.
+//! - [`exec::Frame`] runs one frame through one device's program.
+//! - [`exec::local::LocalCluster`] runs all devices of a plan in one thread.
+//! - [`coord::leader::Leader`] decides which plan runs while devices come and go.
+//!
+//! In reading order:
 //!
 //! 1. [`units`], [`ids`], [`region`]: quantities, names, ranges of rows and channels.
-//! 2. [`graph`], [`halo`]: models as a DAG of layers, and the rows that rows depend on.
+//! 2. [`graph`], [`halo`]: models as a DAG of layers, and which rows depend on which.
 //! 3. [`plan`], [`program`]: who computes what, and what each device therefore receives, computes
 //!    and sends.
-//! 4. [`cost`], [`solve`], [`coord`]: what a plan takes, which is best, and when to change it.
-//! 5. [`wire`], [`weights`], [`manifest`]: what travels.
-//! 6. [`kernel`], [`exec`]: layers on regions of maps, and the executor of any program.
+//! 4. [`cost`], [`solve`], [`coord`]: what a plan costs, which is best, and when to change it.
+//! 5. [`wire`], [`weights`], [`manifest`]: what travels between devices.
+//! 6. [`kernel`], [`exec`]: layers on regions of maps, and the executor of programs.
 //! 7. [`onnx`], [`models`]: where graphs come from.
 //!
-//! There is no async, no socket, no clock and no thread in here: callers bring them.
+//! The crate has no async code, sockets, clock or threads: callers bring their own.
 //!
 //! ```
 //! use edgeld_runtime::exec::{Input, local::LocalCluster};

@@ -1,8 +1,8 @@
-//! Half-open ranges of rows and channels, and the regions of a map that they cut out.
+//! Half-open ranges of rows and channels, and the regions of a tensor that they form.
 //!
-//! Everything that moves or is owned is a [`Region`]: a channel range times a row range of a
-//! tensor, over its whole width. Rows and channels are different types, so that one cannot be
-//! passed for the other.
+//! Everything that is sent or owned is a [`Region`]: a channel range times a row range of a tensor,
+//! over its whole width. Rows and channels have different types, so that one cannot be passed for
+//! the other.
 //!
 //! Worked example: device 1 owns rows 56..112 of a map and needs rows 55..113. What it lacks:
 //!
@@ -21,8 +21,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// Channels of a block: a block's channels lie side by side in memory, and splits by features cut
-/// between blocks.
+/// Channels per block. The channels of a block lie side by side in memory, and splits by features
+/// cut only between blocks.
 pub const CHANNEL_BLOCK: u32 = 16;
 
 /// Marks a range over the H axis.
@@ -86,7 +86,7 @@ impl<Axis: Copy> Span<Axis> {
         other.is_empty() || (self.start <= other.start && other.end <= self.end)
     }
 
-    /// What both have.
+    /// The common part.
     pub fn intersect(self, other: Self) -> Self {
         let (start, end) = (self.start.max(other.start), self.end.min(other.end));
         if start < end { Span::new(start, end) } else { Span::empty() }
@@ -102,7 +102,7 @@ impl<Axis: Copy> Span<Axis> {
         }
     }
 
-    /// What `self` has and `other` lacks: no, one or two ranges, in order.
+    /// What `self` has and `other` lacks: up to two ranges, in order.
     pub fn minus(self, other: Self) -> impl Iterator<Item = Self> {
         let common = self.intersect(other);
         let pieces = if common.is_empty() {
@@ -171,7 +171,7 @@ impl Region {
         Region { channels, rows }
     }
 
-    /// Nothing.
+    /// The empty region.
     pub const fn empty() -> Region {
         Region::new(Span::empty(), Span::empty())
     }
@@ -181,7 +181,7 @@ impl Region {
         self.channels.is_empty() || self.rows.is_empty()
     }
 
-    /// What both have.
+    /// The common part.
     pub fn intersect(self, other: Region) -> Region {
         let region =
             Region::new(self.channels.intersect(other.channels), self.rows.intersect(other.rows));

@@ -1,8 +1,8 @@
-//! Who is well, suspect, lost: judged by the last byte that was heard.
+//! Which devices are alive, suspect or lost, judged by when they were last heard.
 //!
-//! Whoever judges may itself have been stopped for a while (a suspended laptop, a debugger): then
-//! every peer looks silent, and none is to blame. A [`FailureDetector`] notices the gap between its own ticks
-//! and counts silence from the moment it woke.
+//! The judging device may itself have been stopped for a while (a suspended laptop, a debugger).
+//! Every peer then looks silent, and none is to blame. A [`FailureDetector`] notices the gap
+//! between its own ticks and counts silence from the moment it woke.
 //!
 //! ```
 //! use edgeld_runtime::coord::Moment;
@@ -20,7 +20,7 @@
 use super::Moment;
 use crate::units::Ms;
 
-/// How often a device gives a sign of life.
+/// How often a device sends something, if only a heartbeat.
 pub const HEARTBEAT: Ms = Ms(200.0);
 
 /// Silence after which a device is suspect.
@@ -29,13 +29,13 @@ pub const SUSPECT_AFTER: Ms = Ms(1_000.0);
 /// Silence after which a device is lost.
 pub const LOST_AFTER: Ms = Ms(2_000.0);
 
-/// How often to judge.
+/// How often to call [`FailureDetector::tick`].
 pub const TICK: Ms = Ms(100.0);
 
-/// What silence says of a device.
+/// What a device's silence says about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Liveness {
-    /// Heard lately.
+    /// Heard recently.
     Alive,
     /// Not heard for [`SUSPECT_AFTER`].
     Suspect,
@@ -43,7 +43,7 @@ pub enum Liveness {
     Lost,
 }
 
-/// Judges peers, and knows when it was asleep itself.
+/// Judges peers by their silence, and notices when it was asleep itself.
 #[derive(Debug, Clone, Copy)]
 pub struct FailureDetector {
     now: Moment,
@@ -51,12 +51,12 @@ pub struct FailureDetector {
 }
 
 impl FailureDetector {
-    /// Starts to watch.
+    /// Starts at `now`.
     pub fn new(now: Moment) -> FailureDetector {
         FailureDetector { now, woke: now }
     }
 
-    /// To be called every [`TICK`].
+    /// Call it every [`TICK`].
     pub fn tick(&mut self, now: Moment) {
         if now.since(self.now) > SUSPECT_AFTER * 0.5 {
             self.woke = now;
@@ -64,7 +64,7 @@ impl FailureDetector {
         self.now = now;
     }
 
-    /// What is to be thought of a device that was last heard at `heard`, as of the last tick.
+    /// The state of a device that was last heard at `heard`, as of the last tick.
     pub fn liveness(&self, heard: Moment) -> Liveness {
         let reference = if heard < self.woke { self.woke } else { heard };
         match self.now.since(reference) {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_slept_blames_nobody_and_judges_again_later() {
+    fn after_sleeping_it_blames_nobody_at_first() {
         let mut detector = detector_after(500);
         detector.tick(Moment(10_000.0));
         assert_eq!(detector.liveness(Moment(400.0)), Liveness::Alive);

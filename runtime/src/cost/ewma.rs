@@ -1,9 +1,9 @@
-//! Smoothing.
+//! Smoothing of measurements.
 
 use serde::{Deserialize, Serialize};
 
-/// An exponentially weighted moving average: every observation moves it by a fixed fraction of
-/// the way.
+/// An exponentially weighted moving average: every observation moves it a fixed fraction of the
+/// way.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ewma {
     value: f64,
@@ -16,7 +16,7 @@ impl Ewma {
         Ewma { value, fraction }
     }
 
-    /// Where it is.
+    /// Its current value.
     pub const fn value(&self) -> f64 {
         self.value
     }
@@ -26,8 +26,8 @@ impl Ewma {
         self.observe_in_part(sample, 1.0);
     }
 
-    /// Moves towards `sample`, of which only `part` (0 to 1) is known to be about this average.
-    /// Samples that are no number are ignored.
+    /// Moves towards `sample`, weighted by `part` (0 to 1): how much of the sample is about this
+    /// average. Non-finite samples are ignored.
     pub fn observe_in_part(&mut self, sample: f64, part: f64) {
         if sample.is_finite() && part.is_finite() {
             self.value += (sample - self.value) * self.fraction * part.clamp(0.0, 1.0);

@@ -1,11 +1,11 @@
-//! Why a frame cannot go on.
+//! Why a frame fails.
 
 use crate::kernel::KernelError;
 use crate::plan::PlanError;
 use crate::program::TransferId;
 use crate::wire::{DecodeError, StripError};
 
-/// Why a frame went wrong.
+/// Why a frame fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// The plan does not fit the model.
@@ -17,21 +17,21 @@ pub enum ExecError {
     /// A strip is not what the plan says.
     #[error(transparent)]
     Strip(#[from] StripError),
-    /// A header that is none.
+    /// A header that cannot be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// A strip that this device does not receive under this plan.
     #[error("transfer {} is not for this device", .0.0)]
     Stray(TransferId),
-    /// A strip that came before.
-    #[error("transfer {} came twice", .0.0)]
+    /// A strip that arrived before.
+    #[error("transfer {} arrived twice", .0.0)]
     Twice(TransferId),
-    /// Inputs that are not the model's.
+    /// The wrong number of inputs.
     #[error("{found} inputs were given, the model has {expected}")]
     InputCount {
-        /// How many were given.
+        /// Number of inputs given.
         found: usize,
-        /// How many the model has.
+        /// Number of inputs of the model.
         expected: usize,
     },
     /// An input of the wrong size.
@@ -44,20 +44,20 @@ pub enum ExecError {
         /// Elements the model takes.
         expected: u64,
     },
-    /// Pixels for an input that takes none, or the reverse.
+    /// Pixels for an input that takes values, or the reverse.
     #[error("input {name} takes {expected}, not {found}")]
     InputKind {
         /// The input's name.
         name: String,
         /// What was given.
         found: &'static str,
-        /// What the session says.
+        /// What the session expects.
         expected: &'static str,
     },
-    /// A step wants what is not there: a defect of the program.
-    #[error("step {} uses a buffer that is not there", .0)]
+    /// A step uses an empty buffer: a bug in the program.
+    #[error("step {} uses a buffer that is empty", .0)]
     Missing(usize),
-    /// No step of any device can run, and no strip is on its way: a defect of the plan.
+    /// No device has a step that can run, and no strip is on its way: a bug in the plan.
     #[error("all devices wait for each other")]
     Stuck,
 }

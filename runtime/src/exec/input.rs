@@ -1,15 +1,14 @@
-//! What goes into an inference.
+//! The inputs of an inference.
 
 use std::sync::Arc;
 
-/// One input of one inference.
+/// One input of an inference.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// u8 pixels, planar (channel by channel), of the model's input size; they travel as they are
-    /// and are normalised where they arrive, as the model's
-    /// [`Encoding`](crate::program::Encoding) says.
+    /// u8 pixels of the model's input size, planar (channel by channel). They travel as they are
+    /// and are normalised on arrival, according to the [`Encoding`](crate::program::Encoding).
     Pixels(Arc<[u8]>),
-    /// float32 values in the model's order.
+    /// float32 values, in the model's order.
     Values(Arc<[f32]>),
 }
 
@@ -22,7 +21,7 @@ impl Input {
         }
     }
 
-    /// Whether it has no element.
+    /// Whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,7 +1,7 @@
-//! All devices of a plan in one thread, strips through the wire format.
+//! All devices of a plan in one thread.
 //!
-//! Every strip is encoded to bytes and decoded again, header and payload, so that what runs here
-//! differs from a real cluster only in the sockets.
+//! Every strip is encoded to bytes and decoded again, header and payload, so that only the sockets
+//! are missing compared with a real cluster.
 
 use std::sync::Arc;
 
@@ -24,12 +24,12 @@ pub struct LocalCluster {
     frames: u64,
 }
 
-/// What came out of one inference.
+/// The result of one inference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Every output of the model, in the model's order.
     pub outputs: Vec<Vec<f32>>,
-    /// Payload that travelled between devices.
+    /// Payload sent between devices.
     pub bytes_moved: Bytes,
 }
 
@@ -37,7 +37,7 @@ impl LocalCluster {
     /// Prepares every device of `plan`.
     ///
     /// # Errors
-    /// When the plan does not fit or weights cannot be read.
+    /// When the plan does not fit the graph or weights cannot be read.
     pub fn new(
         graph: &Arc<Graph>,
         encodings: &[Encoding],
@@ -64,10 +64,10 @@ impl LocalCluster {
         Ok(LocalCluster { devices, scratch: Scratch::default(), frames: 0 })
     }
 
-    /// Answers one inference.
+    /// Runs one inference.
     ///
     /// # Errors
-    /// When the inputs are not the model's or a kernel fails.
+    /// When the inputs do not match the model or a kernel fails.
     pub fn infer(&mut self, inputs: &[Input]) -> Result<Outcome, ExecError> {
         let number = self.frames;
         self.frames += 1;
@@ -78,7 +78,7 @@ impl LocalCluster {
         let mut bytes_moved = Bytes::ZERO;
         loop {
             let mut unfinished = false;
-            let mut on_the_way: Vec<(DeviceIx, Vec<u8>, Vec<u8>)> = Vec::new();
+            let mut in_transit: Vec<(DeviceIx, Vec<u8>, Vec<u8>)> = Vec::new();
             for frame in &mut frames {
                 loop {
                     match frame.advance(&mut self.scratch, &Alone)? {
@@ -86,7 +86,7 @@ impl LocalCluster {
                         Progress::Output { output, values } => outputs[output] = values,
                         Progress::Strip(strip) => {
                             bytes_moved += Bytes(strip.payload.len() as u64);
-                            on_the_way.push((strip.to, encode(&strip.header), strip.payload));
+                            in_transit.push((strip.to, encode(&strip.header), strip.payload));
                         }
                         Progress::Waiting => {
                             unfinished = true;
@@ -99,10 +99,10 @@ impl LocalCluster {
             if !unfinished {
                 return Ok(Outcome { outputs, bytes_moved });
             }
-            if on_the_way.is_empty() {
+            if in_transit.is_empty() {
                 return Err(ExecError::Stuck);
             }
-            for (to, header, payload) in on_the_way {
+            for (to, header, payload) in in_transit {
                 let header: StripHeader = decode(&header)?;
                 frames[to.index()].deliver(&header, &payload)?;
             }
@@ -150,7 +150,7 @@ mod tests {
             let input = Input::Values(vec![value; shape.elements() as usize].into());
             let outcome = cluster.infer(&[input]).unwrap();
             assert!(outcome.outputs[0].iter().all(|found| *found == 64.0 * value));
-            // What a layer reads, and what it writes.
+            // One map that a layer reads, and one that it writes.
             assert_eq!(cluster.devices[0].arena.allocations(), 2);
         }
     }

@@ -1,12 +1,12 @@
-//! The one executor: runs any program, frame by frame.
+//! The executor: runs any program, frame by frame.
 //!
-//! A [`Prepared`] is what a device holds of one plan: its program and its packed weights. Every
-//! frame is a [`Frame`], which owns the frame's buffers. Strips are delivered to it as they come;
-//! [`Frame::advance`] runs the first step that is ready, until it waits for a strip or is done.
-//! There is no clock, thread or socket in here: the caller brings them.
+//! [`Prepared`] is what a device holds of one plan: its program and its packed weights. A [`Frame`]
+//! is one frame on its way through the program, with its buffers. Strips are delivered to it as
+//! they arrive; [`Frame::advance`] runs the first step that is ready, and says when it has to wait
+//! for a strip or is done. The caller brings clock, threads and sockets.
 //!
-//! [`local`] runs all devices of a plan in one thread, strips through the wire format: the
-//! reference for tests, and an example of how the pieces meet.
+//! [`local`] runs all devices of a plan in one thread and sends strips through the wire format. It
+//! is the reference for tests and shows how the pieces fit together.
 
 mod error;
 mod frame;

@@ -1,14 +1,14 @@
-//! Regions of maps to bytes and back: one copy on each side.
+//! Converts regions of maps to bytes and back, with one copy on each side.
 //!
-//! On the way a strip is blocks of channels x rows x width x lanes, as in a map, but without the
-//! lanes of its first and last block that it has no channels for:
+//! A strip on the wire consists of blocks of channels x rows x width x lanes, as in a map, but
+//! without the lanes of its first and last block that are outside its channels:
 //!
 //! ```text
 //! channels 8..40 of a map of 16 lanes: 8 lanes of block 0, all of block 1, 8 lanes of block 2
 //! ```
 //!
-//! Every function here takes maps that cover the region it is told; a [`Frame`](super::Frame)
-//! makes them so.
+//! Every map that is passed in must cover the given region; a [`Frame`](super::Frame) guarantees
+//! it.
 
 use std::ops::Range;
 
@@ -43,8 +43,8 @@ pub fn pack(map: &Map, region: Region) -> Vec<u8> {
     bytes
 }
 
-/// Puts the bytes of `region`, packed from a map of `lanes`, where they belong in `map`. Lanes are
-/// converted where the sender's differ from the map's.
+/// Unpacks the bytes of `region`, which were packed from a map with `lanes`, into `map`, converting
+/// the layout if the map has other lanes.
 pub fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
     let (mut rest, _) = bytes.as_chunks::<4>();
     let (width, rows) = (map.width() as usize, region.rows.len() as usize);
@@ -77,7 +77,7 @@ pub fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
     }
 }
 
-/// The pixels of `region` of a planar picture of `shape`.
+/// The pixels of `region` of a planar picture with this `shape`.
 pub fn pack_pixels(pixels: &[u8], shape: Shape, region: Region) -> Vec<u8> {
     let width = shape.width as usize;
     let plane = shape.rows as usize * width;
@@ -104,7 +104,7 @@ pub fn unpack_pixels(bytes: &[u8], region: Region, mean: [f32; 3], std: [f32; 3]
     }
 }
 
-/// All elements of a map that holds a whole tensor, in the model's order: channels, rows, width.
+/// All elements of a map in the model's order: channels, rows, width.
 pub fn to_planar(map: &Map) -> Vec<f32> {
     let region = map.region();
     let lanes = map.lanes() as usize;
@@ -118,7 +118,7 @@ pub fn to_planar(map: &Map) -> Vec<f32> {
     values
 }
 
-/// Fills a map with the part that it covers of an input of `shape`.
+/// Fills a map with the part that it covers of an input with this `shape`.
 pub fn load_input(input: &Input, encoding: Encoding, shape: Shape, map: &mut Map) {
     let region = map.region();
     match (input, encoding) {
@@ -142,7 +142,7 @@ pub fn load_input(input: &Input, encoding: Encoding, shape: Shape, map: &mut Map
     }
 }
 
-/// The channels of each block of `lanes` that has any of `channels`.
+/// Splits `channels` at the borders of blocks of `lanes`.
 fn blocks(channels: ChannelRange, lanes: u32) -> impl Iterator<Item = ChannelRange> {
     let count = channels.end.div_ceil(lanes);
     let blocks = (channels.start / lanes..count)

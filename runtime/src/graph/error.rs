@@ -34,7 +34,7 @@ pub enum GeometryError {
     Window {
         /// The window.
         window: Window,
-        /// Where it was to be applied.
+        /// The input.
         input: Shape,
     },
     /// Inputs that should have one shape.
@@ -44,7 +44,7 @@ pub enum GeometryError {
         op: &'static str,
         /// One input.
         a: Shape,
-        /// An input that does not fit it.
+        /// An input that does not match it.
         b: Shape,
     },
     /// A map where a vector is needed.
@@ -55,7 +55,7 @@ pub enum GeometryError {
         /// What it was given.
         input: Shape,
     },
-    /// A part that a map does not have, or elements that are not those of the map.
+    /// A slice or an order of elements that does not fit the map.
     #[error("{op} does not fit on an input of {input}")]
     Misfit {
         /// The operator.
@@ -68,7 +68,7 @@ pub enum GeometryError {
     TooLarge,
 }
 
-/// Why a graph cannot be.
+/// Why a graph cannot be built.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GraphError {
     /// An operator refuses its inputs.
@@ -79,15 +79,15 @@ pub enum GraphError {
         /// Why.
         source: GeometryError,
     },
-    /// A tensor or parameter that is empty or beyond all bounds.
-    #[error("{name} has {elements} elements; 1 to {MAX_ELEMENTS} can be handled")]
+    /// A tensor or parameter that is empty or too large.
+    #[error("{name} has {elements} elements; 1 to {MAX_ELEMENTS} are supported")]
     Size {
         /// Which.
         name: String,
         /// Its size.
         elements: u64,
     },
-    /// A model's own shape that does not fit the tensor.
+    /// A model's own dimensions that do not fit the tensor.
     #[error("{name}: the dimensions {dims:?} do not hold the elements of {shape}")]
     Dims {
         /// Which port.
@@ -112,13 +112,13 @@ pub enum GraphError {
         /// What the layer needs.
         wanted: (u32, u64),
     },
-    /// Two layers of one name.
+    /// Two layers with the same name.
     #[error("two layers are named {name}")]
     SameName {
         /// The name.
         name: String,
     },
-    /// Anything else that contradicts itself.
+    /// Any other contradiction.
     #[error("inconsistent graph: {0}")]
     Inconsistent(&'static str),
 }

@@ -1,9 +1,9 @@
 //! A model: a DAG of layers with static shapes.
 //!
-//! Layers are kept in topological order, each with one output tensor; tensors are the graph's
-//! inputs first, then the layers' outputs in order. A graph is built by a [`Builder`], which
-//! applies every operator's shape rule, and a graph that comes from elsewhere (the wire, a cache)
-//! is built anew in the same way, so a [`Graph`] in hand is always consistent.
+//! Layers are in topological order, and each has one output tensor. Tensors are numbered: first
+//! the graph's inputs, then the layers' outputs, in order. A [`Builder`] builds a graph and applies
+//! every operator's shape rule. A graph that comes from elsewhere (the wire, a cache) is rebuilt in
+//! the same way, so a [`Graph`] is always consistent.
 //!
 //! ```
 //! use edgeld_runtime::graph::{Activation, Builder, Op, Shape};
@@ -56,11 +56,11 @@ impl DType {
     }
 }
 
-/// Weights of a layer, stored output-feature-major: `features` rows of `row` elements. What a
-/// share needs is a range of rows.
+/// Weights of a layer, stored output-feature-major: `features` rows of `row` elements. A share
+/// needs a range of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameter {
-    /// For messages.
+    /// Its name, for messages.
     pub name: String,
     /// Number of rows: output features.
     pub features: u32,
@@ -85,24 +85,24 @@ impl Parameter {
 /// One step of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Layer {
-    /// Unique within the graph; the ONNX node's, where there is one.
+    /// Unique within the graph; the name of the ONNX node, if there is one.
     pub name: String,
     /// What it computes.
     pub op: Op,
     /// What it reads.
     pub inputs: Vec<TensorId>,
-    /// What is applied to its result.
+    /// Applied to its result.
     pub activation: Activation,
 }
 
-/// A graph's input or output, with the shape that the model's own file gives it.
+/// A graph's input or output, with the dimensions that the model itself gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// The model's name for it.
     pub name: String,
     /// Which tensor.
     pub tensor: TensorId,
-    /// The model's own dimensions, batch included: `[1, 3, 224, 224]`, `[1, 1000]`.
+    /// The model's own dimensions, including the batch: `[1, 3, 224, 224]`, `[1, 1000]`.
     pub dims: Vec<u64>,
 }
 
@@ -122,7 +122,7 @@ pub struct Graph {
     input_shapes: Vec<Shape>,
 }
 
-/// A graph as it is stored: not yet checked.
+/// A graph as stored: not checked yet.
 #[derive(Deserialize)]
 struct Blueprint {
     name: String,
@@ -166,12 +166,12 @@ impl Graph {
         &self.name
     }
 
-    /// What goes in.
+    /// Its inputs.
     pub fn inputs(&self) -> &[Port] {
         &self.inputs
     }
 
-    /// What comes out.
+    /// Its outputs.
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
     }
@@ -211,22 +211,22 @@ impl Graph {
         self.shapes[tensor.index()]
     }
 
-    /// The tensor that a layer makes.
+    /// The output tensor of a layer.
     pub fn output_of(&self, layer: LayerId) -> TensorId {
         TensorId(self.inputs.len() as u32 + layer.0)
     }
 
-    /// The layer that makes a tensor; `None` for the graph's inputs.
+    /// The layer whose output a tensor is; `None` for the graph's inputs.
     pub fn producer(&self, tensor: TensorId) -> Option<LayerId> {
         tensor.0.checked_sub(self.inputs.len() as u32).map(LayerId)
     }
 
-    /// The shapes that a layer reads, in the order of its inputs.
+    /// The shapes of a layer's inputs.
     pub fn input_shapes(&self, layer: LayerId) -> &[Shape] {
         &self.read_shapes[layer.index()]
     }
 
-    /// The shape that a layer makes.
+    /// The shape of a layer's output.
     pub fn output_shape(&self, layer: LayerId) -> Shape {
         self.shape(self.output_of(layer))
     }
@@ -236,13 +236,13 @@ impl Graph {
         self.outputs.iter().any(|port| port.tensor == tensor)
     }
 
-    /// Bytes of all weights as they are stored.
+    /// Bytes of all weights as stored.
     pub fn weights_bytes(&self) -> u64 {
         self.parameters.iter().map(Parameter::bytes).sum()
     }
 }
 
-/// Makes a [`Graph`], layer by layer in topological order.
+/// Builds a [`Graph`], layer by layer in topological order.
 #[derive(Debug)]
 pub struct Builder {
     graph: Graph,
@@ -265,16 +265,17 @@ impl Builder {
         }
     }
 
-    /// The shape of a tensor made so far.
+    /// The shape of a tensor that has been added.
     pub fn shape(&self, tensor: TensorId) -> Shape {
         self.graph.shape(tensor)
     }
 
-    /// Adds an input; all inputs come before the first layer. `dims` is the model's own shape.
+    /// Adds an input; all inputs come before the first layer. `dims` are the model's own
+    /// dimensions.
     ///
     /// # Errors
-    /// When a layer was added already, the shape is empty or too large, or `dims` holds another
-    /// number of elements.
+    /// When a layer has been added already, the shape is empty or too large, or `dims` do not
+    /// multiply to its number of elements.
     pub fn input(
         &mut self,
         name: &str,
@@ -305,11 +306,11 @@ impl Builder {
         Ok(ParameterId(self.graph.parameters.len() as u32 - 1))
     }
 
-    /// Adds a layer and returns what it makes.
+    /// Adds a layer and returns its output.
     ///
     /// # Errors
-    /// When an input does not exist yet, the name is taken, the operator refuses its inputs, or a
-    /// parameter is missing or of the wrong size.
+    /// When an input does not exist yet, the operator refuses its inputs, or a parameter is missing
+    /// or of the wrong size.
     pub fn layer(
         &mut self,
         name: &str,
@@ -318,7 +319,7 @@ impl Builder {
         activation: Activation,
     ) -> Result<TensorId, GraphError> {
         if inputs.iter().any(|tensor| tensor.index() >= self.graph.shapes.len()) {
-            return Err(GraphError::Inconsistent("a layer reads a tensor that is not made yet"));
+            return Err(GraphError::Inconsistent("a layer reads a tensor that does not exist yet"));
         }
         let shapes: Vec<Shape> = inputs.iter().map(|tensor| self.shape(*tensor)).collect();
         let shape = op
@@ -343,10 +344,10 @@ impl Builder {
         Ok(self.push(shape))
     }
 
-    /// Names a tensor as an output. `dims` is the model's own shape.
+    /// Declares a tensor an output. `dims` are the model's own dimensions.
     ///
     /// # Errors
-    /// When the tensor does not exist or `dims` holds another number of elements.
+    /// When the tensor does not exist or `dims` do not multiply to its number of elements.
     pub fn output(
         &mut self,
         name: &str,
@@ -354,14 +355,14 @@ impl Builder {
         dims: Vec<u64>,
     ) -> Result<(), GraphError> {
         if tensor.index() >= self.graph.shapes.len() {
-            return Err(GraphError::Inconsistent("an output that no layer makes"));
+            return Err(GraphError::Inconsistent("an output that does not exist"));
         }
         check_dims(name, self.shape(tensor), &dims)?;
         self.graph.outputs.push(Port { name: name.to_owned(), tensor, dims });
         Ok(())
     }
 
-    /// The finished graph.
+    /// Finishes the graph.
     ///
     /// # Errors
     /// When it has no input, no output or no layer, or two layers share a name.

@@ -1,17 +1,17 @@
-//! Operators that compute nothing but put elements elsewhere.
+//! Operators that compute nothing and only rearrange elements.
 
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
 
-/// Some indices along one axis: `count` of them, every `step`th from `start` on.
+/// Evenly spaced indices along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pick {
-    /// The first.
+    /// The first index.
     pub start: u32,
-    /// From one to the next; at least one.
+    /// The distance from one to the next; at least one.
     pub step: u32,
-    /// How many; at least one.
+    /// How many there are; at least one.
     pub count: u32,
 }
 
@@ -21,12 +21,12 @@ impl Pick {
         Pick { start: 0, step: 1, count: len }
     }
 
-    /// Which index is picked as number `place`.
+    /// The index at position `place`.
     pub const fn index(&self, place: u32) -> u32 {
         self.start + place * self.step
     }
 
-    /// Whether it picks something, and nothing beyond an axis of `len` indices.
+    /// Whether it picks at least one index, and none beyond an axis of `len` indices.
     pub fn fits(&self, len: u32) -> bool {
         let last = |count: u32| u64::from(count) * u64::from(self.step) + u64::from(self.start);
         self.step > 0 && self.count.checked_sub(1).is_some_and(|rest| last(rest) < u64::from(len))
@@ -54,7 +54,7 @@ impl Slice {
         }
     }
 
-    /// What comes out of a map; `None` where it picks nothing, or something beyond the map.
+    /// The shape of the slice; `None` if it is empty or reaches beyond the map.
     pub fn shape(&self, input: Shape) -> Option<Shape> {
         let fits = self.channels.fits(input.channels)
             && self.rows.fits(input.rows)
@@ -63,30 +63,30 @@ impl Slice {
     }
 }
 
-/// All elements of a map in another order: seen as an array of dimensions `dims`, the last one
-/// fastest, whose axes are exchanged, and then as a map again.
+/// All elements of a map in another order: the map is seen as an array of dimensions `dims` (the
+/// last one varies fastest), its axes are permuted, and the result is seen as a map again.
 ///
 /// ```text
 /// map 6 x 1 x 4, dims [6, 4], axes [1, 0]:   c0 c1 c2 ... of column 0, then of column 1, ...
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reorder {
-    /// The input as an array.
+    /// The dimensions of the input as an array; none if the order of elements does not change.
     pub dims: Vec<u32>,
-    /// Which of these axes is the first, the second, ... of the result.
+    /// Which of these axes comes first, second, ... in the result.
     pub axes: Vec<u32>,
     /// The result as a map.
     pub shape: Shape,
 }
 
 impl Reorder {
-    /// The elements in the order they have, as a map of another shape.
+    /// A map of another shape with the elements in the same order.
     pub fn reshape(shape: Shape) -> Reorder {
         Reorder { dims: Vec::new(), axes: Vec::new(), shape }
     }
 
-    /// Whether the dimensions hold the elements of `input`, the axes are all there, and the
-    /// result has as many elements.
+    /// Whether `dims` and `shape` have as many elements as `input`, and `axes` names every axis
+    /// once.
     pub fn fits(&self, input: Shape) -> bool {
         let elements = input.elements();
         let product = self.dims.iter().try_fold(1u64, |all, dim| all.checked_mul((*dim).into()));

@@ -33,7 +33,7 @@ impl Shape {
         self.channels as u64 * self.rows as u64 * self.width as u64
     }
 
-    /// As [`Shape::elements`], of a shape that may be beyond all bounds.
+    /// As [`Shape::elements`], or `None` on overflow.
     pub fn checked_elements(&self) -> Option<u64> {
         u64::from(self.channels).checked_mul(self.rows.into())?.checked_mul(self.width.into())
     }

@@ -19,10 +19,10 @@ use super::memory::storage::{Tensor, elements, elements_mut, shared};
 use super::ops::pool;
 use crate::graph::{Conv, Pool};
 
-/// Layers computed on a region, in place.
+/// Layers that are computed on a region, in place.
 #[backend_extension(NdArray)]
 pub(crate) trait RegionOps: Backend {
-    /// A convolution's outputs, by the algorithm that fits the layer.
+    /// Computes a convolution, by the algorithm that its weights are packed for.
     fn conv_region(
         input: FloatTensor<Self>,
         output: FloatTensor<Self>,
@@ -31,7 +31,7 @@ pub(crate) trait RegionOps: Backend {
         weights: &Weights,
     ) -> FloatTensor<Self>;
 
-    /// A pool's outputs.
+    /// Computes a pool.
     fn pool_region(
         input: FloatTensor<Self>,
         output: FloatTensor<Self>,
@@ -68,7 +68,7 @@ impl RegionOps for NdArray {
     }
 }
 
-/// Runs [`RegionOps::conv_region`] on whatever backend the tensors are of.
+/// Calls [`RegionOps::conv_region`] of the tensors' backend.
 pub(crate) fn conv_region(
     input: Tensor<4>,
     output: Tensor<4>,
@@ -80,7 +80,7 @@ pub(crate) fn conv_region(
     Tensor::from_dispatch(Dispatch::conv_region(input, output, job, conv, weights))
 }
 
-/// Runs [`RegionOps::pool_region`] on whatever backend the tensors are of.
+/// Calls [`RegionOps::pool_region`] of the tensors' backend.
 pub(crate) fn pool_region(
     input: Tensor<4>,
     output: Tensor<4>,

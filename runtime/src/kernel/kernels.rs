@@ -22,21 +22,21 @@ use crate::region::{ChannelRange, Region};
 use crate::units::Bytes;
 use crate::weights::WeightSource;
 
-/// Computes layers of one graph; holds the weights of the features it was prepared for.
+/// Computes layers of one graph; holds the weights of the features for which it was prepared.
 #[derive(Debug, Clone)]
 pub struct Kernels {
     pub(super) graph: Arc<Graph>,
     pub(super) kind: KernelKind,
     pub(super) arch: Arch,
-    /// Of every tensor's maps.
+    /// The lanes of every tensor's maps.
     pub(super) lanes: Arc<[u32]>,
     pub(super) weights: BTreeMap<LayerId, Packed>,
 }
 
 impl Kernels {
-    /// Reads and packs what computes these regions of layers, a piece at a time, in the form that
-    /// suits their height. What `previous` has packed for the same graph and kind is shared, not
-    /// read again.
+    /// Reads and packs the weights for these regions of layers, a piece at a time, in the form that
+    /// suits the height of each region. What `previous` has packed for the same graph and kind is
+    /// shared instead of read again.
     ///
     /// # Errors
     /// When the graph has no such features, or their weights cannot be read.
@@ -75,12 +75,12 @@ impl Kernels {
         Ok(Kernels { graph, kind, arch, lanes, weights })
     }
 
-    /// Computes `region` of a layer's output, activation included, from maps that cover what the
-    /// region reads (`Op::reads`); what else `output` holds stays as it is. The region's channels
-    /// are whole blocks of the output's layout, as far as the tensor has channels.
+    /// Computes `region` of a layer's output, including the activation, from maps that cover what
+    /// the region reads ([`Op::reads`]). The rest of `output` does not change. The region must
+    /// cover whole blocks of channels (the tensor's last block may be incomplete).
     ///
     /// # Errors
-    /// When a map is missing, too small or of another width or layout, the region cuts a block of
+    /// When a map is missing, too small, or of another width or layout, the region cuts a block of
     /// channels, or the weights of these features were not prepared.
     pub fn run(
         &self,
@@ -94,11 +94,11 @@ impl Kernels {
         self.call(layer, inputs, None, output, region, scratch, threads)
     }
 
-    /// Computes `region` of a convolution and of the sum that follows it, of the convolution and
-    /// `other`, at once; with the bits of one after the other.
+    /// Computes `region` of a convolution and adds `other`, as layer `sum` would. The bits are
+    /// those of running both layers one after the other.
     ///
     /// # Errors
-    /// As [`Kernels::run`], and when [they do not go together](Kernels::can_sum).
+    /// As [`Kernels::run`], and when [the two cannot be combined](Kernels::can_sum).
     #[allow(clippy::too_many_arguments)]
     pub fn run_into_sum(
         &self,
@@ -116,7 +116,7 @@ impl Kernels {
         self.call(layer, inputs, Some((sum, other)), output, region, scratch, threads)
     }
 
-    /// Whether the kernel of a convolution can add its result to the other input of a sum.
+    /// Whether the kernel of layer `layer` can add the other input of layer `sum` to its result.
     pub fn can_sum(&self, layer: LayerId, sum: LayerId) -> bool {
         let layers = self.graph.layers();
         let (Some(conv), Some(add)) = (layers.get(layer.index()), layers.get(sum.index())) else {
@@ -216,13 +216,13 @@ impl Kernels {
         Ok(())
     }
 
-    /// A map of zeros for a region of a tensor, in the layout that the kernels read and write.
+    /// A map of zeros for a region of a tensor, in the layout that the kernels use.
     pub fn map(&self, tensor: TensorId, region: Region) -> Map {
         let Place { region, width, lanes } = self.place(tensor, region);
         Map::zeros(region, width, lanes)
     }
 
-    /// Such a map with memory of `arena`: its elements may be anything.
+    /// The same with memory from `arena` and unspecified contents.
     pub fn map_from(&self, arena: &Arena, tensor: TensorId, region: Region) -> Map {
         arena.map(self.place(tensor, region))
     }
@@ -237,7 +237,7 @@ impl Kernels {
         Bytes(self.weights.values().map(Packed::bytes).sum())
     }
 
-    /// How a layer is computed, for people.
+    /// How a layer is computed, for display.
     pub fn algorithm(&self, layer: LayerId) -> &'static str {
         let Some(node) = self.graph.layers().get(layer.index()) else { return "none" };
         let shape = self.graph.input_shapes(layer)[0];
@@ -325,7 +325,7 @@ impl Kernels {
     }
 }
 
-/// A map that a kernel is given.
+/// One of the maps that a kernel is given.
 #[derive(Clone, Copy)]
 enum What {
     Input(usize),
@@ -337,7 +337,7 @@ impl std::fmt::Display for What {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             What::Input(index) => write!(f, "input {index}"),
-            What::Addend => f.write_str("what is added"),
+            What::Addend => f.write_str("the addend"),
             What::Output => f.write_str("the output"),
         }
     }

@@ -1,9 +1,10 @@
-//! In which layout each tensor's maps are kept.
+//! The layout of each tensor's maps.
 //!
-//! This project's kernels compute [`LANES`] channels side by side: one vector is neighbouring channels of
-//! one pixel, so that no stride, border or thin strip leaves lanes unused, and nothing is
-//! transposed between layers. A picture's three channels would waste most of that; an input of
-//! few channels stays planar where only convolutions read it, which take either.
+//! This project's kernels compute [`LANES`] channels side by side. A vector holds neighbouring
+//! channels of one pixel, so that strides, borders and thin strips leave no lanes unused and
+//! nothing is transposed between layers. The three channels of a picture would waste most lanes: an
+//! input of few channels stays planar if only direct convolutions read it, which take either
+//! layout.
 //!
 //! ```text
 //! input  3 x 224 x 224, planar   -> conv 7x7 ->   64 x 112 x 112: 4 blocks x 112 x 112 x 16

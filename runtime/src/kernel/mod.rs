@@ -1,8 +1,13 @@
-//! What layers compute, on regions of maps.
+//! Computes layers on regions of maps.
 //!
-//! [`Kernels`] hold the packed weights of what a device computes and compute any region of any
-//! layer's output from maps that cover what that region reads. Rows and channels are absolute:
-//! padding exists only at the true border of a map, wherever the region lies.
+//! [`Kernels`] hold a device's packed weights and compute any region of a layer's output, from maps
+//! that cover what that region reads. Rows and channels are absolute: padding exists only at the
+//! true border of a tensor, wherever the region lies.
+//!
+//! The layers of this module, from the bottom up: `memory` (maps and their layout), `simd`
+//! (vectors) and `call` (what a kernel is called with); `conv` and `ops` (the kernels); `backend`
+//! (dispatches to them through burn), `reference` (burn's own operators), `packed`, `layout` and
+//! `setup` (the form of weights and maps, and the choice of algorithms); and [`Kernels`] on top.
 //!
 //! ```
 //! use std::collections::BTreeMap;

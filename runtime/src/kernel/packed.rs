@@ -1,4 +1,4 @@
-//! Weights in the form of the kernels that compute: own ones or burn's.
+//! Weights in the form that the kernels need: this project's or burn's.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use crate::region::ChannelRange;
 /// Weights of some features of a layer.
 #[derive(Debug, Clone)]
 pub(crate) enum Packed {
-    /// For own kernels.
+    /// For this project's kernels.
     Own(Weights),
     /// For burn's operators.
     Burn(Arc<reference::Weights>),
 }
 
 impl Packed {
-    /// Reads `features` of a layer of an input of this shape, in maps of so many lanes, as far as
-    /// `previous` does not have them.
+    /// Reads `features` of a layer, reusing what `previous` has. The input has this shape, in maps
+    /// with this many lanes.
     pub(crate) fn read(
         (kind, algorithm): (KernelKind, Algorithm),
         mut reader: Reader<'_>,
@@ -49,7 +49,7 @@ impl Packed {
         })
     }
 
-    /// The features that can be computed.
+    /// The features that it holds weights for.
     pub(crate) fn features(&self) -> ChannelRange {
         match self {
             Packed::Own(weights) => weights.features,

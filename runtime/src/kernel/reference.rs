@@ -1,9 +1,8 @@
 //! `--kernels burn`: convolutions, dense layers and pools by burn-ndarray's own operators.
 //!
-//! They know no rows and no borders that lie elsewhere, so the input cells that the windows of a
-//! region see are cut out, with padding where the true border is, and the operator runs on that
-//! without padding of its own. These copies are the price of a reference; it is there to be
-//! right, and own kernels are tested against it.
+//! Burn's operators know nothing about strips. So the input cells under the windows of a region are
+//! copied, padded at the true border, and the operator runs on the copy without padding of its own.
+//! The reference need not be fast, only right: the project's kernels are tested against it.
 
 use burn::tensor::module::{avg_pool2d, conv2d, linear, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
@@ -35,7 +34,7 @@ enum Weight {
 }
 
 impl Weights {
-    /// Reads `features` of a layer of an input of this shape, a block at a time.
+    /// Reads `features` of a layer whose input has this shape, a block at a time.
     pub(crate) fn read(
         reader: &mut Reader<'_>,
         conv: &Conv,
@@ -82,19 +81,19 @@ impl Weights {
         4 * (weights as u64 + u64::from(self.features.len()))
     }
 
-    /// Places of `features` among those that are held.
+    /// The indices of `features` among those that are held.
     fn places(&self, features: ChannelRange) -> std::ops::Range<usize> {
         let start = self.features.start;
         ChannelRange::new(features.start - start, features.end - start).indices()
     }
 }
 
-/// The operator that computes a convolution, for people.
+/// The operator that computes a convolution, for display.
 pub(crate) fn conv_name(conv: &Conv, shape: Shape) -> &'static str {
     if conv.is_dense(shape) { "burn linear" } else { "burn conv2d" }
 }
 
-/// The operator that computes a pool, for people.
+/// The operator that computes a pool, for display.
 pub(crate) fn pool_name(pool: &Pool) -> &'static str {
     match pool.reduction {
         _ if !can_pool(pool) => "average-pool",
@@ -133,7 +132,7 @@ pub(crate) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, o
     }
 }
 
-/// Whether burn has an operator for this pool: its mean has no dilation.
+/// Whether burn has an operator for this pool: its average pool has no dilation.
 pub(crate) fn can_pool(pool: &Pool) -> bool {
     pool.reduction == Reduction::Max || dilations(pool.window) == [1, 1]
 }
@@ -173,8 +172,8 @@ pub(crate) fn pool(job: &Job<'_>, pool: &Pool, input: &Map, output: &mut Map) {
     store(job, job.region, storage::in_order(result), output);
 }
 
-/// Runs of `features` that one grouped convolution can compute, with their number of groups:
-/// all of them if they are whole groups, else group by group.
+/// Splits `features` into parts that one grouped convolution can compute, each with its number of
+/// groups: everything at once if all groups are complete, else group by group.
 fn runs(conv: &Conv, features: ChannelRange) -> Vec<(ChannelRange, usize)> {
     let group = conv.features / conv.groups;
     if features.start.is_multiple_of(group) && features.end.is_multiple_of(group) {
@@ -187,7 +186,7 @@ fn runs(conv: &Conv, features: ChannelRange) -> Vec<(ChannelRange, usize)> {
         .collect()
 }
 
-/// What the windows of the job's region see, all of it, `padding` where there is no input.
+/// Copies the cells under the windows of the job's region, with `padding` where there is no input.
 fn cut(
     job: &Job<'_>,
     window: Window,
@@ -217,7 +216,7 @@ fn cut(
     storage::tensor_of([1, channels.len() as usize, height, width], cells)
 }
 
-/// Puts the result of an operator, which is all of `region`, into the output map.
+/// Copies the result of an operator, which covers `region`, to the output map.
 fn store(job: &Job<'_>, region: Region, result: Storage, output: &mut Map) {
     let mut lines = storage::elements(&result).chunks_exact(job.output.width as usize);
     for channel in region.channels.start..region.channels.end {

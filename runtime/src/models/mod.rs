@@ -1,7 +1,8 @@
-//! Models: built-in networks with seeded weights, and files.
+//! Models: built-in networks with seeded weights, and ONNX files.
 //!
-//! A model is a graph, a source of its weights, and how pictures are prepared for it. Nothing is
-//! read of the weights when a model is opened: a [`WeightSource`] gives out rows when asked.
+//! A model is a graph, a source of weights, and how pictures are prepared for it. Opening a model
+//! does not read its weights: a [`WeightSource`](crate::weights::WeightSource) supplies rows when
+//! asked.
 //!
 //! ```
 //! use edgeld_runtime::graph::Shape;

@@ -12,9 +12,9 @@ use crate::weights::WeightSource;
 pub struct Model {
     /// What it computes.
     pub graph: Arc<Graph>,
-    /// Where its weights are.
+    /// Where its weights come from.
     pub weights: Arc<dyn WeightSource>,
-    /// How its pictures are prepared, where that is known.
+    /// How pictures are prepared for it, if known.
     pub preset: Option<Preset>,
     /// Where it came from: a path, or `built-in`.
     pub source: String,
@@ -26,7 +26,7 @@ impl fmt::Debug for Model {
     }
 }
 
-/// What a caller may say about a model.
+/// Options for opening a model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Options {
     /// Fixes the dynamic dimensions of the model's inputs: `[1, 3, 224, 224]`.

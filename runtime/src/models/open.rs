@@ -11,21 +11,21 @@ use crate::onnx::{self, OnnxError, OnnxModel};
 /// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A built-in model's parameters make no sense.
+    /// The settings of a built-in model are invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// A built-in model of that size cannot be built.
+    /// A built-in model of this size cannot be built.
     #[error("{spec}: {source}; choose other values of size and classes")]
     BuiltIn {
-        /// What was asked for.
+        /// The model's specification.
         spec: String,
         /// Why not.
         source: GraphError,
     },
-    /// `--input-shape` for a built-in model that has another shape.
+    /// `--input-shape` was given for a built-in model of another shape.
     #[error("{spec} does not take an input of {given:?}; set its size as in vgg16?size=448")]
     InputShape {
-        /// What was asked for.
+        /// The model's specification.
         spec: String,
         /// The shape that was given.
         given: Vec<u64>,
@@ -38,19 +38,19 @@ pub enum OpenError {
     Preset {
         /// Which file.
         file: PathBuf,
-        /// Which presets there are.
+        /// The preset, and which ones exist.
         source: PresetError,
     },
 }
 
-/// Opens a model: a built-in one, `vgg16?size=448&seed=7&classes=10`, or else a file.
+/// Opens a model: a built-in one, such as `vgg16?size=448&seed=7&classes=10`, or a file.
 ///
 /// # Errors
-/// When there is no such model or file, or it is malformed; the message names what and where.
+/// When there is no such model or file, or it is malformed; the message says what and where.
 pub fn open(spec: &str, options: &Options) -> Result<Model, OpenError> {
     let path = Path::new(spec);
     let (name, _) = spec.split_once('?').unwrap_or((spec, ""));
-    // What looks like a built-in and is no file is a misspelt built-in.
+    // What looks like a built-in model but is not a file is a misspelt built-in model.
     let misspelt = name.starts_with("vgg") && path.extension().is_none() && !path.exists();
     if !BUILT_IN.contains(&name) && !misspelt {
         return from_file(onnx::open(path, options.input_shape.as_deref())?);
@@ -66,10 +66,10 @@ pub fn open(spec: &str, options: &Options) -> Result<Model, OpenError> {
     }
 }
 
-/// Opens a model file that is part of the program; `name` stands for its path.
+/// Opens a model file that is part of the program; `name` takes the place of its path.
 ///
 /// # Errors
-/// When it is malformed; the message names what and where.
+/// When it is malformed; the message says what and where.
 pub fn from_bytes(name: &str, bytes: &'static [u8], options: &Options) -> Result<Model, OpenError> {
     from_file(onnx::from_bytes(name, bytes, options.input_shape.as_deref())?)
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shape_that_a_built_in_has_anyway_may_be_given() {
+    fn the_own_shape_of_a_built_in_may_be_given() {
         let options = Options { input_shape: Some(vec![1, 3, 64, 64]) };
         assert!(open("vgg16?size=64", &options).is_ok());
     }

@@ -1,7 +1,7 @@
 //! The VGG networks (Simonyan and Zisserman 2015) with seeded weights.
 //!
-//! Blocks of 3x3 convolutions, each block ended by a 2x2 pool, then three dense layers; the
-//! network ends in logits. VGG16 at 224x224 takes 30.9 GFLOP and has 553 MB of weights.
+//! Blocks of 3x3 convolutions, each followed by a 2x2 pool, then three dense layers; the output is
+//! logits. VGG16 at 224x224 takes 30.9 GFLOP and has 553 MB of weights.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -43,26 +43,26 @@ pub enum SpecError {
     /// No built-in model of that name.
     #[error("there is no built-in model {0:?}; there are vgg11, vgg13, vgg16 and vgg19")]
     Unknown(String),
-    /// Not of the form `key=value`.
+    /// A setting that is not of the form `key=value`.
     #[error("{spec}: {part:?} is not a setting; write {example}", example = EXAMPLE)]
     Setting {
-        /// What was asked for.
+        /// The specification.
         spec: String,
-        /// The part that makes no sense.
+        /// The invalid part.
         part: String,
     },
     /// A key that does not exist.
     #[error("{spec}: there is no setting {key:?}; there are size, seed and classes")]
     Key {
-        /// What was asked for.
+        /// The specification.
         spec: String,
         /// The unknown key.
         key: String,
     },
-    /// A value out of range or no number.
+    /// A value that is out of range or not a number.
     #[error("{spec}: {key}={value:?} must be a whole number{at_least}")]
     Value {
-        /// What was asked for.
+        /// The specification.
         spec: String,
         /// Which setting.
         key: String,
@@ -76,8 +76,8 @@ pub enum SpecError {
 const EXAMPLE: &str = "vgg16?size=448&seed=7&classes=10";
 
 impl Vgg {
-    /// The network of `depth` layers with weights (11, 13, 16 or 19), 224x224 pixels, seed 0, 1000
-    /// classes.
+    /// The network with `depth` layers that have weights (11, 13, 16 or 19), for 224x224 pixels and
+    /// 1000 classes, with seed 0.
     pub fn new(depth: u32) -> Option<Vgg> {
         let (_, convs) = DEPTHS.into_iter().find(|entry| entry.0 == depth)?;
         Some(Vgg { depth, convs, size: 224, seed: 0, classes: 1000 })
@@ -101,10 +101,10 @@ impl Vgg {
         Vgg { classes, ..self }
     }
 
-    /// The network with its weights.
+    /// The network with weights.
     ///
     /// # Errors
-    /// When the input is smaller than 32 pixels or the network too large.
+    /// When the input is smaller than 32 pixels or the network is too large.
     pub fn model(&self) -> Result<Model, GraphError> {
         let graph = Arc::new(self.graph()?);
         Ok(Model {
@@ -115,10 +115,10 @@ impl Vgg {
         })
     }
 
-    /// The network without its weights.
+    /// The network without weights.
     ///
     /// # Errors
-    /// When the input is smaller than 32 pixels or the network too large.
+    /// When the input is smaller than 32 pixels or the network is too large.
     pub fn graph(&self) -> Result<Graph, GraphError> {
         let size = u64::from(self.size);
         let mut net = Builder::new(&format!("vgg{}", self.depth));

@@ -1,13 +1,13 @@
 //! Models from ONNX files.
 //!
-//! A file is loaded in three steps. `slim.rs` walks its bytes and leaves the weights out, noting
-//! where they are; prost decodes what is left into the structs of `proto.rs`; then every node that
-//! contributes to an output is loaded in order by its operator's function, all of which are
-//! listed in [`operators`], into a graph in the making (`import.rs`). Weights are read from
-//! the file when somebody asks for rows of them, never before and never all at once; only
-//! matrices that have to be transposed are kept in memory.
+//! A file is loaded in three steps. `slim.rs` walks its bytes and leaves out the weights, noting
+//! where they are. prost decodes the rest into the structs of `proto.rs`. Then every node that
+//! contributes to an output is loaded, in order, by its operator's function (all are listed in
+//! [`operators`]) into a graph under construction (`import.rs`). Weights are read from the file
+//! when somebody asks for rows of them, never earlier and never all at once; only matrices that
+//! have to be transposed are kept in memory.
 //!
-//! No file makes this panic, or set aside memory that the file only claims to fill.
+//! No file can cause a panic, or an allocation that the file does not back with bytes.
 
 mod constant;
 mod error;
@@ -46,9 +46,9 @@ use crate::weights::WeightSource;
 /// The metadata property that names the preset for a model's pictures.
 const PRESET: &str = "edgeld.preset";
 
-/// What constants that are made while loading may take in all: so many times the file's size,
+/// How much memory constants computed while loading may take: this many times the file's size,
 const MOST_COPIES: u64 = 4;
-/// and so many bytes more.
+/// plus this many bytes.
 const MOST_EXTRA: u64 = 64 << 20;
 
 /// A model as its file describes it.
@@ -56,9 +56,9 @@ const MOST_EXTRA: u64 = 64 << 20;
 pub(crate) struct OnnxModel {
     /// What it computes.
     pub(crate) graph: Arc<Graph>,
-    /// Where its weights are.
+    /// Where its weights come from.
     pub(crate) weights: Arc<dyn WeightSource>,
-    /// How its pictures are prepared, by name, where the file says so.
+    /// The name of the preset for its pictures, if the file has one.
     pub(crate) preset: Option<String>,
     /// The file.
     pub(crate) file: PathBuf,
@@ -73,14 +73,14 @@ impl fmt::Debug for OnnxModel {
 /// Opens a model file; `input_shape` fixes the dynamic dimensions of its inputs.
 ///
 /// # Errors
-/// When the file cannot be read, is no ONNX model, or needs something that is not supported.
+/// When the file cannot be read, is not an ONNX model, or needs something that is not supported.
 pub(crate) fn open(path: &Path, input_shape: Option<&[u64]>) -> Result<OnnxModel, OnnxError> {
     let storage =
         Storage::open(path).map_err(|source| OnnxError::Io { file: path.to_owned(), source })?;
     load(storage, input_shape)
 }
 
-/// Opens a model that is part of the program; `name` stands for its path.
+/// Opens a model that is part of the program; `name` takes the place of its path.
 ///
 /// # Errors
 /// As [`open`].
@@ -137,7 +137,7 @@ fn load(storage: Storage, input_shape: Option<&[u64]>) -> Result<OnnxModel, Onnx
     })
 }
 
-/// The version of ONNX's own operators; the oldest files do not say.
+/// The version of ONNX's own operator set; the oldest files do not state it.
 fn opset(model: &ModelProto) -> i64 {
     let own = model.opset_import.iter().find(|import| is_own(&import.domain));
     own.map_or(1, |import| import.version)
@@ -163,7 +163,7 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// The nodes that contribute to an output; counts who reads what on the way.
+    /// The nodes that contribute to an output; also counts the readers of each name.
     fn live_nodes(&mut self) -> HashSet<usize> {
         for output in &self.graph.output {
             *self.readers.entry(&output.name).or_default() += 1;
@@ -238,13 +238,14 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Says what a name stands for from now on.
+    /// Defines what a name stands for.
     fn define(&mut self, name: &'a str, mut value: Value) -> Result<(), Problem> {
         match &mut value {
             Value::View(view) => view.sole &= self.readers.get(name) == Some(&1),
             Value::Constant(constant) => self.import.hold(&constant.data),
         }
-        // A few transposed or converted copies of the weights; a file that wants more is made to.
+        // Enough for a few transposed or converted copies of the weights; only a malicious file
+        // needs more.
         let most = self.files.bytes().saturating_mul(MOST_COPIES).saturating_add(MOST_EXTRA);
         if self.import.held() > most {
             return Err(Problem::Invalid(format!("constants of over {most} bytes in all")));

@@ -1,16 +1,16 @@
-//! Every operator in one table: what ONNX calls it, what loads it, and what it becomes.
+//! The table of operators: each one's ONNX name, its loader, and the layers it becomes.
 //!
 //! # Adding an operator
-//! 1. If it computes something new, a variant of [`Op`](crate::graph::Op) in `graph/op.rs`, with
-//!    its shape rule ([`Op::output_shape`](crate::graph::Op::output_shape)), its region rule
-//!    ([`Op::reads`](crate::graph::Op::reads)) and whether it works channel by channel; or a
-//!    variant of [`Activation`](crate::graph::Activation), if it is elementwise without a
-//!    parameter. The compiler's exhaustiveness check then leads through every place that has to
-//!    know it: its kernel in `kernel/`, its cost in `cost/`, how it may be split in `solve/`.
-//! 2. A loader in `onnx/nodes/`, a function from a node with its inputs looked up to the values
-//!    of its outputs. Most call `Import::layer` once. One that only renames or folds adds no
-//!    layer, and may be all there is to do.
-//! 3. A line in [`OPERATORS`], and a case in `deploy/conformance/golden.py`.
+//! 1. If it computes something new, add a variant of [`Op`](crate::graph::Op) in `graph/op.rs`,
+//!    with its shape rule ([`Op::output_shape`](crate::graph::Op::output_shape)), its region rule
+//!    ([`Op::reads`](crate::graph::Op::reads)) and whether it works channel by channel. If it is
+//!    elementwise and has no parameters, add a variant of [`Activation`](crate::graph::Activation)
+//!    instead. The compiler's exhaustiveness check then leads to every place that has to know it:
+//!    its kernel in `kernel/`, its cost in `cost/`, how it may be split in `solve/`.
+//! 2. Write a loader in `onnx/nodes/`: a function from a node and its inputs to the values of its
+//!    outputs. Most loaders call `Import::layer` once. One that only renames or folds adds no
+//!    layer, and may be all that is needed.
+//! 3. Add a line to [`OPERATORS`] and a case to `deploy/conformance/golden.py`.
 
 use super::import::Import;
 use super::node::Node;
@@ -19,15 +19,15 @@ use super::nodes::{self, Loaded};
 /// Loads one node: adds the layers it needs and returns the values of its outputs.
 pub(crate) type Load = fn(&mut Import, &Node) -> Loaded;
 
-/// What is known of an operator.
+/// An operator and how it is loaded.
 #[derive(Debug, Clone, Copy)]
 pub struct Operator {
     /// ONNX's name for it, in its default domain.
     pub onnx: &'static str,
     /// What loads it.
     pub(crate) load: Load,
-    /// The layers it becomes, by [`Op::name`](crate::graph::Op::name); none where it is evaluated
-    /// while loading or only changes how a tensor is seen.
+    /// The layers it becomes, by [`Op::name`](crate::graph::Op::name); none if it is evaluated
+    /// while loading or only changes how a tensor is viewed.
     pub becomes: &'static [&'static str],
 }
 
@@ -35,8 +35,8 @@ const fn operator(onnx: &'static str, load: Load, becomes: &'static [&'static st
     Operator { onnx, load, becomes }
 }
 
-/// All operators, by name. Where a layer before can take it in, a `Relu` or other activation, a
-/// `BatchNormalization` or sum with a constant becomes part of that instead.
+/// All operators, sorted by name. An activation, a `BatchNormalization` or a sum with a constant
+/// becomes part of the layer before it where possible.
 pub const OPERATORS: &[Operator] = &[
     operator("Add", nodes::add, &["add", "conv"]),
     operator("AveragePool", nodes::average_pool, &["average-pool"]),
@@ -84,7 +84,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("Upsample", nodes::upsample, &["upsample", "slice"]),
 ];
 
-/// The operator that ONNX calls by this name.
+/// The operator with this ONNX name.
 pub(crate) fn by_name(name: &str) -> Option<&'static Operator> {
     OPERATORS.iter().find(|operator| operator.onnx == name)
 }

@@ -1,8 +1,8 @@
 //! A plan: for every stage, who computes which rows or features.
 //!
 //! Everything else is derived from it (see [`crate::program`]): which input rows a share needs,
-//! what its device already owns, what must be sent from whom to whom. Published systems are
-//! points in this space of plans, not code paths of their own.
+//! what its device already owns, what must be sent from whom to whom. Published systems are points
+//! in this space of plans, not separate code paths.
 //!
 //! Worked example: three devices share the 224 rows of a stage, 100, 100 and 24.
 //!
@@ -11,7 +11,7 @@
 //! use edgeld_runtime::region::RowRange;
 //! let cuts = Cuts::from_lengths([100, 100, 24]);
 //! assert_eq!(cuts.range(DeviceIx(1)), RowRange::new(100, 200));
-//! // A tensor of the same stage that is 112 rows high is owned by the cuts, scaled.
+//! // A tensor of the same stage with 112 rows is divided by the same cuts, scaled.
 //! assert_eq!(cuts.scaled_range(DeviceIx(1), 112), RowRange::new(50, 100));
 //! ```
 

@@ -1,13 +1,13 @@
-//! Who owns which part of every tensor that crosses from one stage to another.
+//! Who owns which part of every tensor that leaves its stage.
 //!
-//! Owned regions of a tensor are disjoint and cover it. A device may compute more than it owns
-//! (redundant work inside a fused stage); what it owns is what others may ask it for.
+//! The owned regions of a tensor are disjoint and cover it. A device may compute more than it owns
+//! (redundant work inside a fused stage), but it sends only what it owns.
 
 use super::stage::{DeviceIx, Plan, Split};
 use crate::graph::{Graph, TensorId};
 use crate::region::{ChannelRange, Region, RowRange};
 
-/// For every tensor: the stage that makes it, the stages that read it, who owns what.
+/// For every tensor: the stage that computes it, the stages that read it, and who owns what.
 #[derive(Debug, Clone)]
 pub struct Ownership {
     tensors: Vec<Entry>,
@@ -54,22 +54,22 @@ impl Ownership {
         Ownership { tensors }
     }
 
-    /// The stage that makes `tensor`; `None` for the graph's inputs.
+    /// The stage that computes `tensor`; `None` for the graph's inputs.
     pub fn producer(&self, tensor: TensorId) -> Option<usize> {
         self.tensors[tensor.index()].producer
     }
 
-    /// The stages that read `tensor` and do not make it, in order.
+    /// The other stages that read `tensor`, in order.
     pub fn readers(&self, tensor: TensorId) -> &[usize] {
         &self.tensors[tensor.index()].readers
     }
 
-    /// Whether `tensor` leaves the stage that makes it.
+    /// Whether `tensor` leaves the stage that computes it.
     pub fn is_boundary(&self, tensor: TensorId) -> bool {
         self.tensors[tensor.index()].is_boundary
     }
 
-    /// What `device` owns of `tensor` once it is made.
+    /// What `device` owns of `tensor` once it has been computed.
     pub fn owned(&self, tensor: TensorId, device: DeviceIx) -> Region {
         self.tensors[tensor.index()].owned[device.index()]
     }

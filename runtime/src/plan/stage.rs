@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::graph::LayerId;
 use crate::region::Span;
 
-/// A device's place in the cluster order; 0 is the leader. Devices lie along the rows in this
+/// A device's position in the cluster order; 0 is the leader. Shares lie along the rows in this
 /// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeviceIx(pub u16);
 
 impl DeviceIx {
-    /// The device that holds the input and wants the answer.
+    /// The device that holds the input and receives the output.
     pub const LEADER: DeviceIx = DeviceIx(0);
 
     /// For indexing tables by device.
@@ -23,7 +23,7 @@ impl DeviceIx {
     }
 }
 
-/// Numbers the plans of a session, upward.
+/// Numbers the plans of a session, in ascending order.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
 )]
@@ -31,7 +31,7 @@ impl DeviceIx {
 pub struct Generation(pub u32);
 
 /// Where the shares of a stage meet: device d has the rows (or features) between boundary d and
-/// boundary d + 1. Neighbours without anything between them have an empty share.
+/// boundary d + 1. A device between two equal boundaries has an empty share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cuts(Vec<u32>);
 
@@ -56,17 +56,17 @@ impl Cuts {
         self.0.len().saturating_sub(1)
     }
 
-    /// Number of rows or features in all.
+    /// Total number of rows or features.
     pub fn total(&self) -> u32 {
         self.0.last().copied().unwrap_or(0)
     }
 
-    /// What `device` has.
+    /// The share of `device`.
     pub fn range<Axis: Copy>(&self, device: DeviceIx) -> Span<Axis> {
         Span::new(self.0[device.index()], self.0[device.index() + 1])
     }
 
-    /// What `device` has of a tensor with `total` rows: boundaries scaled, rounded down.
+    /// The share of `device` in a tensor with `total` rows: boundaries are scaled and rounded down.
     pub fn scaled_range<Axis: Copy>(&self, device: DeviceIx, total: u32) -> Span<Axis> {
         let scale =
             |cut: u32| (u64::from(cut) * u64::from(total) / u64::from(self.total().max(1))) as u32;
@@ -79,14 +79,14 @@ impl Cuts {
 pub enum Split {
     /// Rows of the stage's last layer.
     Rows(Cuts),
-    /// Features (output channels) of the stage's first layer; the layers after it follow channel
+    /// Features (output channels) of the stage's first layer; the layers after it follow, channel
     /// by channel.
     Features(Cuts),
-    /// All of it on one device.
+    /// Everything on one device.
     Whole(DeviceIx),
 }
 
-/// Consecutive layers that run without exchange inside: a fused group.
+/// Consecutive layers between which nothing is exchanged: a fused group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stage {
     /// First layer, and the one after the last, in topological order.
@@ -101,7 +101,7 @@ impl Stage {
         self.layers.clone().map(LayerId)
     }
 
-    /// The layer that the cuts are stated on.
+    /// The layer to which cuts of rows refer.
     pub fn last_layer(&self) -> LayerId {
         LayerId(self.layers.end.saturating_sub(1))
     }
@@ -113,7 +113,7 @@ impl Stage {
 pub enum Exchange {
     /// Gathered to the leader after every stage and scattered again, as the published systems do.
     Leader,
-    /// Straight from whoever owns them to whoever needs them.
+    /// Directly from the device that owns them to those that need them.
     Peer,
 }
 
@@ -140,8 +140,8 @@ impl Plan {
         (0..self.devices).map(DeviceIx)
     }
 
-    /// Whether a device has a share. A leader that keeps nothing but what is not shared, while
-    /// others share the rest, counts as idle, as in EdgeLD.
+    /// Whether a device has a share. A leader that only runs whole stages while others share the
+    /// split ones counts as idle, as in EdgeLD.
     pub fn is_active(&self, device: DeviceIx) -> bool {
         let is_split = |stage: &Stage| !matches!(stage.split, Split::Whole(_));
         let shares_nothing = !self.stages.iter().any(is_split);

@@ -1,11 +1,11 @@
 //! A plan, compiled: what one device receives, computes and sends.
 //!
 //! Every device derives its own program from the same plan and graph, so that only the plan
-//! travels. Once it has its program, frames flow by data alone: a step runs as soon as the steps
-//! it comes `after` are done, and nobody asks the leader what to do next.
+//! travels. From then on frames are driven by data alone: a step runs as soon as the steps it comes
+//! `after` are done, and nobody asks the leader what to do next.
 //!
-//! A program with two devices, for two fused 3x3 convolutions over 8 rows, looks like this on
-//! device 1 (rows 4..8 of the result, which look at rows 2..8 of the input):
+//! For two fused 3x3 convolutions over 8 rows on two devices, the program of device 1 is (it has
+//! rows 4..8 of the result, which read rows 2..8 of the input):
 //!
 //! ```text
 //! receive  transfer 0 from device 0: input rows 2..8

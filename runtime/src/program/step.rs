@@ -9,7 +9,7 @@ use crate::plan::DeviceIx;
 use crate::region::{CHANNEL_BLOCK, ChannelRange, Region};
 use crate::units::Bytes;
 
-/// Names one transfer of a plan: the same on its sender and its receiver.
+/// Names one transfer of a plan; sender and receiver use the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TransferId(pub u32);
@@ -36,7 +36,7 @@ impl StepIx {
     }
 }
 
-/// How an input of the graph travels and what is done to it where it arrives.
+/// How an input of the graph travels, and how it is converted on arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Encoding {
     /// float32, as it is.
@@ -60,7 +60,7 @@ impl Encoding {
     }
 }
 
-/// Why a strip travels; says which stage its bytes are counted for.
+/// Why a strip travels, and thereby for which stage its bytes count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A share of this stage needs it.
@@ -71,23 +71,23 @@ pub enum Purpose {
     Answer,
 }
 
-/// A region of a tensor that goes from one device to another.
+/// A region of a tensor that one device sends to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
     /// Which tensor.
     pub tensor: TensorId,
     /// Which part of it.
     pub region: Region,
-    /// Who has it.
+    /// The sender.
     pub from: DeviceIx,
-    /// Who needs it.
+    /// The receiver.
     pub to: DeviceIx,
     /// What for.
     pub purpose: Purpose,
 }
 
 impl Transfer {
-    /// Bytes of payload, for a model whose inputs travel as `encodings` say.
+    /// Bytes of payload if the model's inputs travel as `encodings` say.
     pub fn bytes(&self, graph: &Graph, encodings: &[Encoding]) -> Bytes {
         let element = match graph.producer(self.tensor) {
             Some(_) => 4,
@@ -102,12 +102,12 @@ impl Transfer {
 pub struct Buffer {
     /// Which tensor.
     pub tensor: TensorId,
-    /// Which part of it; received rows land beside computed ones.
+    /// Which part of it; may hold both received and computed rows.
     pub region: Region,
 }
 
 impl Buffer {
-    /// Bytes of it as float32, in the whole blocks of channels that kernels keep.
+    /// Its size as float32, in whole blocks of channels, as kernels keep it.
     pub fn bytes(&self, graph: &Graph) -> Bytes {
         let blocks = self.region.channels.blocks().len() as u64;
         let pixels = u64::from(self.region.rows.len()) * u64::from(graph.shape(self.tensor).width);
@@ -120,25 +120,25 @@ impl Buffer {
 pub struct Run {
     /// Which layer.
     pub layer: LayerId,
-    /// Where its inputs are, in their order.
+    /// Where its inputs are, in order.
     pub inputs: Vec<BufferId>,
-    /// Where its result goes.
+    /// Where its output goes.
     pub output: BufferId,
-    /// What of its output is computed.
+    /// Which part of its output is computed.
     pub region: Region,
 }
 
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// The frame's input lands in a buffer; only on the leader.
+    /// The frame's input is put in a buffer; only on the leader.
     Input {
         /// Which input of the graph.
         input: usize,
         /// Where it goes.
         buffer: BufferId,
     },
-    /// A strip from another device lands in a buffer.
+    /// A strip from another device is put in a buffer.
     Receive {
         /// Which transfer.
         transfer: TransferId,
@@ -149,14 +149,14 @@ pub enum Action {
         /// Which part of the tensor it is.
         region: Region,
     },
-    /// A share of a stage, or a piece of one: layers on shrinking regions.
+    /// A share of a stage, or part of one, is computed: layers on shrinking regions.
     Compute {
         /// Index of the stage.
         stage: usize,
         /// The layers, in order.
         runs: Vec<Run>,
     },
-    /// A strip goes to another device.
+    /// A strip is sent to another device.
     Send {
         /// Which transfer.
         transfer: TransferId,
@@ -177,7 +177,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Every buffer the step reads or writes, with repetitions.
+    /// Every buffer that the step reads or writes, with repetitions.
     pub fn buffers(&self) -> Vec<BufferId> {
         match self {
             Action::Input { buffer, .. }
@@ -207,12 +207,12 @@ pub struct Program {
     pub device: DeviceIx,
     /// Its buffers; each is freed after the last step that uses it.
     pub buffers: Vec<Buffer>,
-    /// Its steps. Of those that are ready the first in this order runs.
+    /// Its steps. Of those that are ready, the first in this order runs.
     pub steps: Vec<Step>,
 }
 
 impl Program {
-    /// What the device computes of every layer with parameters.
+    /// Which region the device computes of every layer with parameters.
     pub fn regions(&self, graph: &Graph) -> BTreeMap<LayerId, Region> {
         let mut regions: BTreeMap<LayerId, Region> = BTreeMap::new();
         for step in &self.steps {
@@ -227,15 +227,15 @@ impl Program {
         regions
     }
 
-    /// The features of every layer with parameters that the device computes, hence the rows of
-    /// the parameters that it must hold.
+    /// Which features the device computes of every layer with parameters, and therefore which rows
+    /// of the parameters it must hold.
     pub fn features(&self, graph: &Graph) -> BTreeMap<LayerId, ChannelRange> {
         let regions = self.regions(graph).into_iter();
         regions.map(|(layer, region)| (layer, region.channels)).collect()
     }
 
-    /// The largest number of activation bytes held at once when the steps run in order, each
-    /// buffer held from the first step that uses it to the last.
+    /// The peak of activation bytes when the steps run in order and each buffer is held from the
+    /// first step that uses it to the last.
     pub fn peak_activation_bytes(&self, graph: &Graph) -> Bytes {
         let mut spans: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
         for (index, step) in self.steps.iter().enumerate() {

@@ -1,24 +1,24 @@
-//! Which devices take part in a plan, and how far.
+//! Which devices may take part in a plan, and to what extent.
 
 use crate::plan::DeviceIx;
 
-/// Devices that a plan may use, and how much of the dense layers' features each may hold.
+/// The devices that a plan may use, and how much of the dense layers' features each may hold.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Members {
-    /// By device: whether it has a part in split stages.
+    /// By device: whether it gets shares of split stages.
     pub splits: Vec<bool>,
-    /// By device: the largest part of a layer's features that it has memory for.
+    /// By device: the largest fraction of a layer's features that it has memory for.
     pub feature_cap: Vec<f64>,
-    /// Whether every group that can be split is.
+    /// Whether every group that can be split must be.
     pub forced: bool,
-    /// Whether members that all get from one device, or all send to it, count as sharing its
-    /// interface. The published partitions do not count so, and where strips are sent ahead of
-    /// time it is too careful.
+    /// Whether members that all receive from one device, or all send to it, are assumed to share
+    /// its interface. The published partitions do not assume that, and it is too cautious when
+    /// strips are sent ahead of time.
     pub share_links: bool,
 }
 
 impl Members {
-    /// The devices with a part.
+    /// The devices that get shares.
     pub(super) fn ids(&self) -> impl Iterator<Item = DeviceIx> {
         let splits = self.splits.iter().enumerate();
         splits.filter(|(_, part)| **part).map(|(index, _)| DeviceIx(index as u16))

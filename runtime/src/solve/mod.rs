@@ -26,11 +26,11 @@ use crate::graph::{Graph, LayerId, TensorId};
 use crate::plan::DeviceIx;
 use crate::units::Ms;
 
-/// Finds the plan with the smallest predicted makespan. Deterministic: the same problem has the
-/// same solution, and a solution given as `previous` is found again.
+/// Finds the plan with the smallest predicted makespan. It is deterministic: the same problem has
+/// the same solution, and a solution given as `previous` is found again.
 ///
 /// # Errors
-/// When there is no device, or no plan fits the memory.
+/// When there is no device, or no plan fits in memory.
 pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
     let Problem { graph, encodings, profile, policy, .. } = problem;
     if profile.is_empty() {
@@ -54,7 +54,7 @@ pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
     choose(search, alone, policy)
 }
 
-/// Picks the fastest candidate; of equals the previous plan, then the leader alone.
+/// Picks the fastest candidate; of equals the previous plan, then a single device.
 fn choose(
     search: Search<'_>,
     alone: Option<Evaluated>,
@@ -105,8 +105,8 @@ fn choose(
     })
 }
 
-/// For every tensor, whether it is read by another group than the one that makes it, or is an
-/// output.
+/// For every tensor, whether it is an output or read by another group than the one that computes
+/// it.
 fn leaves_group(graph: &Graph, groups: &[stages::Group]) -> Vec<bool> {
     let mut leaves: Vec<bool> =
         (0..graph.tensor_count() as u32).map(|tensor| graph.is_output(TensorId(tensor))).collect();
@@ -123,7 +123,7 @@ fn leaves_group(graph: &Graph, groups: &[stages::Group]) -> Vec<bool> {
     leaves
 }
 
-/// The follower that would be done with the whole model first.
+/// The follower that would run the whole model fastest.
 fn fastest_follower(models: &[GroupModel], devices: usize) -> DeviceIx {
     let time = |device: usize| models.iter().map(|model| model.whole[device]).sum::<f64>();
     let fastest = (1..devices).min_by(|a, b| time(*a).total_cmp(&time(*b)));

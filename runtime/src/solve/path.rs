@@ -1,9 +1,9 @@
 //! The cheapest sequence of splits over given devices: dynamic programming over groups.
 //!
-//! The state after a group is how it was split, since that says who holds what; for every state
-//! the cheapest way there is kept. A group's time is that of its slowest share, transfers
-//! included, and groups follow one another: an estimate that ignores overlap, so that the
-//! finished plan is judged by the simulation.
+//! The state after a group is how the group was split, since that determines who holds what; for
+//! every state the cheapest way to reach it is kept. A group takes as long as its slowest share,
+//! including transfers, and groups run one after another. That estimate ignores overlap, so the
+//! finished plan is evaluated by simulation.
 
 use super::members::Members;
 use super::model::{Crossing, Demand, GroupModel};
@@ -13,16 +13,15 @@ use super::stages::Splits;
 use crate::plan::{DeviceIx, Plan, Split, Stage};
 use crate::region::{Region, RowRange};
 
-/// How many of the ways to have done the groups before, cheapest first, a min-max search is begun
-/// from.
+/// From how many states, cheapest first, a min-max search is started.
 const SEARCHES: usize = 2;
 
-/// One way to have done the groups so far.
+/// How the groups so far were split, and at what cost.
 struct State {
     parent: Option<usize>,
     split: Split,
     total: f64,
-    /// By boundary tensor of the group, then by device: what it holds of it.
+    /// Who owns what of the last group's results: by boundary tensor, then by device.
     owned: Vec<Vec<Region>>,
 }
 
@@ -39,7 +38,7 @@ impl<'a> Planner<'a> {
         Planner { problem, models, links: Link::all(problem.profile), demand: Demand::new() }
     }
 
-    /// The plan with the smallest estimate over `members`; `None` where they have no memory for the
+    /// The plan with the smallest estimate over `members`; `None` if they lack the memory for dense
     /// features.
     pub(super) fn plan(&mut self, members: &Members) -> Option<Plan> {
         let mut states: Vec<State> = Vec::new();
@@ -49,7 +48,7 @@ impl<'a> Planner<'a> {
             let parents: Vec<Option<usize>> =
                 if at == 0 { vec![None] } else { front.iter().copied().map(Some).collect() };
             for choice in self.choices(at, members) {
-                // A search for each parent is dear, and seldom begins from a bad one.
+                // Searching from every parent is expensive, and the first ones are usually good.
                 let parents = match choice {
                     Choice::Rows => &parents[..parents.len().min(SEARCHES)],
                     _ => &parents[..],
@@ -96,7 +95,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The ways in which a group may be split.
+    /// The ways to split a group that are allowed.
     fn choices(&mut self, at: usize, members: &Members) -> Vec<Choice> {
         let Policy { partition, leader_idle, .. } = self.problem.policy;
         let model = &self.models[at];
@@ -125,8 +124,8 @@ impl<'a> Planner<'a> {
         all
     }
 
-    /// Min-max cuts of computation alone: they hardly move from one group to the next, so that
-    /// little has to be sent once the input is where it belongs.
+    /// Min-max cuts of computation alone. They hardly move from group to group, so that little has
+    /// to be sent once the input has been distributed.
     fn steady(&mut self, at: usize, members: &Members) -> Option<Vec<u32>> {
         let mut group = GroupProblem {
             problem: self.problem,
@@ -178,7 +177,7 @@ impl<'a> Planner<'a> {
         Some(State { parent, split, total: before + time, owned })
     }
 
-    /// Who holds what of a tensor on the way that leads to `parent`.
+    /// Who holds what of a tensor in state `parent`.
     fn holders<'e>(
         &self,
         at: usize,
@@ -202,11 +201,11 @@ impl<'a> Planner<'a> {
 /// A way to split a group.
 #[derive(Debug, Clone)]
 enum Choice {
-    /// By rows, as the partition says.
+    /// By rows, with the policy's partition.
     Rows,
-    /// By rows, shares of these lengths.
+    /// By rows, with shares of these lengths.
     Steady(Vec<u32>),
-    /// By features, as the partition says.
+    /// By features, with the policy's partition.
     Features,
     /// On one device.
     Whole(DeviceIx),

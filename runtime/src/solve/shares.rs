@@ -1,4 +1,4 @@
-//! What one group costs, things being held as they are, and how the partitions share it out.
+//! How the partitions share out one group, given who holds what it reads, and what that costs.
 
 use std::ops::Range;
 
@@ -14,17 +14,17 @@ use crate::plan::{Cuts, DeviceIx, Exchange, Split, feature_step};
 use crate::region::{ChannelRange, Region, RowRange};
 use crate::units::Bytes;
 
-/// Rows for each member that a group must have before everybody is to have a part of it.
+/// Rows per member that a group needs before every member must have a share (`spread`).
 const SPREAD: u64 = 2;
 
 /// A device's link in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
-    /// Of its interface, per byte.
+    /// Of the interface, per byte.
     per_byte: f64,
-    /// Of its processor, per byte.
+    /// Of the processor, per byte.
     processing: f64,
-    /// Of a message of no size.
+    /// Of an empty message.
     latency: f64,
 }
 
@@ -42,18 +42,18 @@ impl Link {
 /// Who holds what of an external tensor.
 #[derive(Clone, Copy)]
 pub(super) struct Holders<'e> {
-    /// By device; `None` where the leader has all of it.
+    /// By device; `None` if the leader has all of it.
     parts: Option<&'e [Region]>,
     /// The only device that has any, if there is just one.
     only: Option<DeviceIx>,
 }
 
 impl<'e> Holders<'e> {
-    /// The leader has all of it.
+    /// The leader holds all of it.
     pub(super) const LEADER_ALONE: Holders<'static> =
         Holders { parts: None, only: Some(DeviceIx::LEADER) };
 
-    /// Every device its part.
+    /// Every device holds its part.
     pub(super) fn from_parts(parts: &'e [Region]) -> Holders<'e> {
         let mut holders = (0u16..).zip(parts).filter(|(_, part)| !part.is_empty());
         let first = holders.next().map(|(owner, _)| DeviceIx(owner));
@@ -69,13 +69,14 @@ impl<'e> Holders<'e> {
     }
 }
 
-/// One question: what does this group cost, things being held as they are?
+/// A group to be split, given who holds what it reads.
 pub(super) struct GroupProblem<'q> {
     pub problem: &'q Problem<'q>,
     pub model: &'q GroupModel,
     /// By external tensor.
     pub holders: &'q [Holders<'q>],
-    /// How many devices share the interface of one that alone has or wants a tensor.
+    /// How many devices share the interface of a device that is the only one to have or need a
+    /// tensor.
     pub sharing: f64,
     /// By device.
     pub links: &'q [Link],
@@ -87,7 +88,7 @@ pub(super) struct GroupSplit {
     pub split: Split,
     /// Milliseconds of the slowest share.
     pub time: f64,
-    /// By boundary tensor, then by device: what it holds of it afterwards.
+    /// Who owns what afterwards: by boundary tensor, then by device.
     pub owned: Vec<Vec<Region>>,
 }
 
@@ -178,7 +179,7 @@ impl GroupProblem<'_> {
         GroupSplit { split: Split::Whole(device), time, owned }
     }
 
-    /// What a device has of a boundary tensor once the group is done.
+    /// What a device owns of a boundary tensor once the group is done.
     fn owned_after(&self, device: DeviceIx, crossing: &Crossing, made: Region) -> Region {
         match self.problem.policy.exchange {
             Exchange::Peer => made,
@@ -187,7 +188,7 @@ impl GroupProblem<'_> {
         }
     }
 
-    /// Shares `total` units among the members as the policy's partition says, at most `most` each.
+    /// Shares `total` units among the members by the policy's partition, at most `most` each.
     pub(super) fn share(
         &mut self,
         total: u32,
@@ -228,7 +229,7 @@ impl GroupProblem<'_> {
         (fits && lengths.iter().sum::<u32>() == total).then_some(lengths)
     }
 
-    /// Milliseconds from the moment the group may begin to the end of a share of `rows`.
+    /// Milliseconds from the start of the group to the end of a share of `rows`.
     fn rows_cost(&mut self, device: DeviceIx, rows: RowRange) -> f64 {
         if rows.is_empty() {
             return 0.0;
@@ -245,7 +246,7 @@ impl GroupProblem<'_> {
         time
     }
 
-    /// Milliseconds from the moment the group may begin to the end of a share of `features`.
+    /// Milliseconds from the start of the group to the end of a share of `features`.
     fn features_cost(&self, device: DeviceIx, features: ChannelRange) -> f64 {
         if features.is_empty() {
             return 0.0;
@@ -267,7 +268,7 @@ impl GroupProblem<'_> {
         time
     }
 
-    /// Time to receive what is needed of a tensor and not held.
+    /// Time to receive the part of `need` that the device does not hold.
     fn receive(
         &self,
         device: DeviceIx,
@@ -282,7 +283,7 @@ impl GroupProblem<'_> {
         self.transfer(device, holders.only, external.missing(need, mine))
     }
 
-    /// Time to bring what the leader must have to it.
+    /// Time to send the leader what it must have.
     fn gather(&self, device: DeviceIx, crossing: &Crossing, owned: Region) -> f64 {
         let wanted = crossing.is_output || self.problem.policy.exchange == Exchange::Leader;
         if !wanted || device == DeviceIx::LEADER || owned.is_empty() {
@@ -292,8 +293,7 @@ impl GroupProblem<'_> {
         self.transfer(device, Some(DeviceIx::LEADER), bytes)
     }
 
-    /// Time for `bytes` between a device and another that may be the only one that has them or
-    /// wants them.
+    /// Time for `bytes` between a device and `other`, if that is the only one to have or need them.
     fn transfer(&self, device: DeviceIx, other: Option<DeviceIx>, bytes: f64) -> f64 {
         let link = &self.links[device.index()];
         let (theirs, latency) = match other.map(|other| &self.links[other.index()]) {
@@ -331,7 +331,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
-        /// Whoever holds whatever rows of the input, through the leader or between peers.
+        /// Whoever holds which rows of the input, through the leader or between peers.
         #[test]
         fn no_cuts_are_better_than_min_max(
             devices in prop::collection::vec(
@@ -360,7 +360,10 @@ mod tests {
                 .zip(&borders)
                 .map(|(start, end)| Region::new(channels, RowRange::new(start, *end)))
                 .collect();
-            let holders = [if through_leader { Holders::LEADER_ALONE } else { Holders::from_parts(&parts) }];
+            let holders = [match through_leader {
+                true => Holders::LEADER_ALONE,
+                false => Holders::from_parts(&parts),
+            }];
             let members = Members {
                 splits: vec![true; devices.len()],
                 feature_cap: vec![1.0; devices.len()],

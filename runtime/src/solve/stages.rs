@@ -28,10 +28,11 @@ pub(super) enum Splits {
 
 /// Cuts a graph into groups.
 ///
-/// A block ends after every layer that changes the height. Reductions over rows, dense layers
-/// and softmax stand alone (with the channelwise layers that only follow a dense one); `name/rows`
-/// and `name/sum` are cut between. Through the leader, what is no convolution is the leader's:
-/// pools and dense layers end the block before them, and layer by layer sums and the like too.
+/// A block ends after every layer that changes the height. Reductions over rows, dense layers and
+/// softmax are groups of their own (a dense layer together with the channelwise layers that only
+/// follow it), and a global mean is cut between its two halves, `name/rows` and `name/sum`. With
+/// exchange through the leader, pools and dense layers run on the leader and therefore end the
+/// block before them; layer by layer, so do sums and the like.
 pub(super) fn groups(graph: &Graph, policy: &Policy) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut open = false;
@@ -95,7 +96,7 @@ fn splits(graph: &Graph, policy: &Policy, layer: LayerId) -> Splits {
     }
 }
 
-/// Whether a layer changes the height, or is the first half of a reduction over rows.
+/// Whether a layer changes the height, or is the first half of a global mean.
 fn ends_block(graph: &Graph, layer: LayerId) -> bool {
     let rows = graph.output_shape(layer).rows;
     let op = &graph.layer(layer).op;
@@ -104,7 +105,7 @@ fn ends_block(graph: &Graph, layer: LayerId) -> bool {
     *op == Op::SumWidth || inputs.any(|shape| shape.rows != rows && !factors(shape))
 }
 
-/// Whether `layer` can be part of a split by features that `first` begins.
+/// Whether `layer` can be part of a split by features that starts with `first`.
 fn follows(graph: &Graph, first: LayerId, layer: LayerId) -> bool {
     let node = graph.layer(layer);
     let within = |tensor| graph.producer(tensor).is_some_and(|producer| producer >= first);

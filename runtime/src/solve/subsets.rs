@@ -1,7 +1,7 @@
-//! Which devices take part, and the choice among whole plans.
+//! Which devices take part: tries subsets and compares whole plans.
 //!
-//! Every candidate plan is derived and simulated; those that do not fit the memory are mended by
-//! taking dense features, then its whole part, from the device that is short.
+//! Every candidate plan is derived and simulated. If one does not fit in memory, dense features are
+//! taken from the device that is short, then its whole share.
 
 use super::members::Members;
 use super::model::GroupModel;
@@ -15,7 +15,7 @@ use crate::units::{Bytes, Ms};
 /// Frames that are computed at once.
 const IN_FLIGHT: u32 = 1;
 
-/// A plan that fits, and what it is predicted to take.
+/// A plan that fits in memory, and its predicted time.
 #[derive(Debug, Clone)]
 pub(super) struct Evaluated {
     pub candidate: Candidate,
@@ -23,13 +23,13 @@ pub(super) struct Evaluated {
     pub prediction: Prediction,
 }
 
-/// How a plan does not fit the memory.
+/// Where a plan does not fit in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shortage {
     pub device: DeviceIx,
     pub needed: Bytes,
     pub available: Bytes,
-    /// Bytes of weights among them.
+    /// How much of that is weights.
     weights: Bytes,
 }
 
@@ -39,7 +39,7 @@ impl Shortage {
     }
 }
 
-/// Plans looked at so far.
+/// The plans considered so far.
 pub(super) struct Search<'a> {
     problem: &'a Problem<'a>,
     models: &'a [GroupModel],
@@ -55,13 +55,13 @@ impl<'a> Search<'a> {
         Search { problem, models, planner, found: Vec::new(), closest: None }
     }
 
-    /// The predicted time of everything on one device, if it fits there.
+    /// Evaluates everything on one device; `None` if it does not fit there.
     pub(super) fn try_whole(&mut self, device: DeviceIx) -> Result<Option<Evaluated>, SolveError> {
         let plan = self.planner.whole(device);
         Ok(self.evaluate(Candidate::Only(device), plan)?.ok())
     }
 
-    /// Looks at the plan of everything on one follower, which is none through the leader.
+    /// Considers everything on one follower, which only exchange between peers allows.
     pub(super) fn try_follower(&mut self, device: DeviceIx) -> Result<(), SolveError> {
         if self.problem.policy.exchange == Exchange::Peer {
             let only = self.try_whole(device)?;
@@ -70,9 +70,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Looks at the previous plan, if it is one for these devices and was not found again anyway.
-    /// The published partitions do
-    /// not judge by time and never keep one.
+    /// Considers the previous plan, if it is for these devices and was not found again anyway. The
+    /// published partitions do not compare times and never keep one.
     pub(super) fn try_previous(&mut self) -> Result<(), SolveError> {
         let Problem { graph, profile, policy, .. } = *self.problem;
         let Some(plan) = self.problem.previous else { return Ok(()) };
@@ -89,8 +88,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Looks at plans over the fastest devices: all, then without the slowest as long as that is
-    /// faster.
+    /// Considers plans over the most useful devices: all, then one fewer at a time as long as that
+    /// is not slower.
     pub(super) fn try_subsets(&mut self) -> Result<(), SolveError> {
         let order = self.order();
         let careful = self.problem.policy.partition == Partition::Minmax;
@@ -115,8 +114,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Devices that may have a part in split stages, most useful first: by the time of the whole
-    /// model and of the strips that an equal share moves.
+    /// Devices that may get shares of split stages, most useful first: by the time that the whole
+    /// model takes on them plus that of the strips of an equal share.
     fn order(&self) -> Vec<DeviceIx> {
         let Problem { profile, policy, .. } = self.problem;
         let mut devices: Vec<DeviceIx> = profile
@@ -141,7 +140,8 @@ impl<'a> Search<'a> {
         devices
     }
 
-    /// Plans over just these devices, mended until the plan fits. Returns the prediction.
+    /// Considers a plan over just these devices, adjusted until it fits in memory. Returns its
+    /// predicted time.
     fn try_over(
         &mut self,
         devices: &[DeviceIx],
@@ -157,7 +157,7 @@ impl<'a> Search<'a> {
         for device in devices {
             members.splits[device.index()] = true;
         }
-        for _ in 0..MENDINGS {
+        for _ in 0..ATTEMPTS {
             let Some(plan) = self.planner.plan(&members) else { return Ok(None) };
             let candidate = Candidate::Over(members.ids().collect());
             let evaluated = self.evaluate(candidate, plan.clone())?;
@@ -167,14 +167,14 @@ impl<'a> Search<'a> {
                     self.found.push(evaluated);
                     return Ok(Some(predicted));
                 }
-                Err(short) if !mend(&mut members, &plan, short) => return Ok(None),
+                Err(short) if !relieve(&mut members, &plan, short) => return Ok(None),
                 Err(_) => {}
             }
         }
         Ok(None)
     }
 
-    /// Derives and simulates a plan; says where it does not fit the memory.
+    /// Derives and simulates a plan, or says where it does not fit in memory.
     pub(super) fn evaluate(
         &mut self,
         candidate: Candidate,
@@ -203,16 +203,16 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Subsets in a row that are no faster before the search ends.
+/// The search ends after this many subsets in a row that are no faster.
 const PATIENCE: u32 = 2;
-/// A subset that is slower by this factor ends the search too.
+/// A subset that is slower by this factor ends the search at once.
 const HOPELESS: f64 = 1.05;
-/// Attempts to make a plan fit the memory: each takes a part from one device.
-const MENDINGS: u32 = 24;
+/// Attempts to make a plan fit in memory; each takes something from one device.
+const ATTEMPTS: u32 = 24;
 
-/// Takes from the device that is short: dense features as long as it holds some, else its part in
-/// split stages. False where there is nothing left to take.
-fn mend(members: &mut Members, plan: &Plan, short: Shortage) -> bool {
+/// Takes something from the device that is short of memory: dense features as long as it has some,
+/// then its share of split stages. Returns false if there is nothing left to take.
+fn relieve(members: &mut Members, plan: &Plan, short: Shortage) -> bool {
     let at = short.device.index();
     let whole = plan.stages.iter().any(|stage| stage.split == Split::Whole(short.device));
     if whole && !members.forced {

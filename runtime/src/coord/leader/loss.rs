@@ -1,4 +1,4 @@
-//! What goes wrong: devices that are gone or refuse, links that break, no plan at all.
+//! What goes wrong: devices that vanish or refuse, links that break, no plan at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,10 +35,10 @@ impl Leader {
         for generation in &broken {
             self.abandon(*generation, None, out);
         }
-        // A question under way may be answered with a plan for the device that is gone; one that
-        // is put off may be waiting for it.
-        let put_off = self.deferred.is_some() && self.preparing.is_none();
-        if !broken.is_empty() || self.requested.is_some() || put_off {
+        // The answer to an open request may include the lost device; a deferred request may be
+        // waiting for it.
+        let deferred = self.deferred.is_some() && self.preparing.is_none();
+        if !broken.is_empty() || self.requested.is_some() || deferred {
             self.request_plan(reason, out);
         }
     }
@@ -74,7 +74,7 @@ impl Leader {
         }
     }
 
-    /// Breaks off the plans over links that have been down for [`LINK_GRACE`].
+    /// Abandons generations that use a link that has been down for [`LINK_GRACE`].
     pub(super) fn abandon_dead_links(&mut self, now: Moment, out: &mut Vec<Command>) {
         let mut blamed = BTreeSet::new();
         let (late, fresh): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.down)
@@ -95,9 +95,9 @@ impl Leader {
         }
     }
 
-    /// The leader's own device is gone, and with it the session.
+    /// Ends the session: the leader's own device is gone.
     pub(super) fn end_session(&mut self, out: &mut Vec<Command>) {
-        let why = "the worker of the leading device itself has ended".to_owned();
+        let why = "the leader's own worker has ended".to_owned();
         for Frame { number, retries, .. } in self.frames.drain() {
             out.push(Command::FailFrame { frame: number, attempts: retries, error: why.clone() });
         }
@@ -105,7 +105,7 @@ impl Leader {
         out.push(Command::End { why });
     }
 
-    /// A device is left out for a while, and the question under way asked anew without it.
+    /// Leaves a device out of plans for a while.
     pub(super) fn back_off(
         &mut self,
         now: Moment,
@@ -121,7 +121,7 @@ impl Leader {
         if self.active.is_some() {
             return;
         }
-        // With a device that rests for now there may be one.
+        // There may be a plan with a device that is left out for now.
         let awaits = self.devices.iter().any(|node| self.backoffs.is_left_out(*node));
         if awaits && self.backoffs_awaited < BACKOFFS_AWAITED {
             self.backoffs_awaited += 1;

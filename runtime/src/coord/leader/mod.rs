@@ -1,20 +1,20 @@
 //! Which plan runs, which frame runs under which plan, what happens after a loss.
 //!
 //! A plan becomes a **generation** when it is prepared: every member fetches its weights and
-//! reserves its memory, and when all have said `Ready` the next frames run under it. Frames in
-//! flight finish under the generation they started in; a generation with a member that died is
-//! broken, its frames are run again from their input under another one. The leader keeps every
-//! input until the answer is out, so a frame is lost only with the leader.
+//! reserves its memory, and once all have said `Ready` the next frames run under it. Frames in
+//! flight finish under the generation they started in. A generation that loses a member is
+//! abandoned, and its frames are run again from their input under another one. The leader keeps
+//! every input until the answer is out, so a frame is lost only with the leader.
 //!
 //! ```text
-//!              Proposed             Ready from all            another is active, frames done
-//!  (requested) ───────────▶ preparing ─────────────────▶ active ──────────────────────────▶ retired
-//!     ▲                     │ loss, refusal, silence    │ loss, failure
-//!     └─────────────────────┴───────────────────────────┘  broken: retired, frames again
+//!               Proposed             Ready from all           another is active, frames done
+//!  (requested) ─────────▶ preparing ───────────────▶ active ─────────────────────────▶ retired
+//!      ▲                      │ loss, refusal, timeout  │ loss, failure
+//!      └──────────────────────┴─────────────────────────┘  abandoned: retired, frames rerun
 //! ```
 //!
 //! Joins and gradual changes never disturb a generation in preparation; they wait for it. Frames
-//! never wait for a join: a loss that leaves no plan to run ends a preparation that was under way
+//! never wait for a join: a loss that leaves no plan to run cancels a preparation that was started
 //! for another reason.
 
 mod backoff;
@@ -36,38 +36,40 @@ use backoff::Backoffs;
 pub use event::{Command, Event, Proposal};
 use frames::Frames;
 
-/// A member that fetches weights and gets none for this long while it prepares is left out.
+/// A member whose preparation makes no progress for this long is left out.
 pub const PREPARE_TIMEOUT: Ms = Ms(10_000.0);
 
-/// After a link broke, the death of the device behind it has this long to show.
+/// When a link breaks, the device behind it may have died. This is how long to wait for that news
+/// before the link itself is blamed.
 pub const LINK_GRACE: Ms = Ms(400.0);
 
-/// A frame that takes this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction, is run again.
+/// A frame that takes at least this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction, is run
+/// again.
 pub const FRAME_TIMEOUT: Ms = Ms(60_000.0);
 
 /// See [`FRAME_TIMEOUT`].
 pub const FRAME_TIMEOUT_FACTOR: f64 = 20.0;
 
-/// How often the leader's own device may refuse a plan before there is none.
+/// How often the leader's own device may refuse before planning counts as failed.
 const OWN_REFUSALS: u32 = 3;
 
-/// How often frames without a plan wait for the end of a device's rest before they are given up.
+/// How many back-offs frames without a plan sit out before they fail.
 const BACKOFFS_AWAITED: u32 = 3;
 
-/// A plan with its number, and the members that it still waits for.
+/// A generation that is not retired yet, and the members that it still waits for.
 #[derive(Debug, Clone)]
 struct Live {
     generation: Generation,
     proposal: Proposal,
-    /// Who is not ready yet.
+    /// Members that are not ready yet.
     waiting: BTreeMap<NodeId, FetchProgress>,
 }
 
-/// How far a member is with its weights.
+/// How far a member has got with its weights.
 #[derive(Debug, Clone, Copy)]
 struct FetchProgress {
     have: Bytes,
-    /// When it was last seen to make progress.
+    /// When it last made progress.
     at: Moment,
 }
 
@@ -77,7 +79,7 @@ impl Live {
     }
 }
 
-/// The leader of a session.
+/// The leader of a session, as a state machine.
 #[derive(Debug, Clone)]
 pub struct Leader {
     me: NodeId,
@@ -86,26 +88,25 @@ pub struct Leader {
     newest: Generation,
     requests: u32,
     requested: Option<Reason>,
-    /// Asked for when the preparation under way has ended.
+    /// To be requested when the current preparation has ended.
     deferred: Option<Reason>,
     preparing: Option<Live>,
     active: Option<Live>,
     retiring: Vec<Live>,
     frames: Frames,
-    /// Plans over a broken link, by the device that is taken for dead, until its death shows:
-    /// since when.
+    /// Broken links: since when, by generation and the device that is blamed until it is known
+    /// to be dead.
     down: BTreeMap<(Generation, NodeId), Moment>,
     own_refusals: u32,
     backoffs_awaited: u32,
-    /// Why there is no plan now.
+    /// Why there is no plan at present.
     no_plan: Option<String>,
-    /// Why there will never be one again.
+    /// Why the session is over.
     ended: Option<String>,
 }
 
 impl Leader {
-    /// A session led by `me` with the devices that are known already, and the commands that begin
-    /// it.
+    /// A session led by `me` with the devices known so far, and the commands that start it.
     pub fn new(me: NodeId, others: impl IntoIterator<Item = NodeId>) -> (Leader, Vec<Command>) {
         let mut leader = Leader {
             me,
@@ -140,12 +141,12 @@ impl Leader {
         self.live(generation).is_some()
     }
 
-    /// Frames that are not answered yet.
+    /// How many frames are unanswered.
     pub fn unanswered(&self) -> usize {
         self.frames.len()
     }
 
-    /// Whether nothing is going on: no frame, no preparation, no question, no plan to retire.
+    /// Whether the leader is idle: no frame, no preparation, no open request, no plan to retire.
     pub fn is_quiet(&self) -> bool {
         self.frames.len() == 0
             && self.preparing.is_none()
@@ -153,7 +154,7 @@ impl Leader {
             && self.retiring.is_empty()
     }
 
-    /// Takes in what happened at `now`; what is to be done, in this order.
+    /// Handles an event that happened at `now`; returns what to do, in this order.
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
         let out = &mut commands;
@@ -210,7 +211,7 @@ impl Leader {
         }
     }
 
-    /// Bytes that came are progress; so is that none are missing, while the device packs them.
+    /// New bytes are progress. So is having them all: the device is then busy packing them.
     fn progressed(
         &mut self,
         now: Moment,
@@ -263,7 +264,7 @@ impl Leader {
             Err(why) => return self.planning_failed(reason, why, out),
         };
         if !self.is_possible(&proposal) {
-            let why = "the plan is for devices that are not there".to_owned();
+            let why = "the plan names devices that are not present".to_owned();
             return self.planning_failed(reason, why, out);
         }
         let same = self.active.as_ref().is_some_and(|live| {
@@ -280,7 +281,7 @@ impl Leader {
             && proposal.members[1..].iter().all(|node| self.devices.contains(node))
     }
 
-    /// Whatever was being prepared is given up for `proposal`.
+    /// Starts to prepare `proposal` in place of whatever was being prepared.
     fn prepare(&mut self, now: Moment, proposal: Proposal, out: &mut Vec<Command>) {
         if let Some(live) = self.preparing.take() {
             self.retire(live, out);
@@ -323,8 +324,8 @@ impl Leader {
         out.push(Command::Retire { generation: live.generation, members });
     }
 
-    /// Asks for a plan: now, or when the preparation under way has ended. After a loss that leaves
-    /// no plan to run, nobody waits for a preparation that was in no hurry.
+    /// Requests a plan: now, or when the current preparation has ended. If a loss has left no plan
+    /// to run, the current preparation is abandoned instead of awaited.
     fn request_plan(&mut self, reason: Reason, out: &mut Vec<Command>) {
         let urgent = matches!(reason, Reason::Lost | Reason::Left | Reason::Link);
         if let Some(live) = self.preparing.as_ref().filter(|_| urgent && self.active.is_none()) {

@@ -1,4 +1,4 @@
-//! How frames run: started in order, answered once, run again when their generation breaks.
+//! How frames run: started in order, answered once, rerun when their generation is abandoned.
 
 use super::event::Command;
 use super::{FRAME_TIMEOUT, FRAME_TIMEOUT_FACTOR, Leader, Live};
@@ -59,8 +59,8 @@ impl Leader {
         })
     }
 
-    /// A generation cannot go on: its frames are run again under another. `failed` is the frame
-    /// that went wrong by itself, which is tried a limited number of times.
+    /// Retires a generation that cannot go on; its frames are run again under another. `failed` is
+    /// the frame that caused the error, if one did: it is tried only a limited number of times.
     pub(super) fn abandon(
         &mut self,
         generation: Generation,

@@ -1,4 +1,4 @@
-//! Single stories; `tests/coord_sim.rs` plays the many.
+//! Single scenarios; `tests/coord_sim.rs` simulates many.
 
 use super::*;
 use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
@@ -25,7 +25,7 @@ impl Script {
         &self.commands
     }
 
-    /// Time passes, tick by tick; all that is commands.
+    /// Lets time pass, tick by tick; returns all commands.
     fn wait(&mut self, time: f64) -> Vec<Command> {
         let until = self.now + time;
         let mut commands = Vec::new();
@@ -86,7 +86,7 @@ fn retired(commands: &[Command]) -> Vec<Generation> {
 }
 
 #[test]
-fn every_plan_over_a_dead_link_is_broken_off() {
+fn every_plan_over_a_dead_link_is_abandoned() {
     let all = [ME, OTHER, THIRD];
     let mut script = Script::new(&all[1..]);
     let first = script.propose(&all);
@@ -122,7 +122,7 @@ fn weights_that_do_not_come_are_no_progress() {
 }
 
 #[test]
-fn a_device_that_packs_its_weights_has_time() {
+fn a_device_that_packs_its_weights_is_not_timed_out() {
     let mut script = Script::new(&[OTHER]);
     let generation = script.propose(&[ME, OTHER]);
     script.handle(Event::Ready { node: ME, generation });
@@ -133,7 +133,7 @@ fn a_device_that_packs_its_weights_has_time() {
 }
 
 #[test]
-fn frames_wait_for_a_device_that_only_rests() {
+fn frames_wait_for_a_device_that_backs_off() {
     let mut script = Script::new(&[OTHER]);
     let generation = script.propose(&[ME, OTHER]);
     script.handle(Event::Submitted { frame: 0 });
@@ -147,7 +147,7 @@ fn frames_wait_for_a_device_that_only_rests() {
         panic!("{commands:?}")
     };
     assert_eq!((*reason, &members[..]), (Reason::Start, &[ME, OTHER][..]));
-    // It does not rest any more: there is nothing to wait for.
+    // Its back-off is over: there is nothing left to wait for.
     let commands = script.handle(Event::Proposed { request: *request, proposal: none() });
     assert!(
         matches!(commands, [Command::FailFrame { frame: 0, .. }, Command::NoPlan { .. }]),

@@ -1,4 +1,4 @@
-//! What every kernel is told about its call.
+//! What every kernel is called with.
 
 use pulp::Arch;
 
@@ -8,20 +8,20 @@ use crate::graph::{Activation, Shape};
 use crate::kernel::memory::map::{Map, Place};
 use crate::region::Region;
 
-/// One call: which region of a layer's output to compute, from where, to where.
+/// One call: which region of a layer's output to compute, from where and to where.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
-    /// The shape of the whole input: beyond it there is padding.
+    /// The shape of the whole input, outside of which there is padding.
     pub(crate) shape: Shape,
     /// Where the input's elements lie.
     pub(crate) input: Place,
     /// Where the output's elements lie.
     pub(crate) output: Place,
-    /// What of the output to compute.
+    /// Which region of the output to compute.
     pub(crate) region: Region,
-    /// What to add to the sums of a convolution.
+    /// A map to add to the result of a convolution.
     pub(crate) addend: Option<Addend<'a>>,
-    /// What to apply to every result.
+    /// Applied to every result.
     pub(crate) activation: Activation,
     /// The instruction set to compute with.
     pub(crate) arch: Arch,
@@ -29,7 +29,7 @@ pub(crate) struct Job<'a> {
     pub(crate) threads: &'a dyn Threads,
 }
 
-/// A map in the output's layout that is added to what is computed.
+/// A map in the output's layout that is added to the result.
 #[derive(Clone, Copy)]
 pub(crate) struct Addend<'a> {
     /// Where its elements lie.
@@ -45,7 +45,7 @@ impl<'a> Addend<'a> {
 }
 
 impl Job<'_> {
-    /// Cuts `units` of work into as many tasks as keep all threads busy to the end, and runs
+    /// Divides `units` of work into enough tasks to keep all threads busy to the end, and runs
     /// `work` on the units of each.
     pub(crate) fn share(&self, units: usize, work: impl Fn(std::ops::Range<usize>) + Sync) {
         let threads = self.threads.count().max(1);

@@ -1,7 +1,7 @@
-//! Work on a map piece by piece, on several threads where there is much of it.
+//! Works on a map piece by piece, on several threads if there is enough work.
 //!
-//! A piece is a [`Band`], as long as possible, for what is copied or added element by element; or
-//! a [`Line`], where work depends on the row.
+//! A piece is a [`Band`], as long as possible, for elementwise work, or a [`Line`] for work that
+//! depends on the row.
 
 use std::ops::Range;
 
@@ -10,13 +10,13 @@ use super::threads::Parts;
 use crate::kernel::memory::map::Place;
 use crate::region::{ChannelRange, RowRange};
 
-/// Elements of an output that are worth waking other threads for.
+/// The number of elements from which it is worth waking other threads.
 const MANY: usize = 1 << 16;
 
-/// Rows of one block of channels, which lie one after the other in every map.
+/// Rows of one block of channels, which are contiguous in every map.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Band {
-    /// The channels of the block that are computed.
+    /// Which channels of the block to compute.
     pub(crate) channels: ChannelRange,
     /// Which rows.
     pub(crate) rows: RowRange,
@@ -25,7 +25,7 @@ pub(crate) struct Band {
 /// One row of a block of channels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line {
-    /// The channels of the block that are computed.
+    /// Which channels of the block to compute.
     pub(crate) channels: ChannelRange,
     /// Which row.
     pub(crate) row: u32,
@@ -39,8 +39,8 @@ impl Band {
     }
 }
 
-/// Calls `work` with every band of the job's region and where it goes, all elements the band's own,
-/// though only the lanes of its channels count.
+/// Calls `work` with every band of the job's region and its part of the output. All elements of
+/// that part may be written, though only the lanes of the band's channels matter.
 pub(crate) fn each_band(job: &Job<'_>, output: &mut [f32], work: impl Fn(Band, &mut [f32]) + Sync) {
     let (lanes, channels, all) = (job.output.lanes, job.region.channels, job.region.rows);
     let rows = all.len() as usize;
@@ -69,8 +69,7 @@ pub(crate) fn each_band(job: &Job<'_>, output: &mut [f32], work: impl Fn(Band, &
     }
 }
 
-/// Calls `work` with every line of the job's region and where it goes, as [`each_band`] does, and
-/// applies the activation to what it made.
+/// Like [`each_band`], but line by line; then applies the activation.
 pub(crate) fn each_line(job: &Job<'_>, output: &mut [f32], work: impl Fn(Line, &mut [f32]) + Sync) {
     let pitch = job.output.width as usize * job.output.lanes as usize;
     each_band(

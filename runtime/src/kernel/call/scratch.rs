@@ -4,11 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::kernel::memory::segment::Segment;
 
-/// Vectors are loaded fastest from addresses that are a multiple of this many bytes.
+/// Vectors load fastest from addresses that are multiples of this many bytes.
 const ALIGNMENT: usize = 64;
 
-/// Buffers for the tasks of a kernel: as many as ran at the same time, each as large as the
-/// largest that was asked for (a few megabytes).
+/// Buffers for the tasks of kernels: as many as ever ran at the same time, each as large as the
+/// largest request (a few megabytes).
 #[derive(Debug, Default)]
 pub struct Scratch {
     idle: Mutex<Vec<Vec<f32>>>,
@@ -21,13 +21,13 @@ impl Scratch {
         Scratch::default()
     }
 
-    /// Bytes held at present.
+    /// Bytes that are held at present.
     pub fn bytes(&self) -> usize {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.iter().map(|buffer| buffer.capacity() * size_of::<f32>()).sum()
     }
 
-    /// Lends `len` elements, aligned, with any content, to `work`.
+    /// Lends `work` a buffer of `len` elements, aligned, with unspecified contents.
     pub(crate) fn lend<R>(&self, len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
         let mut buffer = self.lock().pop().unwrap_or_default();
         let room = len + ALIGNMENT / size_of::<f32>();
@@ -40,19 +40,19 @@ impl Scratch {
         result
     }
 
-    /// Room for segments, of any content; [give it back](Scratch::take_back).
+    /// A list for segments with unspecified contents; [return it](Scratch::take_back) after use.
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         segments.pop().unwrap_or_default()
     }
 
-    /// Takes back room for segments.
+    /// Takes back a list of segments.
     pub(crate) fn take_back(&self, segments: Vec<Segment>) {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner).push(segments);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {
-        // A list of buffers is valid whatever a panicking task did.
+        // The list is valid whatever panicked.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,19 +1,19 @@
-//! Whose threads compute: kernels ask for hands, they never spawn any.
+//! Threads for kernels: the caller supplies them, kernels never spawn any.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Threads that a kernel may use.
 pub trait Threads: Sync {
-    /// How many run at the same time.
+    /// How many tasks run at the same time.
     fn count(&self) -> usize;
 
-    /// Runs `task(0)` to `task(tasks - 1)`, in any order and at the same time, and returns when
-    /// all are done.
+    /// Runs `task(0)` to `task(tasks - 1)`, in any order and concurrently, and returns when all are
+    /// done.
     fn each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
 }
 
-/// The calling thread and no other.
+/// The calling thread only.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Alone;
 
@@ -27,10 +27,10 @@ impl Threads for Alone {
     }
 }
 
-/// A slice whose parts are written by several tasks at once.
+/// A slice whose parts are written by several tasks at the same time.
 ///
-/// What a task writes, some rows of some blocks of channels, is a set of short ranges, not one
-/// slice that could be split off beforehand.
+/// A task writes some rows of some blocks of channels: many short ranges, not one slice that could
+/// be split off beforehand.
 pub(crate) struct Parts<'a> {
     start: *mut f32,
     len: usize,

@@ -1,4 +1,4 @@
-//! How a convolution is computed.
+//! Which algorithm computes a convolution.
 
 use super::winograd::tile::Tile;
 use crate::graph::{Conv, Shape};
@@ -7,19 +7,19 @@ use crate::kernel::memory::lanes::LANES;
 /// How a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
-    /// Dot products of weight rows and the whole input.
+    /// Dot products of rows of weights with the whole input.
     Dense,
     /// Channel by channel.
     Depthwise,
     /// Window by window.
     Direct,
-    /// By tiles of outputs, transformed.
+    /// Tile by tile, transformed.
     Winograd(Tile),
 }
 
 impl Algorithm {
-    /// For a convolution of an input of this shape, the same for every share: what
-    /// [exact](crate::kernel::KernelKind::Exact) kernels compute with.
+    /// The algorithm for a convolution of an input of this shape, the same for every share: used by
+    /// [exact](crate::kernel::KernelKind::Exact) kernels.
     pub(crate) fn of(conv: &Conv, shape: Shape) -> Algorithm {
         match conv {
             _ if conv.is_dense(shape) => Algorithm::Dense,
@@ -28,7 +28,7 @@ impl Algorithm {
         }
     }
 
-    /// For `rows` rows of its output: the fastest.
+    /// The fastest algorithm for `rows` rows of output.
     pub(crate) fn fastest(conv: &Conv, shape: Shape, rows: u32) -> Algorithm {
         match Algorithm::of(conv, shape) {
             Algorithm::Direct if shape.channels >= LANES => match Tile::best(conv, shape, rows) {
@@ -39,7 +39,7 @@ impl Algorithm {
         }
     }
 
-    /// For people.
+    /// Its name, for display.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Algorithm::Dense => "gemv",

@@ -1,15 +1,15 @@
 //! Dense layers: every feature is a sum over the whole input.
 //!
-//! With one input at a time a dense layer reads each weight once, so it is as fast as memory
-//! gives them. They lie as elements x 16 features: each element of the input times one cache line
-//! of weights, added up in two chains that do not wait for each other, is a block of the output:
+//! With one input at a time a dense layer reads each weight once, so it is bound by memory. Weights
+//! lie as elements x 16 features: each element of the input is multiplied by one cache line of
+//! weights, and the products are added up in two independent chains:
 //!
 //! ```text
 //! output 0..16  =  ((x0 w0 + x2 w2 + ..) + (x1 w1 + x3 w3 + ..)) + bias
 //! ```
 //!
-//! Several blocks are computed side by side: so many streams of weights are read a third faster
-//! than one.
+//! Several blocks are computed side by side: reading several streams of weights is a third faster
+//! than reading one.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ use crate::kernel::memory::lanes::{BLOCK, LANES};
 use crate::kernel::simd::activate::activate;
 use crate::kernel::simd::vector;
 
-/// Sums of one block that do not wait for each other; their number is part of the result.
+/// Independent partial sums per block; their number is part of the result.
 const CHAINS: usize = 2;
 
 /// Computes features of a dense layer from the whole input.
@@ -45,7 +45,7 @@ pub(crate) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &
     });
 }
 
-/// The input without the lanes that are no channels.
+/// Copies the input without the lanes that are no channels.
 fn real(job: &Job<'_>, input: &[f32], elements: &mut [f32]) {
     let lanes = (job.shape.channels % LANES) as usize;
     let tail = lanes * (job.shape.rows * job.shape.width) as usize;
@@ -110,7 +110,7 @@ impl Product<'_> {
     }
 }
 
-/// The sums of `B` blocks, each the same however many there are.
+/// The sums of `B` blocks; each is the same whatever `B` is.
 #[inline(always)]
 fn sums<S: Simd, const V: usize, const B: usize>(
     simd: S,

@@ -57,7 +57,7 @@ pub(crate) fn compute(
     });
 }
 
-/// Lays out every channel `multiplier` times, so that output channel c reads channel c.
+/// Repeats every channel `multiplier` times, so that output channel c reads channel c.
 fn repeat(from: Place, input: &[f32], multiplier: u32, to: Place, spread: &mut [f32]) {
     let lanes = to.lanes as usize;
     for channel in to.region.channels.start..to.region.channels.end {

@@ -1,18 +1,17 @@
-//! Convolution, directly: windows are read where they lie in the map.
+//! Direct convolution: windows are read where they lie in the map.
 //!
-//! The output's pixels are cut into tiles along its rows, the features into groups of blocks, and
-//! every pair of them is one [register tile](super::register_tile):
+//! The output's pixels are cut into tiles along its rows, and the features into groups of blocks.
+//! Every pair is one [register tile](super::register_tile):
 //!
 //! ```text
 //! for each strip of tiles                          (tasks, on several threads)
-//!   lay out with their padding the windows of tiles that hang over the border
+//!   copy the windows of tiles that overhang the border, with their padding
 //!   for each group of blocks of features           (its weights stay in the second-level cache)
 //!     for each tile of the strip
 //!       add up its windows in registers; bias and activation at the end
 //! ```
 //!
-//! A 1x1 convolution takes the same way: its rows are read as one long row, and nothing is
-//! laid out.
+//! A 1x1 convolution works the same way: its rows form one long row, and nothing is copied.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,7 +51,7 @@ pub(crate) fn compute(
         let segments = (job.scratch.segments(), job.scratch.segments());
         let windows = Windows::new(job, &map, conv.window, channels, segments);
         let count = map.rows * tiles.len;
-        // What a tile of new input takes, without what it shares with its neighbours.
+        // New input per tile, without what it shares with its neighbours.
         let fresh = map.width * map.down * map.across * channels.len() as usize / tiles.len;
         let strips = count.div_ceil((STRIP / fresh.max(1)).max(2 * tiles.len.min(16)));
         let strips = strips.next_multiple_of(threads).min(count);
@@ -75,7 +74,7 @@ fn channels(job: &Job<'_>, conv: &Conv, block: &Block) -> ChannelRange {
     conv.block_channels(block.first, job.shape)
 }
 
-/// The rows of pixels that are computed, and where their windows begin.
+/// The rows of pixels to compute, and where their windows start.
 struct Geometry {
     rows: usize,
     width: usize,
@@ -89,7 +88,7 @@ struct Geometry {
     left: i64,
     /// Rows and columns that the input has.
     bounds: (i64, i64),
-    /// Where the input's row 0 lies in a block's map; that may be before it.
+    /// Where the input's row 0 lies in a block; possibly before its start.
     origin: i64,
     /// Elements from one pixel of the input to the next, and from row to row.
     step: usize,
@@ -118,7 +117,7 @@ impl Geometry {
         if window != Window::point() {
             return common;
         }
-        // Pixel by pixel: the rows of the region are one long row.
+        // The rows of the region form one long row.
         let pixels = rows * width;
         let origin = i64::from(job.region.rows.start - held) * pitch as i64;
         Geometry {
@@ -139,7 +138,7 @@ impl Geometry {
     }
 }
 
-/// Where the elements of windows over some channels lie: in the map, and laid out.
+/// Where the elements of windows over some channels lie: in the map, and in copies.
 struct Windows {
     window: Window,
     /// Rows and columns that a window covers.
@@ -150,12 +149,12 @@ struct Windows {
     /// Blocks of channels, and elements from block to block in the map.
     blocks: Range<usize>,
     plane: usize,
-    /// Elements that the windows of one tile take when they are laid out.
+    /// Elements of a copy of the windows of one tile.
     laid: usize,
 }
 
 impl Windows {
-    /// `segments` are room for the windows' elements.
+    /// `segments` are lists to fill.
     fn new(
         job: &Job<'_>,
         map: &Geometry,
@@ -177,7 +176,7 @@ impl Windows {
         let pitch = ((most - 1) * map.across + extent.1 as usize) * map.step;
         let plane = window.rows.kernel as usize * pitch;
         let room = Strides { channel: channels.start, lanes, plane, row: pitch, column: across };
-        // A region that reads nothing but padding may come with any map, of later channels even.
+        // A region that reads only padding may come with any map, even one of later channels.
         let first = (channels.start / lanes).saturating_sub(held / lanes) as usize;
         let count = (channels.end.div_ceil(lanes) - channels.start / lanes) as usize;
         strides.segments(channels, window, &mut in_map);
@@ -207,14 +206,14 @@ impl WithSimd for Row {
     }
 }
 
-/// Neighbouring tiles for some blocks of features.
+/// Consecutive tiles for some blocks of features.
 struct Strip<'a> {
     job: &'a Job<'a>,
     map: &'a Geometry,
     windows: &'a Windows,
     tiles: &'a Cut,
     blocks: &'a [Arc<Block>],
-    /// Which tiles, counted along the rows.
+    /// Which tiles, numbered along the rows.
     range: Range<usize>,
     input: &'a [f32],
     output: &'a Parts<'a>,
@@ -228,7 +227,7 @@ struct Piece {
     count: usize,
     top: i64,
     left: i64,
-    /// Whether its windows hang over the border of the map.
+    /// Whether its windows overhang the border of the map.
     hangs: bool,
 }
 
@@ -251,7 +250,7 @@ impl Strip<'_> {
         self.pieces().filter(|piece| piece.hangs)
     }
 
-    /// Lays out the windows of a tile, zeros where there is no map.
+    /// Copies the windows of a tile, with zeros where there is no map.
     #[inline(always)]
     fn lay(&self, piece: Piece, room: &mut [f32]) {
         let (map, room_strides) = (self.map, self.windows.room);

@@ -1,8 +1,8 @@
-//! The product at the bottom of every convolution: a register tile.
+//! The register tile: the product in the inner loop of convolutions.
 //!
 //! A tile is up to 14 pixels times one to four blocks of 16 features. All its sums stay in
 //! registers while the elements of a window are added up one by one: for each, one vector of
-//! weights per block is loaded, and multiplied with the element of every pixel, broadcast:
+//! weights per block is loaded and multiplied by the broadcast element of every pixel:
 //!
 //! ```text
 //!                 16 features  16 features
@@ -11,11 +11,11 @@
 //! ```
 //!
 //! Every sum is one lane of one register, added up in the order of the elements, so that its bits
-//! depend neither on where in a tile its pixel lies nor on what is computed beside it.
+//! depend neither on the position of its pixel in the tile nor on what is computed beside it.
 //!
-//! Where the elements lie is told by [`Segment`]s, neighbours in memory; the pixels of a tile lie at
-//! equal distances. That covers windows of a map, of one that is laid out with its padding, and
-//! the transformed tiles of a Winograd convolution.
+//! [`Segment`]s say where a window's elements lie; the pixels of a tile are equally spaced. That
+//! covers windows of a map, windows copied together with their padding, and the transformed tiles
+//! of a Winograd convolution.
 
 // Matrices of registers: an index says more than an iterator.
 #![allow(clippy::needless_range_loop)]
@@ -37,15 +37,15 @@ pub(crate) const MOST_PIXELS: usize = 14;
 
 /// What many tiles have in common.
 pub(crate) struct Sums<'a> {
-    /// What the segments are parts of.
+    /// The memory in which the segments lie.
     pub(crate) input: &'a [f32],
     /// Elements from pixel to pixel.
     pub(crate) step: usize,
     /// The elements of a window, in the order of the weights.
     pub(crate) segments: &'a [Segment],
-    /// Where the sums go.
+    /// Where the sums are written.
     pub(crate) output: &'a Parts<'a>,
-    /// What is added to the sums at the end.
+    /// Added to the sums at the end.
     pub(crate) addend: Option<&'a [f32]>,
     /// Applied to every sum.
     pub(crate) activation: Activation,
@@ -54,9 +54,9 @@ pub(crate) struct Sums<'a> {
 /// Blocks of features that are multiplied together.
 #[derive(Clone, Copy)]
 pub(crate) struct Blocks<'a> {
-    /// Of each, elements x [`BLOCK`] weights.
+    /// Each block's elements x [`BLOCK`] weights.
     pub(crate) weights: [&'a [f32]; MOST_BLOCKS],
-    /// Of each, what its sums start from.
+    /// What each block's sums start from.
     pub(crate) bias: [&'a [f32; BLOCK]; MOST_BLOCKS],
     /// Where in the output the first pixel of each block's map lies.
     pub(crate) output: [usize; MOST_BLOCKS],
@@ -64,12 +64,12 @@ pub(crate) struct Blocks<'a> {
     pub(crate) addend: [usize; MOST_BLOCKS],
     /// How many blocks there are.
     pub(crate) count: usize,
-    /// Weights that are needed next: fetched into the caches while these are multiplied.
+    /// Weights that are needed next, fetched into the caches meanwhile.
     pub(crate) next: [&'a [f32]; MOST_BLOCKS],
 }
 
 impl Blocks<'_> {
-    /// The same for a tile that others with these weights follow: nothing else is fetched yet.
+    /// The same for a tile that is followed by others with these weights: nothing else is fetched.
     pub(crate) fn again(self) -> Self {
         Blocks { next: self.weights, ..self }
     }
@@ -78,15 +78,15 @@ impl Blocks<'_> {
 /// Pixels that are computed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pixels {
-    /// Where in the input the first one's window begins.
+    /// Where in the input the first pixel's window starts.
     pub(crate) input: usize,
-    /// Where it lies in a block's map of the output.
+    /// Where the first pixel lies in a block of the output.
     pub(crate) output: usize,
     /// How many.
     pub(crate) count: usize,
 }
 
-/// How many pixels a tile may have, largest first.
+/// The allowed numbers of pixels per tile, largest first.
 fn sizes<S: Simd>() -> &'static [usize] {
     match S::F32_LANES {
         16 => &[MOST_PIXELS, 13, 7, 4, 2, 1],
@@ -95,7 +95,7 @@ fn sizes<S: Simd>() -> &'static [usize] {
     }
 }
 
-/// How many blocks a tile of this many pixels may have.
+/// How many blocks a tile with this many pixels may have.
 pub(crate) fn blocks<S: Simd>(pixels: usize) -> usize {
     match (S::F32_LANES, pixels) {
         (16, ..=4) => 4,
@@ -121,7 +121,7 @@ pub(crate) struct Cut {
 const SMALL: usize = 6;
 
 impl Cut {
-    /// Cuts a row so that the tiles take least time.
+    /// Cuts a row into the tiles that take the least time.
     pub(crate) fn new<S: Simd>(pixels: usize) -> Cut {
         let cut = |largest: usize| {
             let mut cut = Cut { largest, large: pixels / largest, small: [0; SMALL], len: 0 };
@@ -136,7 +136,7 @@ impl Cut {
             }
             (left == 0).then_some(cut)
         };
-        // A tile of fewer than four pixels takes as long as one of four: loading weights does.
+        // A tile of fewer than four pixels takes as long as one of four: loading weights dominates.
         let time = |size: usize| 1 + size.max(4);
         let cost = |cut: &Cut| {
             let small = cut.small[..cut.len - cut.large].iter();
@@ -148,7 +148,7 @@ impl Cut {
         cuts.min_by_key(cost).unwrap_or(ones)
     }
 
-    /// Where a tile begins, and how many pixels it has.
+    /// Where a tile starts, and how many pixels it has.
     pub(crate) fn tile(&self, index: usize) -> (usize, usize) {
         if index < self.large {
             return (index * self.largest, self.largest);
@@ -159,7 +159,7 @@ impl Cut {
     }
 }
 
-/// How many of `left` blocks make up the next tile, where `most` may.
+/// How many of `left` blocks make up the next tile, if at most `most` may.
 pub(crate) fn group(most: usize, left: usize) -> usize {
     match most.min(left) {
         3 => 2,
@@ -168,8 +168,8 @@ pub(crate) fn group(most: usize, left: usize) -> usize {
 }
 
 impl Sums<'_> {
-    /// Computes a tile: a number of pixels out of [`sizes`], and of up to [`blocks`] blocks 1, 2
-    /// or 4.
+    /// Computes a tile. The number of pixels is one of [`sizes`]; there are 1, 2 or 4 blocks, up to
+    /// [`blocks`].
     #[inline(always)]
     pub(crate) fn tile<S: Simd>(&self, simd: S, blocks: &Blocks<'_>, pixels: Pixels) {
         match self.step {
@@ -185,7 +185,7 @@ impl Sums<'_> {
                 simd.vectorize(Tile::<$p, $v, STEP> { sums: self, blocks, pixels })
             };
         }
-        // One match inside the other, so that each instruction set has only its own tiles.
+        // Nested matches, so that each instruction set compiles only its own tiles.
         match S::F32_LANES {
             16 => match (pixels.count, blocks.count) {
                 (14, 2) => tile!(14, 2),

@@ -1,11 +1,11 @@
-//! In which order the elements of a convolution's window are added up.
+//! The order in which the elements of a convolution's window are added up.
 //!
-//! A tap is a cell of the kernel over some channels that lie side by side: the order is blocks of
-//! channels, rows of the kernel, columns, channels of the block. Weights are packed in it, and
-//! the input is read in it.
+//! A tap is a cell of the kernel over neighbouring channels. The order is: blocks of channels, rows
+//! of the kernel, columns of the kernel, channels of the block. Weights are packed and the input is
+//! read in this order.
 //!
-//! Where groups are narrower than a block of features, the block reads the channels of all groups
-//! that it has part in, with weights of zero between features and channels of different groups.
+//! If groups are narrower than a block of features, the block reads the channels of all its groups,
+//! with zero weights between features and channels of different groups.
 
 use crate::graph::{Conv, Shape, Window};
 use crate::kernel::memory::lanes::BLOCK;
@@ -25,7 +25,7 @@ pub(crate) struct Tap {
     pub(crate) column: u32,
 }
 
-/// The taps over `channels` of maps with so many lanes, in order.
+/// The taps over `channels` of maps with this many lanes, in order.
 pub(crate) fn taps(
     channels: ChannelRange,
     window: Window,
@@ -61,8 +61,8 @@ pub(crate) struct Strides {
 }
 
 impl Strides {
-    /// Fills `segments` with the taps, counted from the first block's cell in the kernel's first row
-    /// and column; segments that follow upon each other are joined.
+    /// Fills `segments` with the taps. Offsets are relative to the first block's cell in the
+    /// kernel's first row and column; adjacent segments are joined.
     pub(crate) fn segments(
         &self,
         channels: ChannelRange,
@@ -85,8 +85,8 @@ impl Strides {
     }
 }
 
-/// Packs rows of weights, those of the block's features from `skip` on, as elements x [`BLOCK`];
-/// zeros for features that are not there. Maps of the input have so many `lanes`.
+/// Packs rows of weights, for the block's features from `skip` on, as elements x [`BLOCK`], with
+/// zeros for features that the block lacks. Maps of the input have this many `lanes`.
 pub(crate) fn panel(
     conv: &Conv,
     shape: Shape,

@@ -1,9 +1,9 @@
-//! Weights in the form that kernels read, packed once.
+//! Packs weights into the form that kernels read.
 //!
-//! They are kept in the blocks of the output's channels, of [`LANES`] features each. A block is
-//! read from the source, packed and shared on its own: preparing never holds more than one twice,
-//! and a new plan takes over whatever blocks the previous one has packed, also when shares have
-//! grown or shrunk. Features 16..32 are the same block for whoever computes them.
+//! Weights are kept in blocks of [`LANES`] features, those of the output's layout. Each block is
+//! read, packed and shared on its own: packing never holds more than one block twice, and a new
+//! plan takes over the blocks of the previous one even if shares have grown or shrunk. Features
+//! 16..32 are the same block for every device that computes them.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ use crate::weights::WeightSource;
 /// How a block's weights lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Elements of a row x [`LANES`] features, zeros where a block has fewer; the elements in the
-    /// order in which a map in blocks has them: blocks of channels x cells of the window x channels
-    /// of the block.
+    /// Elements of a row x [`LANES`] features, with zeros for features that a block lacks. Elements
+    /// are in the order of a map in blocks: blocks of channels x cells of the window x channels of
+    /// the block.
     Cells,
-    /// Elements of a window x [`LANES`] features; the elements in the order of
-    /// [`taps`](taps::taps) over maps of so many lanes.
+    /// Elements of a window x [`LANES`] features. Elements are in the order of
+    /// [`taps`](taps::taps).
     Windows {
         /// Lanes of the input's maps.
         lanes: u32,
     },
-    /// Places of a transformed tile x channels x [`LANES`] features.
+    /// Positions in a transformed tile x channels x [`LANES`] features.
     Winograd(Tile),
 }
 
@@ -39,29 +39,29 @@ pub(crate) enum Form {
 #[derive(Debug, Clone)]
 pub(crate) struct Weights {
     pub(crate) features: ChannelRange,
-    /// What computes with them.
+    /// The algorithm that uses them.
     pub(crate) algorithm: Algorithm,
     form: Form,
-    /// Neighbours on the grid.
+    /// Consecutive blocks.
     blocks: Vec<Arc<Block>>,
 }
 
 /// Packed weights of the features of a block of output channels.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// The block's first feature, whether there are weights for it or not.
+    /// The block's first feature, whether or not there are weights for it.
     pub(crate) first: u32,
-    /// The features it has weights for.
+    /// The features for which it has weights.
     features: ChannelRange,
-    /// In the layer's [`Form`], scaled.
+    /// In the layer's [`Form`], with the scale applied.
     pub(crate) weights: Vec<f32>,
-    /// A summand per feature from `first` on.
+    /// A summand per feature, starting with `first`.
     pub(crate) bias: [f32; BLOCK],
 }
 
 impl Weights {
-    /// Reads and packs `features` of a layer whose input of this shape lies in maps of so many
-    /// `lanes`; takes over blocks of `previous`.
+    /// Reads and packs `features` of a layer, taking over blocks of `previous`. The input has this
+    /// shape, in maps with this many `lanes`.
     pub(crate) fn pack(
         reader: &mut Reader<'_>,
         conv: &Conv,
@@ -107,7 +107,7 @@ impl Weights {
     }
 }
 
-/// Bytes that some features of a convolution take, packed for an algorithm.
+/// Bytes of some features of a convolution, packed for an algorithm.
 pub(crate) fn bytes(
     algorithm: Algorithm,
     conv: &Conv,
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
         self.graph.parameter(conv.weight).row as usize
     }
 
-    /// The rows of `features`, scaled, and their biases.
+    /// The rows of `features`, with the scale applied, and their biases.
     pub(crate) fn rows(
         &mut self,
         conv: &Conv,
@@ -223,8 +223,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Rows of features, each of channels x `cells`, side by side in the order of a map in blocks;
-/// the first `skip` features of the block are not there.
+/// Packs rows of features, each of channels x `cells`, side by side, in the order of a map in
+/// blocks; the block lacks its first `skip` features.
 fn cells(rows: &[f32], row: usize, cells: usize, skip: usize) -> Vec<f32> {
     let channels = row / cells;
     let mut packed = vec![0.0; row * BLOCK];

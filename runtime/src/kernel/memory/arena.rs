@@ -1,9 +1,9 @@
-//! Memory of maps, kept for the maps of the next layer and the next frame.
+//! Recycles the memory of maps for the next layer and the next frame.
 //!
-//! Fresh memory costs as much as the arithmetic of a light layer: the system hands it out page by
-//! page, cleared, at the first touch. A map whose last reader is done gives its memory back, and
-//! the next one takes the smallest that fits, which often still lies in a cache. After the first
-//! frames of a program no map is allocated any more.
+//! Fresh memory costs as much as the arithmetic of a light layer, since the system clears every
+//! page on first touch. A map whose last reader is done therefore returns its memory, and the next
+//! map takes the smallest piece that fits, which is often still in a cache. After the first frames
+//! of a program no map is allocated any more.
 //!
 //! ```
 //! # use edgeld_runtime::graph::{Activation, Builder, Op, Shape};
@@ -44,13 +44,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::map::{Map, Place};
 use super::storage;
 
-/// A map takes memory of up to so many times its size: larger ones wait for larger maps.
+/// A map takes memory of at most this many times its size; larger pieces wait for larger maps.
 const SLACK: usize = 4;
 
-/// What is kept, together with what is in use, is up to so many times what was ever in use.
+/// Memory kept and in use together is at most this many times the most that was ever in use.
 const KEPT: usize = 2;
 
-/// Memory of maps that are gone, for maps to come.
+/// A pool of memory for maps.
 #[derive(Debug, Default)]
 pub struct Arena {
     state: Mutex<State>,
@@ -58,9 +58,9 @@ pub struct Arena {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The shortest first.
+    /// Sorted by length, shortest first.
     free: Vec<Vec<f32>>,
-    /// Elements of the maps in use, now and at most.
+    /// Elements of the maps in use, now and at the peak.
     used: usize,
     most: usize,
     allocations: u64,
@@ -72,7 +72,7 @@ impl Arena {
         self.lock().allocations
     }
 
-    /// Takes back a map's memory, unless others share it.
+    /// Takes back a map's memory, unless it is shared.
     pub fn give_back(&self, map: Map) {
         let mut state = self.lock();
         state.used = state.used.saturating_sub(map.as_slice().len());
@@ -86,7 +86,7 @@ impl Arena {
         }
     }
 
-    /// A map whose elements may be anything.
+    /// A map with unspecified contents.
     pub(crate) fn map(&self, place: Place) -> Map {
         let len = place.axes().iter().product();
         let mut state = self.lock();
@@ -105,7 +105,7 @@ impl Arena {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every step leaves a list of free memory, whatever panicked.
+        // The list is valid whatever panicked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

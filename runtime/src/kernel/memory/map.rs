@@ -1,11 +1,10 @@
 //! A region of a tensor in memory.
 //!
-//! A map keeps float32 in the order blocks of channels x rows x width x lanes; with one lane
-//! that is plain NCHW. Blocks are those of the whole tensor: channel c is lane c % lanes of block
-//! c / lanes, whatever region a map holds, and a block that the region holds in part is filled up
-//! with lanes of any content. Its memory is what burn's ndarray backend uses for tensors, so that
-//! a map becomes a burn tensor, and a tensor a map, without copying: cloning either counts a
-//! reference, and whoever holds the only one writes in place.
+//! A map stores float32 in the order blocks of channels x rows x width x lanes; with one lane that
+//! is plain NCHW. Blocks are those of the whole tensor: channel c is lane c % lanes of block
+//! c / lanes, whatever region a map holds. If the region covers only part of a block, the other
+//! lanes have unspecified contents. A map has the memory of a burn tensor, so that one becomes the
+//! other without a copy: clones share it by reference counting, and the only owner writes in place.
 //!
 //! ```
 //! use edgeld_runtime::kernel::Map;
@@ -41,7 +40,7 @@ pub(crate) struct Place {
 }
 
 impl Map {
-    /// Zeros, with `lanes` channels side by side.
+    /// A map of zeros with `lanes` channels side by side.
     pub fn zeros(region: Region, width: u32, lanes: u32) -> Map {
         let place = Place { region, width, lanes: lanes.max(1) };
         Map { place, storage: storage::zeros(place.axes()) }
@@ -57,7 +56,7 @@ impl Map {
         self.place.width
     }
 
-    /// Channels that lie side by side.
+    /// How many channels lie side by side.
     pub fn lanes(&self) -> u32 {
         self.place.lanes
     }
@@ -67,18 +66,18 @@ impl Map {
         storage::elements(&self.storage)
     }
 
-    /// All elements, in order. Copies them first if a clone or a tensor shares them.
+    /// All elements, in order. If a clone or a tensor shares them, they are copied first.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         storage::elements_mut(&mut self.storage)
     }
 
-    /// Where the block of channels that holds `channel` has its row `row`: width x lanes
-    /// elements. Both count from the tensor's beginning and must lie in the region.
+    /// Where row `row` of the block that holds `channel` lies: width x lanes elements. Both are
+    /// absolute and must lie in the region.
     pub fn line(&self, channel: u32, row: u32) -> Range<usize> {
         self.place.line(channel, row)
     }
 
-    /// As a burn tensor of blocks x rows x width x lanes, without a copy.
+    /// A burn tensor of blocks x rows x width x lanes that shares the memory.
     pub fn tensor(&self) -> Tensor<4> {
         storage::tensor(self.storage.clone())
     }
@@ -87,7 +86,7 @@ impl Map {
         Map { place, storage }
     }
 
-    /// Its memory, if no clone or tensor shares it; what lies behind its elements included.
+    /// Its memory, including spare capacity, if no clone or tensor shares it.
     pub(crate) fn into_elements(self) -> Option<Vec<f32>> {
         storage::into_elements(self.storage)
     }
@@ -96,7 +95,7 @@ impl Map {
         self.place
     }
 
-    /// Lends the elements, as a tensor that nobody else holds, to `work`, which gives them back.
+    /// Lends the elements to `work` as a tensor that nobody else holds; `work` returns them.
     pub(crate) fn lend(&mut self, work: impl FnOnce(Tensor<4>) -> Tensor<4>) {
         let loan = Loan(self);
         let storage = std::mem::replace(&mut loan.0.storage, storage::nothing());
@@ -104,7 +103,7 @@ impl Map {
     }
 }
 
-/// Sees to it that a map has elements again, even if the work on them panicked.
+/// Makes sure that a map has elements again, even if the work on them panicked.
 struct Loan<'a>(&'a mut Map);
 
 impl Drop for Loan<'_> {

@@ -22,7 +22,7 @@ pub(crate) fn zeros(axes: [usize; 4]) -> Storage {
     ArrayD::zeros(IxDyn(&axes)).into_shared()
 }
 
-/// A tensor of `axes` on memory for at least as many elements, which stay as they are.
+/// A tensor of `axes` on memory for at least that many elements, which do not change.
 pub(crate) fn storage_of(axes: [usize; 4], elements: Vec<f32>) -> Storage {
     let len: usize = axes.iter().product();
     let line = Array1::from_vec(elements).slice_move(s![..len]);
@@ -32,23 +32,23 @@ pub(crate) fn storage_of(axes: [usize; 4], elements: Vec<f32>) -> Storage {
     }
 }
 
-/// The memory of a storage that nobody shares, all of what [`storage_of`] was given.
+/// The memory of a storage that nobody shares, including spare capacity.
 pub(crate) fn into_elements(storage: Storage) -> Option<Vec<f32>> {
     Some(storage.try_into_owned_nocopy().ok()?.into_raw_vec_and_offset().0)
 }
 
-/// No elements; the same memory every time.
+/// An empty storage; the same memory every time.
 pub(crate) fn nothing() -> Storage {
     static NOTHING: LazyLock<Storage> = LazyLock::new(|| zeros([0; 4]));
     NOTHING.clone()
 }
 
-/// The elements of a storage in standard order, which all storages of maps have.
+/// The elements of a storage in standard order, which all maps have.
 pub(crate) fn elements(storage: &Storage) -> &[f32] {
     storage.as_slice().unwrap_or(&[])
 }
 
-/// The elements of a storage, which is copied first if it is shared.
+/// The elements of a storage; if it is shared, they are copied first.
 pub(crate) fn elements_mut(storage: &mut Storage) -> &mut [f32] {
     storage.as_slice_mut().unwrap_or(&mut [])
 }
@@ -74,7 +74,7 @@ pub(crate) fn tensor_of<const D: usize>(axes: [usize; D], elements: Vec<f32>) ->
     }
 }
 
-/// The elements of a tensor, copied into standard order where they are not in it.
+/// The elements of a tensor in standard order; copied if they are in another order.
 pub(crate) fn in_order<const D: usize>(tensor: Tensor<D>) -> Storage {
     let storage = storage(tensor);
     match storage.is_standard_layout() {

@@ -1,14 +1,14 @@
 //! Operators that touch every element once: Add, Concat, Identity, Softmax.
 //!
-//! They are bound by memory, so each is one pass over bands of lines of the maps, activation
-//! included. Lanes that are no channels are computed like all others.
+//! They are bound by memory, so each makes one pass over the maps, including the activation. Lanes
+//! that are no channels are computed like all others.
 
 use crate::kernel::call::job::Job;
 use crate::kernel::call::lines::{Band, each_band};
 use crate::kernel::memory::map::Map;
 use crate::region::ChannelRange;
 
-/// Lanes that are moved at once where all offsets allow it, which most networks' do.
+/// Lanes that are copied at once if all offsets allow it, as they do in most networks.
 const QUAD: usize = 4;
 
 /// The sum of all inputs.
@@ -34,7 +34,7 @@ pub(crate) fn add(job: &Job<'_>, inputs: &[&Map], output: &mut Map) {
     });
 }
 
-/// The input as it is.
+/// A copy of the input.
 pub(crate) fn identity(job: &Job<'_>, input: &Map, output: &mut Map) {
     let (place, input) = (input.place(), input.as_slice());
     each_band(job, output.as_mut_slice(), |band, out| {
@@ -43,8 +43,8 @@ pub(crate) fn identity(job: &Job<'_>, input: &Map, output: &mut Map) {
     });
 }
 
-/// Channels of all inputs one after the other; `channels` are the inputs' own. Whole blocks are
-/// copied as they are; where an input begins within a block of the output, its lanes move.
+/// The channels of all inputs, one after another; `channels` are their numbers. Whole blocks are
+/// copied as they are; if an input starts within a block of the output, its lanes move.
 pub(crate) fn concat(
     job: &Job<'_>,
     inputs: &[&Map],
@@ -70,8 +70,7 @@ pub(crate) fn concat(
                 let input = &input[Band { channels: read, ..band }.of(place)];
                 let moved = (from % lanes, to, count);
                 if moved.0 == 0 && to == 0 {
-                    // Lanes behind the input's last channel are some other input's, which comes
-                    // next, or nobody's.
+                    // Lanes after the input's last channel belong to the next input or to nobody.
                     out.copy_from_slice(input);
                 } else if (from | to | count).is_multiple_of(QUAD as u32) {
                     copy_lanes::<QUAD>(input, out, lanes, moved);
@@ -85,7 +84,7 @@ pub(crate) fn concat(
     });
 }
 
-/// Copies `count` lanes of every pixel, from lane `from` on to lane `to` on, `U` at a time.
+/// Copies `count` lanes of every pixel, from lane `from` to lane `to`, `U` at a time.
 #[inline(always)]
 fn copy_lanes<const U: usize>(
     input: &[f32],
@@ -102,9 +101,9 @@ fn copy_lanes<const U: usize>(
     }
 }
 
-/// Softmax over all elements of a vector, of which the job's region is computed.
+/// Softmax over all elements of a vector; only the job's region is computed.
 pub(crate) fn softmax(job: &Job<'_>, input: &Map, output: &mut Map) {
-    // Blocks of one pixel: channels lie one after the other.
+    // With one pixel per block, channels are contiguous.
     let elements = &input.as_slice()[..job.shape.channels as usize];
     let largest = elements.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = elements.iter().map(|x| (x - largest).exp()).sum();

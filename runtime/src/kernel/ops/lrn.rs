@@ -1,8 +1,8 @@
 //! Local response normalisation.
 //!
-//! Pixel by pixel, the squares of a block's channels and of their neighbours are laid out side by
-//! side, zeros where there is no channel; the sums over neighbouring channels of a whole block are
-//! then as many additions of vectors as there are neighbours:
+//! For each pixel, the squares of a block's channels and of their neighbours are stored side by
+//! side, with zeros where there is no channel. The sums over neighbouring channels of a whole block
+//! then take one addition of vectors per neighbour:
 //!
 //! ```text
 //! block of 16, size 5:   squares   0 0 a b c d ... p q r
@@ -14,10 +14,10 @@ use crate::kernel::call::job::Job;
 use crate::kernel::call::lines::each_line;
 use crate::kernel::memory::map::Map;
 
-/// Computes a region of the normalised input, whose map is of the output's layout.
+/// Computes a region of the normalised input, whose map has the output's layout.
 pub(crate) fn normalise(job: &Job<'_>, lrn: &Lrn, input: &Map, output: &mut Map) {
     let (total, lanes) = (job.shape.channels, job.output.lanes);
-    // Neighbours beyond the first and the last channel are none.
+    // There are no neighbours before the first and after the last channel.
     let size = lrn.size.min(2 * total + 1);
     let before = ((lrn.size - 1) / 2).min(total);
     let (count, elements) = (lanes as usize, input.as_slice());
@@ -25,7 +25,7 @@ pub(crate) fn normalise(job: &Job<'_>, lrn: &Lrn, input: &Map, output: &mut Map)
     each_line(job, output.as_mut_slice(), |line, out| {
         let (first, last) = (line.channels.start / lanes * lanes, line.channels.end - 1);
         let (start, end) = (lrn.around(first, total).start, lrn.around(last, total).end);
-        // Where squares lie: from `before` channels before the block on.
+        // Where squares lie: they start `before` channels before the block.
         let place = |channel: u32| (channel + before - first) as usize;
         let blocks = start / lanes..end.div_ceil(lanes);
         let len = (lanes + size) as usize;
@@ -56,10 +56,10 @@ pub(crate) fn normalise(job: &Job<'_>, lrn: &Lrn, input: &Map, output: &mut Map)
     });
 }
 
-/// Raises all numbers to the power of `exponent`.
+/// Raises all numbers to the power `exponent`.
 fn power(numbers: &mut [f32], exponent: f32) {
     if exponent == 0.75 {
-        // The one that networks use, as two roots.
+        // The one that networks use, computed with two roots.
         for number in numbers {
             let root = number.sqrt();
             *number = root * root.sqrt();

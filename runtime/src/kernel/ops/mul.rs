@@ -1,12 +1,12 @@
-//! Products of maps, and of maps and a factor per channel.
+//! Products of maps with each other and with a factor per channel.
 
 use crate::graph::Shape;
 use crate::kernel::call::job::Job;
 use crate::kernel::call::lines::each_line;
 use crate::kernel::memory::map::Map;
 
-/// The product of all inputs, whose whole shapes are `shapes`; vectors count for all elements of
-/// their channels.
+/// The product of all inputs, whose whole shapes are `shapes`; a vector applies to all elements of
+/// each channel.
 pub(crate) fn mul(job: &Job<'_>, shapes: &[Shape], inputs: &[&Map], output: &mut Map) {
     let lanes = job.output.lanes as usize;
     let is_map = |shape: &Shape| shapes.iter().all(|other| shape.elements() >= other.elements());

@@ -1,4 +1,4 @@
-//! Pools: the largest or the mean of what a window looks at, channel by channel.
+//! Pools: the maximum or mean of a window, channel by channel.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::kernel::call::job::Job;
 
 struct Largest;
 
-/// Its divisors are products of one per row and one per column.
+/// Each divisor is the product of one per row and one per column.
 struct Mean {
     /// For the rows of the job's region.
     rows: Vec<f32>,
@@ -69,8 +69,9 @@ pub(crate) fn compute(job: &Job<'_>, pool: &Pool, input: &[f32], output: &mut [f
     }
 }
 
-/// How many cells count along one axis of the window of `output`: those on the map, or also
-/// those on its padding, but never those beyond (`ceil` mode). At least one, to divide by.
+/// How many cells count along one axis of the window of `output`: those on the map and, if
+/// `padding`, those on its padding, but never those beyond (in `ceil` mode). At least one, as it is
+/// a divisor.
 pub(crate) fn counted(sweep: Sweep, len: u32, output: u32, padding: bool) -> u64 {
     let (from, to) = match padding {
         true => (-i64::from(sweep.pad_before), i64::from(len) + i64::from(sweep.pad_after)),

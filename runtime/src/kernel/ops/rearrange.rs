@@ -1,7 +1,7 @@
-//! Operators that put elements elsewhere: parts of maps, repeated elements, moved channels.
+//! Operators that only rearrange elements: slices, repetition, other orders.
 //!
-//! Each says for a line of the output where in the input its elements lie. Where a block of
-//! channels is a block of the input, whole pixels are copied, else lane by lane.
+//! Each of them maps a line of the output to the elements of the input. If a block of channels is a
+//! block of the input, whole pixels are copied, otherwise single lanes.
 
 use crate::graph::{Reorder, Slice};
 use crate::kernel::call::job::Job;
@@ -27,7 +27,7 @@ pub(crate) fn upsample(job: &Job<'_>, rows: u32, cols: u32, input: &Map, output:
     });
 }
 
-/// The channels of `groups` groups in turn.
+/// Interleaves the channels of `groups` groups.
 pub(crate) fn shuffle(job: &Job<'_>, groups: u32, input: &Map, output: &mut Map) {
     let (source, size) = (Source::of(input), job.shape.channels / groups);
     each_line(job, output.as_mut_slice(), |line, out| {
@@ -36,7 +36,7 @@ pub(crate) fn shuffle(job: &Job<'_>, groups: u32, input: &Map, output: &mut Map)
     });
 }
 
-/// The rows of all inputs, one below the other; `heights` are the inputs' own.
+/// The rows of all inputs, one below another; `heights` are their numbers.
 pub(crate) fn stack(
     job: &Job<'_>,
     inputs: &[&Map],
@@ -59,7 +59,7 @@ pub(crate) fn stack(
     });
 }
 
-/// `block`^2 channels as one of `block` times more rows and columns.
+/// Every `block`^2 channels become one with `block` times more rows and columns.
 pub(crate) fn depth_to_space(job: &Job<'_>, block: u32, input: &Map, output: &mut Map) {
     let (source, lanes) = (Source::of(input), job.output.lanes);
     each_line(job, output.as_mut_slice(), |line, out| {
@@ -75,12 +75,12 @@ pub(crate) fn depth_to_space(job: &Job<'_>, block: u32, input: &Map, output: &mu
     });
 }
 
-/// All elements in another order. They are laid out channel by channel first, whatever the layout
-/// of the maps, so that an element's place is its number.
+/// All elements in another order. They are first copied in planar order, whatever the layout of the
+/// maps, so that an element's position is its index.
 pub(crate) fn reorder(job: &Job<'_>, order: &Reorder, input: &Map, output: &mut Map) {
     let (from, to, lanes) = (job.shape, order.shape, job.output.lanes);
     let source = Source::of(input);
-    // By axis of the result: its length, and how far apart its elements are in the input.
+    // By axis of the result: its length, and the stride of its elements in the input.
     let axes: Vec<(u32, u32)> = (order.axes.iter())
         .map(|axis| {
             let behind = &order.dims[*axis as usize + 1..];
@@ -109,7 +109,7 @@ pub(crate) fn reorder(job: &Job<'_>, order: &Reorder, input: &Map, output: &mut 
     });
 }
 
-/// Where the element that comes out as number `index` lies.
+/// Where the element lies that comes out at position `index`.
 fn place(axes: &[(u32, u32)], mut index: u32) -> u32 {
     let mut place = 0;
     for (dim, distance) in axes.iter().rev() {
@@ -119,7 +119,7 @@ fn place(axes: &[(u32, u32)], mut index: u32) -> u32 {
     place
 }
 
-/// An input that elements are taken from.
+/// An input from which elements are taken.
 struct Source<'a> {
     place: Place,
     elements: &'a [f32],
@@ -136,8 +136,8 @@ impl<'a> Source<'a> {
         line[(channel % self.place.lanes) as usize..].iter().step_by(self.place.lanes as usize)
     }
 
-    /// Fills a line of the output from row `row`; `channel` and `column` say which channel and
-    /// column of the input each of the output's is.
+    /// Fills a line of the output from row `row`; `channel` and `column` map the output's channels
+    /// and columns to the input's.
     fn line(
         &self,
         job: &Job<'_>,
@@ -154,7 +154,7 @@ impl<'a> Source<'a> {
             && line.channels.start.is_multiple_of(lanes)
             && (0..line.channels.len()).all(|i| channel(line.channels.start + i) == start + i);
         let last = job.output.width as usize - 1;
-        // Columns ascend, so that none is moved if the ends are not.
+        // Columns are in ascending order, so none moves if the first and last do not.
         let is_straight = (column(0), column(last)) == (0, last);
         if is_block {
             let from = &self.elements[self.place.line(start, row)];

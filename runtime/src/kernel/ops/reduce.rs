@@ -1,14 +1,14 @@
 //! Sums over the width and over the rows: the two halves of a global mean.
 //!
-//! Rows are added in their order, one after the other, so that it does not matter which devices
-//! computed the sums of the rows.
+//! Rows are added in order, one after another, so that it does not matter which devices computed
+//! the sums of the rows.
 
 use crate::kernel::call::job::Job;
 use crate::kernel::memory::lanes::LANES;
 use crate::kernel::memory::map::Map;
 
-/// Partial sums of a row, so that additions need not wait for each other; always as many, so
-/// that a row's sum is the same wherever it is computed.
+/// Independent partial sums per row. Their number is fixed, so that a row's sum is the same
+/// wherever it is computed.
 const PARTIAL: usize = 4;
 
 /// The sum of every row of the job's region.

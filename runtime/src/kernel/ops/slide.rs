@@ -1,7 +1,7 @@
 //! Windows that slide over channels one by one: depthwise convolutions and pools.
 //!
-//! A vector is neighbouring channels of one pixel, so nothing has to be shifted or laid out: cell
-//! (row, column) of the window of output x is a plain load, whatever stride and dilation are. A
+//! A vector holds neighbouring channels of one pixel, so nothing has to be shifted or copied: cell
+//! (row, column) of the window of output x is a plain load, whatever the stride and dilation. A
 //! **tile** of seven neighbouring outputs is computed at once:
 //!
 //! ```text
@@ -10,9 +10,9 @@
 //!                      outputs            au+bv+cw  bu+cv+dw  ..  seven sums in registers
 //! ```
 //!
-//! Kernel rows beyond the map are left out, columns beyond it hold what changes no result. A sum
-//! is one lane of one register, added up in the order of the window's cells: its bits depend
-//! neither on the tile nor on the lane in which it lies.
+//! Kernel rows outside the map are skipped; columns outside hold a value that changes no result. A
+//! sum is one lane of one register, added up in the order of the window's cells: its bits depend
+//! neither on the tile nor on the lane.
 
 use std::ops::Range;
 
@@ -25,48 +25,48 @@ use crate::kernel::memory::lanes::LANES;
 use crate::kernel::simd::activate::limit;
 use crate::kernel::simd::vector;
 
-/// Outputs of a tile. The maps of networks for pictures of 224 x 224 are 112, 56, 28, 14 and 7
-/// wide: whole tiles. Of other widths the last tile overlaps the one before.
+/// Outputs per tile. In networks for pictures of 224 x 224 maps are 112, 56, 28, 14 and 7 wide:
+/// whole tiles. For other widths the last tile overlaps the one before.
 const TILE: usize = 7;
 
-/// Outputs of a tile where fewer are left, or the map is narrow.
+/// Outputs per tile if fewer are left, or the map is narrow.
 const SMALL: usize = 4;
 
-/// Most inputs that a tile reads of one row, of the windows known at compile time.
+/// The most inputs per row that a tile reads, for the windows known at compile time.
 const INPUTS: usize = (TILE - 1) * 2 + 5;
 
 /// How the inputs of a window become one output.
 pub(crate) trait Fold: Sync {
-    /// What padding to the left and right holds.
+    /// The value of padding to the left and right.
     const PADDING: f32;
 
-    /// Weights of a block of channels, cells x lanes; nothing where the fold has no weights.
+    /// Weights of a block of channels, cells x lanes; empty if the fold has no weights.
     #[inline(always)]
     fn weights(&self, _block: usize) -> &[f32] {
         &[]
     }
 
-    /// What the outputs `at` start from.
+    /// The initial value of the outputs `at`.
     fn start<S: Simd>(&self, simd: S, at: At) -> S::f32s;
 
-    /// Adds an input to what there is.
+    /// Adds an input.
     fn fold<S: Simd>(simd: S, sum: S::f32s, input: S::f32s, weight: S::f32s) -> S::f32s;
 
-    /// What becomes of the output in `column` before the activation.
+    /// Turns a sum into the output in `column`, before the activation.
     #[inline(always)]
     fn finish<S: Simd>(&self, _simd: S, sum: S::f32s, _at: At, _column: usize) -> S::f32s {
         sum
     }
 }
 
-/// A line of outputs: one vector wide.
+/// A line of outputs, one vector wide.
 #[derive(Clone, Copy)]
 pub(crate) struct At {
-    /// Blocks of channels before it, counted from the region's first.
+    /// Its block of channels, counted from the region's first.
     pub(crate) block: usize,
-    /// Lanes of the block before it.
+    /// Its first lane in the block.
     pub(crate) lane: usize,
-    /// Rows before it, counted from the region's first.
+    /// Its row, counted from the region's first.
     pub(crate) row: usize,
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn slide<F: Fold>(
     let output = Parts::new(output);
     let lanes = job.output.lanes;
     let blocks = job.region.channels.len().div_ceil(lanes) as usize;
-    // Maps of the reference kernels have one lane.
+    // The maps of the reference kernels have one lane.
     let arch = if lanes == LANES { job.arch } else { Arch::Scalar };
     job.share(blocks * job.region.rows.len() as usize, |units| {
         arch.dispatch(Slide { job, window, fold, units, input, output: &output });
@@ -93,7 +93,7 @@ struct Slide<'a, F> {
     job: &'a Job<'a>,
     window: Window,
     fold: &'a F,
-    /// Which lines of outputs, counted over all blocks of the region.
+    /// Which lines of outputs, numbered over all blocks of the region.
     units: Range<usize>,
     input: &'a [f32],
     output: &'a Parts<'a>,
@@ -117,10 +117,10 @@ impl<F: Fold> WithSimd for Slide<'_, F> {
     }
 }
 
-/// What a line of outputs is made of.
+/// What a line of outputs is computed from.
 struct Line<'a> {
     at: At,
-    /// Input from the first row that the windows see on.
+    /// The input, from the first row under the windows on.
     input: &'a [f32],
     /// Elements of an input row, and from one row of the window to the next.
     len: usize,
@@ -132,7 +132,7 @@ struct Line<'a> {
 }
 
 impl<F: Fold> Slide<'_, F> {
-    /// All lines; `K` columns with a stride of `D`, or any if they are zero.
+    /// All lines, for windows of `K` columns with stride `D`, or for any window if they are zero.
     #[inline(always)]
     fn lines<S: Simd, const K: usize, const D: usize>(&self, simd: S) {
         let (job, down) = (self.job, self.window.rows);
@@ -187,7 +187,7 @@ impl<F: Fold> Slide<'_, F> {
         }
     }
 
-    /// The outputs from `x` on; returns where they end.
+    /// Computes the outputs from `x` on; returns where they end.
     #[inline(always)]
     fn tile<S: Simd, const P: usize, const K: usize, const D: usize>(
         &self,
@@ -217,8 +217,8 @@ impl<F: Fold> Slide<'_, F> {
         x + P
     }
 
-    /// `P` sums of a window known at compile time; with `BORDER` some of its columns may lie
-    /// beyond the map.
+    /// `P` sums of a window known at compile time; with `BORDER` some of its columns may be outside
+    /// the map.
     #[inline(always)]
     fn known<S: Simd, const P: usize, const K: usize, const D: usize, const BORDER: bool>(
         &self,
@@ -293,7 +293,7 @@ impl<F: Fold> Slide<'_, F> {
     }
 }
 
-/// The cells of a window from `first` on that lie on an axis of `len`.
+/// Which cells of a window that starts at `first` lie on an axis of `len`.
 fn on_map(sweep: Sweep, first: i64, len: u32) -> Range<usize> {
     let before = |end: i64| {
         let cells = (end - first).max(0) as u64;

@@ -1,25 +1,25 @@
-//! Activations: the one place where they are computed.
+//! Computes activations; nothing else does.
 //!
-//! [`activate`] is a vector of results. Kernels that have their sums in registers do it in two
-//! steps, so that the common case stays two instructions: [`limit`] before they store, which is
-//! all there is to Relu and Clip, and [`Activation::bend`] on what they stored, while it lies in
-//! the first-level cache, for the activations that are curves.
+//! [`activate`] works on a vector. Kernels whose sums are in registers work in two steps, so that
+//! the common case takes two instructions: [`limit`] before they store, which is all that Relu and
+//! Clip need, and [`Activation::bend`] for curves, on what they stored, while it is still in the
+//! first-level cache.
 //!
-//! Every lane goes through the same operations, so a value's result depends neither on its place
-//! nor, among instruction sets with fused multiply-add, on the machine. A NaN stays one.
+//! Every lane goes through the same operations, so the result for a value depends neither on its
+//! position nor, among instruction sets with fused multiply-add, on the machine. NaN stays NaN.
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::vector;
 use crate::graph::Activation;
 
-/// Beyond these the exponential is zero or infinite in float32.
+/// Outside of these the exponential is zero or infinite in float32.
 const EXPONENTS: (f32, f32) = (-88.0, 89.0);
 
-/// Adding it rounds to an integer, which then stands in the lowest bits.
+/// Adding it rounds to an integer, which ends up in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// ln 2 in two parts: multiples of the first are exact.
+/// ln 2 as a sum; multiples of the first part are exact.
 const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
 
 /// (e^r - 1 - r) / r^2 on -ln 2 / 2 ..= ln 2 / 2, highest power first (Cephes' expf).
@@ -27,7 +27,7 @@ const POLYNOMIAL: [f32; 6] =
     [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
 
 impl Activation {
-    /// Smallest and largest result before [`Activation::bend`].
+    /// The smallest and largest result before [`Activation::bend`].
     #[inline(always)]
     pub(crate) fn limits(self) -> (f32, f32) {
         match self {
@@ -37,13 +37,13 @@ impl Activation {
         }
     }
 
-    /// Whether there is more to it than its limits.
+    /// Whether there is more to it than limits.
     #[inline(always)]
     fn is_curve(self) -> bool {
         !matches!(self, Activation::Linear | Activation::Relu | Activation::Clip { .. })
     }
 
-    /// What remains to be done to elements within the limits.
+    /// Applies what remains to be done to elements within the limits.
     #[inline(always)]
     pub(crate) fn bend<S: Simd>(self, simd: S, elements: &mut [f32]) {
         if self.is_curve() {
@@ -51,7 +51,7 @@ impl Activation {
         }
     }
 
-    /// Applies it to every element, with the instructions of `arch`.
+    /// Applies the activation to every element, with the instructions of `arch`.
     pub(crate) fn apply(self, arch: Arch, elements: &mut [f32]) {
         if self != Activation::Linear {
             arch.dispatch(Each { elements, activation: self });
@@ -79,7 +79,7 @@ impl WithSimd for Each<'_> {
     }
 }
 
-/// The activation of every lane.
+/// Applies an activation to every lane.
 #[inline(always)]
 pub(crate) fn activate<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> S::f32s {
     match activation {
@@ -102,7 +102,7 @@ pub(crate) fn activate<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> 
     }
 }
 
-/// Every lane limited to `low..=high`.
+/// Clamps every lane to `low..=high`.
 #[inline(always)]
 pub(crate) fn limit<S: Simd>(simd: S, x: S::f32s, (low, high): (f32, f32)) -> S::f32s {
     let (low, high) = (simd.splat_f32s(low), simd.splat_f32s(high));

@@ -5,8 +5,8 @@ use std::fmt;
 use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
-/// The instruction set that a device's kernels use. Answers are bit-identical only between
-/// devices of one kind.
+/// The instruction set that a device's kernels use. Answers are bit-identical only between devices
+/// with the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isa {
@@ -24,7 +24,7 @@ impl Isa {
     /// All of them.
     pub const ALL: [Isa; 4] = [Isa::Plain, Isa::Avx2, Isa::Avx512, Isa::Neon];
 
-    /// The best that this machine has.
+    /// The best one that this machine has.
     pub fn detect() -> Isa {
         let best = [Isa::Avx512, Isa::Avx2, Isa::Neon].into_iter().find(|isa| isa.arch().is_some());
         best.unwrap_or(Isa::Plain)

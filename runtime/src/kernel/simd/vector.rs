@@ -1,4 +1,4 @@
-//! Vectors at places of a slice, whole or only their first few elements.
+//! Loads and stores vectors, whole or only their first few elements.
 
 use pulp::{MemMask, Simd};
 
@@ -15,15 +15,15 @@ const COUNT: [u32; WIDEST] = {
     count
 };
 
-/// The lanes before `len`. pulp's own partial loads and stores jump into a table, which costs
-/// more than a whole row of a small map.
+/// A mask of the first `len` lanes. pulp's own partial loads and stores use a jump table, which
+/// costs more than a whole row of a small map.
 #[inline(always)]
 fn first<S: Simd>(simd: S, len: usize) -> MemMask<S::m32s> {
     let lanes = S::as_simd_u32s(&COUNT).0[0];
     MemMask::new(simd.less_than_u32s(lanes, simd.splat_u32s(len as u32)))
 }
 
-/// The elements of a slice that is no longer than a vector, zeros behind them.
+/// The elements of a slice that is no longer than a vector, followed by zeros.
 #[inline(always)]
 pub(crate) fn load<S: Simd>(simd: S, slice: &[f32]) -> S::f32s {
     // SAFETY: only lanes within the slice are read.
@@ -37,26 +37,26 @@ pub(crate) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
     unsafe { simd.mask_store_ptr_f32s(first(simd, slice.len()), slice.as_mut_ptr(), vector) }
 }
 
-/// The vector that a slice begins with.
+/// The vector at the start of a slice.
 #[inline(always)]
 pub(crate) fn at<S: Simd>(slice: &[f32]) -> S::f32s {
     S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
 }
 
-/// Has what lies at an address brought into the second-level cache; any address will do.
+/// Fetches an address into the second-level cache; any address is allowed.
 #[inline(always)]
 pub(crate) fn prefetch(address: *const f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: every x86-64 has the instruction, and it ignores addresses that are none.
+        // SAFETY: every x86-64 has the instruction, and it ignores invalid addresses.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
 
-/// Writes a vector at the beginning of a slice.
+/// Writes a vector to the start of a slice.
 #[inline(always)]
 pub(crate) fn put<S: Simd>(slice: &mut [f32], vector: S::f32s) {
     S::as_mut_simd_f32s(&mut slice[..S::F32_LANES]).0[0] = vector;

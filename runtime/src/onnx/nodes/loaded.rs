@@ -3,8 +3,8 @@
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Value, View};
 
-/// What a loader returns: a value for each of the node's outputs; those it leaves out cannot be
-/// read by other nodes.
+/// What a loader returns: a value for each of the node's outputs. Other nodes cannot read outputs
+/// that it leaves out.
 pub(crate) type Loaded = Result<Vec<Value>, Problem>;
 
 /// The value of a node with one output.

@@ -1,5 +1,5 @@
-//! What each ONNX operator becomes: one function an operator, grouped by kind. The table that
-//! lists them all is [`crate::onnx::operators`].
+//! The loaders of ONNX operators: one function per operator, grouped by kind. They are listed in
+//! [`crate::onnx::operators`].
 
 mod activations;
 mod constants;

@@ -51,13 +51,13 @@ pub(crate) fn slice(import: &mut Import, node: &Node) -> Loaded {
 
 /// `Split` along one axis.
 pub(crate) fn split(import: &mut Import, node: &Node) -> Loaded {
-    // A part is not folded into what makes the whole: others read that too.
+    // A part cannot be folded into the layer that computes the whole: the other parts read it, too.
     let whole = import.settled(&node.name, node.view(0)?)?;
     let view = View { sole: false, ..whole };
     let at = axis(node.int("axis", 0)?, view.dims.len())?;
     let (total, outputs) = (view.dims[at] as i64, node.outputs() as i64);
     let lengths = node.ints_or_input("split", 1, 13)?;
-    // Even parts, the last one smaller where they do not go into it.
+    // Equal parts; the last one is smaller if the axis is not a multiple.
     let even = (total + outputs - 1) / outputs.max(1);
     let lengths = lengths.unwrap_or_else(|| {
         (0..outputs).map(|part| even.min((total - part * even).max(0))).collect()
@@ -80,7 +80,7 @@ pub(crate) fn split(import: &mut Import, node: &Node) -> Loaded {
     Ok(parts)
 }
 
-/// The indices from `start` to before `end`, which may count from the end of an axis of `len`.
+/// The indices in `start..end`, which may be relative to the end of an axis of `len`.
 fn range(start: i64, end: i64, step: i64, len: u32) -> Result<Pick, Problem> {
     let Some(step) = u32::try_from(step).ok().filter(|step| *step > 0) else {
         return Err(Problem::Unsupported(format!("steps of {step}")));
@@ -96,7 +96,7 @@ fn range(start: i64, end: i64, step: i64, len: u32) -> Result<Pick, Problem> {
     }
 }
 
-/// The picked part of a view: within the slice that makes it, or as a layer of its own.
+/// The picked part of a view: in the slice that computes it, or in a layer of its own.
 fn part(import: &mut Import, name: &str, view: &View, picks: &[Pick]) -> Result<View, Problem> {
     let whole = picks.iter().zip(&view.dims).all(|(pick, dim)| u64::from(pick.count) == *dim);
     if whole {

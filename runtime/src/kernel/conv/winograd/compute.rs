@@ -1,4 +1,4 @@
-//! Computes a region in tiles.
+//! Computes a region of a convolution in Winograd tiles.
 
 // Matrices of registers: an index says more than an iterator.
 #![allow(clippy::needless_range_loop)]
@@ -20,10 +20,10 @@ use crate::kernel::memory::segment::Segment;
 use crate::kernel::simd::activate::limit;
 use crate::kernel::simd::vector;
 
-/// Elements of transformed tiles, of inputs and of outputs, that are worked on at once.
+/// Elements of transformed inputs and outputs that are processed at once.
 const GROUP: usize = 384 * 1024;
 
-/// Tiles of a group, at least: each group reads all weights.
+/// The fewest tiles per group: each group reads all weights.
 const LEAST: usize = 28;
 
 /// Computes a region of a convolution whose weights are packed for `tile`.
@@ -63,8 +63,8 @@ pub(crate) fn compute(
     });
 }
 
-/// Elements of one place of so many blocks and tiles. The odd vector keeps places from falling
-/// on the same lines of a cache.
+/// Elements of one position, for this many blocks and tiles. The extra vector keeps positions from
+/// competing for the same cache lines.
 fn place(blocks: usize, tiles: usize) -> usize {
     (blocks * tiles + 1) * BLOCK
 }
@@ -74,9 +74,9 @@ struct Group<'a> {
     job: &'a Job<'a>,
     conv: &'a Conv,
     blocks: &'a [Arc<Block>],
-    /// Which, counted along the rows of tiles.
+    /// Which tiles, numbered along rows of tiles.
     tiles: Range<usize>,
-    /// Tiles of a row.
+    /// Tiles per row.
     across: usize,
     input: &'a [f32],
     output: &'a Parts<'a>,
@@ -124,7 +124,7 @@ impl Group<'_> {
         simd.vectorize(Outputs::<R, C, MR, AR, MC, AC>(self, sums, Default::default()));
     }
 
-    /// For every place the products of all channels, added up.
+    /// For every position, adds up the products of all channels.
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, places: usize, inputs: &[f32], sums: &mut [f32]) {
         let (tiles, channels) = (self.tiles.len(), self.job.shape.channels as usize);
@@ -150,7 +150,7 @@ impl Group<'_> {
                 let of = |i: usize| &self.blocks[next + i.min(count - 1)];
                 let place = |index: usize| index * channels * BLOCK;
                 let panel = |i: usize| &of(i).weights[place(index)..];
-                // The next blocks of this place, after the last ones the first of the next place.
+                // The next blocks of this position, or after the last the first of the next one.
                 let ahead = |i: usize| match self.blocks.get(next + count + i) {
                     Some(block) => &block.weights[place(index)..],
                     None => {
@@ -217,8 +217,8 @@ impl<
                     let mut lines = [None; AR];
                     for (i, line) in lines.iter_mut().enumerate() {
                         let row = top + i as i64;
-                        // Others lie under outputs that are not wanted. The map may hold them,
-                        // with any content: they may have yet to come from another device.
+                        // Other rows lie under outputs that are not wanted. Even if the map holds
+                        // them they must not be read: they may not have arrived yet.
                         if (i64::from(reads.start)..i64::from(reads.end)).contains(&row) {
                             *line = Some(&group.input[job.input.line(channel, row as u32)]);
                         }

@@ -1,10 +1,10 @@
-//! The size of a Winograd tile: which one suits a layer, and the form of its weights.
+//! Sizes of Winograd tiles: which one is best for a layer, and how its weights are packed.
 
 use super::transform::{F2, F4, Transform};
 use crate::graph::{Conv, Shape, Sweep};
 use crate::kernel::memory::lanes::BLOCK;
 
-/// Outputs that are computed at once: rows x columns.
+/// The size of a tile: rows x columns of outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tile {
     /// 4 x 4 outputs from 6 x 6 inputs.
@@ -15,15 +15,15 @@ pub(crate) enum Tile {
     F2x2,
 }
 
-/// Products that take as long as reading a byte of weights.
+/// How many products take as long as reading a byte of weights.
 const PRODUCTS_PER_BYTE: f64 = 3.0;
 
-/// Products that take as long as the transforms of one place for 16 channels.
+/// How many products take as long as transforming one position for 16 channels.
 const PRODUCTS_PER_TRANSFORM: f64 = 25.0;
 
 impl Tile {
-    /// The tile that computes `rows` rows fastest; `None` where plain windows are faster, or
-    /// the convolution is not one of 3x3 with stride 1.
+    /// The tile that computes `rows` rows fastest; `None` if direct convolution is faster, or the
+    /// convolution is not 3x3 with stride 1.
     pub(crate) fn best(conv: &Conv, shape: Shape, rows: u32) -> Option<Tile> {
         let three = |sweep: Sweep| sweep.kernel == 3 && sweep.stride == 1 && sweep.dilation == 1;
         if !three(conv.window.rows) || !three(conv.window.cols) || conv.groups != 1 {
@@ -46,7 +46,7 @@ impl Tile {
         (cost(best) < plain).then_some(best)
     }
 
-    /// For people.
+    /// Its name, for display.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Tile::F4x4 => "winograd 4x4",
@@ -55,7 +55,7 @@ impl Tile {
         }
     }
 
-    /// Products of a tile.
+    /// Positions in a transformed tile: products per tile and channel.
     pub(crate) fn places(self) -> usize {
         let (down, across) = self.outputs();
         ((down + 2) * (across + 2)) as usize
@@ -70,8 +70,8 @@ impl Tile {
         }
     }
 
-    /// Packs rows of weights, of the features from `skip` on of a block, transformed: places x
-    /// channels x [`BLOCK`]; zeros for features that are not there.
+    /// Transforms and packs rows of weights, for a block's features from `skip` on, as positions x
+    /// channels x [`BLOCK`], with zeros for features that the block lacks.
     pub(crate) fn panel(self, channels: usize, skip: usize, rows: &[f32]) -> Vec<f32> {
         match self {
             Tile::F4x4 => panel::<F4, F4, 4, 6, 4, 6>(channels, skip, rows),

@@ -1,11 +1,11 @@
-//! The one-dimensional transforms; two-dimensional ones apply them to columns, then to rows.
+//! The one-dimensional transforms; in two dimensions they are applied to columns, then to rows.
 //!
-//! F(m, 3) computes m neighbouring outputs of a kernel of three from m + 2 inputs with m + 2
+//! F(m, 3) computes m neighbouring outputs of a kernel of three cells from m + 2 inputs with m + 2
 //! products: `A' [(G g) * (B' d)]` (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural
 //! Networks", 2016). The matrices belong to the points 0, 1, -1 for m = 2, and 0, p, -p, 1/p, -1/p
-//! for m = 4. The usual 1 and 2 in their place take as long, but p = sqrt(1/2) rounds with less
-//! than half of the error, as points closer to 1 do (B. Barabasz et al., "Error Analysis and
-//! Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
+//! for m = 4. The usual points 1 and 2 would be as fast, but p = sqrt(1/2) has less than half of
+//! their rounding error, since points closer to 1 round better (B. Barabasz et al., "Error Analysis
+//! and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -13,7 +13,7 @@ use pulp::Simd;
 
 /// F(M, 3) with A = M + 2 products.
 pub(crate) trait Transform<const M: usize, const A: usize> {
-    /// G: a row per product.
+    /// G, with a row per product.
     const KERNEL: [[f32; 3]; A];
 
     /// B' times inputs.
