@@ -39,7 +39,7 @@ pub const WINDOW: Ms = Ms(1_000.0);
 const REMEMBERED: usize = 512;
 
 /// No device is assumed to run less than this share of the time.
-const LEAST: f64 = 0.02;
+const MIN_AVAILABILITY: f64 = 0.02;
 
 /// The intervals in which this process stood still.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ impl Stalls {
             return 1.0;
         }
         let stalled = self.stalled(Moment(now.0 - elapsed.0), now);
-        (1.0 - stalled / elapsed).clamp(LEAST, 1.0)
+        (1.0 - stalled / elapsed).clamp(MIN_AVAILABILITY, 1.0)
     }
 
     /// What a computation from `from` to `to` costs this device on average, as of `now`: the time
@@ -136,6 +136,6 @@ mod tests {
         assert_eq!(Stalls::new(Moment(7.0)).available(Moment(7.0)), 1.0);
         let mut stopped = Stalls::new(Moment(0.0));
         stopped.tick(Moment(60_000.0));
-        assert_eq!(stopped.available(Moment(60_000.0)), LEAST);
+        assert_eq!(stopped.available(Moment(60_000.0)), MIN_AVAILABILITY);
     }
 }

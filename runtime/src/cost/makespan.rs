@@ -97,11 +97,11 @@ struct Event {
     time: f64,
     /// Breaks ties: the order in which events were created.
     number: u32,
-    what: What,
+    kind: EventKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+enum EventKind {
     Done { device: u16, step: u32 },
     Arrived(TransferId),
 }
@@ -238,9 +238,9 @@ impl<'a> Simulation<'a> {
         }
         while let Some(Reverse(event)) = self.events.pop() {
             self.now = event.time;
-            match event.what {
-                What::Done { device, step } => self.done(usize::from(device), step),
-                What::Arrived(transfer) => {
+            match event.kind {
+                EventKind::Done { device, step } => self.done(usize::from(device), step),
+                EventKind::Arrived(transfer) => {
                     let to = self.derivation.transfers[transfer.0 as usize].to.index();
                     let step = self.receiver[transfer.0 as usize];
                     self.devices[to].release(step);
@@ -250,8 +250,8 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn at(&mut self, time: f64, what: What) {
-        self.events.push(Reverse(Event { time, number: self.numbered, what }));
+    fn schedule(&mut self, time: f64, kind: EventKind) {
+        self.events.push(Reverse(Event { time, number: self.numbered, kind }));
         self.numbered += 1;
     }
 
@@ -264,7 +264,7 @@ impl<'a> Simulation<'a> {
         let Some(Reverse(step)) = device.ready.pop() else { return };
         device.busy = true;
         let duration = self.duration(index, step);
-        self.at(self.now + duration, What::Done { device: index as u16, step });
+        self.schedule(self.now + duration, EventKind::Done { device: index as u16, step });
     }
 
     /// How long a step keeps its device busy; adds it to the totals.
@@ -322,7 +322,7 @@ impl<'a> Simulation<'a> {
         receiver.time.downlink += down;
         let received = receiver.downlink_free.max(sent);
         let latency = self.profile.latency(transfer.from, transfer.to);
-        self.at(received + latency.0, What::Arrived(id));
+        self.schedule(received + latency.0, EventKind::Arrived(id));
     }
 
     fn prediction(self) -> Prediction {

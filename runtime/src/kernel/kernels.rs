@@ -157,7 +157,7 @@ impl Kernels {
         let (mut addend, mut activation) = (None, node.activation);
         if let Some((sum, other)) = sum {
             let layout = (output.width(), output.lanes());
-            self.check_map(node, What::Addend, other, region, layout)?;
+            self.check_map(node, MapRole::Addend, other, region, layout)?;
             addend = Some(Addend::of(other));
             activation = self.graph.layer(sum).activation;
         }
@@ -294,11 +294,17 @@ impl Kernels {
         if !start.is_multiple_of(lanes) || !end.is_multiple_of(lanes) && end != shape.channels {
             return Err(KernelError::CutBlock { layer: layer.name.clone(), region, lanes });
         }
-        self.check_map(layer, What::Output, output, region, (shape.width, lanes))?;
+        self.check_map(layer, MapRole::Output, output, region, (shape.width, lanes))?;
         for (index, input) in inputs.iter().enumerate() {
             let needs = layer.op.reads(index, shapes, region);
             let lanes = self.lanes[layer.inputs[index].index()];
-            self.check_map(layer, What::Input(index), input, needs, (shapes[index].width, lanes))?;
+            self.check_map(
+                layer,
+                MapRole::Input(index),
+                input,
+                needs,
+                (shapes[index].width, lanes),
+            )?;
         }
         Ok(())
     }
@@ -306,7 +312,7 @@ impl Kernels {
     fn check_map(
         &self,
         layer: &Layer,
-        what: What,
+        what: MapRole,
         map: &Map,
         wanted: Region,
         layout: (u32, u32),
@@ -327,18 +333,18 @@ impl Kernels {
 
 /// One of the maps that a kernel is given.
 #[derive(Clone, Copy)]
-enum What {
+enum MapRole {
     Input(usize),
     Addend,
     Output,
 }
 
-impl std::fmt::Display for What {
+impl std::fmt::Display for MapRole {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            What::Input(index) => write!(f, "input {index}"),
-            What::Addend => f.write_str("the addend"),
-            What::Output => f.write_str("the output"),
+            MapRole::Input(index) => write!(f, "input {index}"),
+            MapRole::Addend => f.write_str("the addend"),
+            MapRole::Output => f.write_str("the output"),
         }
     }
 }

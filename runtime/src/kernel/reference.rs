@@ -118,7 +118,7 @@ pub(crate) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, o
             for (features, groups) in runs(conv, features) {
                 let channels = conv.input_channels(features, job.shape);
                 let places = weights.places(features);
-                let input = cut(job, conv.window, channels, input, 0.0);
+                let input = copy_windows(job, conv.window, channels, input, 0.0);
                 let [_, inputs, rows, cols] = weight.dims();
                 let weight = weight.clone().slice([places.clone(), 0..inputs, 0..rows, 0..cols]);
                 let bias = weights.bias.clone().slice([places]);
@@ -145,14 +145,14 @@ pub(crate) fn pool(job: &Job<'_>, pool: &Pool, input: &Map, output: &mut Map) {
     let channels = job.region.channels;
     let result = match pool.reduction {
         Reduction::Max => {
-            let input = cut(job, pool.window, channels, input, f32::NEG_INFINITY);
+            let input = copy_windows(job, pool.window, channels, input, f32::NEG_INFINITY);
             let options = MaxPoolOptions::new(kernel)
                 .with_stride(stride)
                 .with_dilation(dilations(pool.window));
             max_pool2d(input, options)
         }
         Reduction::Average { count_padding } => {
-            let input = cut(job, pool.window, channels, input, 0.0);
+            let input = copy_windows(job, pool.window, channels, input, 0.0);
             let options = AvgPoolOptions::new(kernel).with_stride(stride);
             let means = avg_pool2d(input, options);
             // The operator divides by all cells of the window; some do not count.
@@ -187,7 +187,7 @@ fn runs(conv: &Conv, features: ChannelRange) -> Vec<(ChannelRange, usize)> {
 }
 
 /// Copies the cells under the windows of the job's region, with `padding` where there is no input.
-fn cut(
+fn copy_windows(
     job: &Job<'_>,
     window: Window,
     channels: ChannelRange,

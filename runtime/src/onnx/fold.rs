@@ -106,7 +106,7 @@ impl Import {
 
     /// If x times `gate` is an activation of x and nothing else reads `gate`, makes the layer of
     /// `gate` compute the product and returns true.
-    pub(crate) fn gated(&mut self, x: &View, gate: &View) -> bool {
+    pub(crate) fn fold_gate(&mut self, x: &View, gate: &View) -> bool {
         let first = self.inputs.len();
         let layer = gate.tensor.index().checked_sub(first).and_then(|at| self.layers.get_mut(at));
         let Some(layer) = layer.filter(|_| gate.sole && gate.dims == x.dims) else { return false };

@@ -79,7 +79,7 @@ pub(crate) struct Import {
     pub(super) layers: Vec<Layer>,
     pub(super) shapes: Vec<Shape>,
     pub(super) parameters: Vec<(Parameter, Data)>,
-    held: u64,
+    charged: u64,
     /// Names that are taken, each with the last number that was appended to it.
     names: HashMap<String, u64>,
 }
@@ -92,7 +92,7 @@ impl Import {
             layers: Vec::new(),
             shapes: Vec::new(),
             parameters: Vec::new(),
-            held: 0,
+            charged: 0,
             names: HashMap::new(),
         }
     }
@@ -107,7 +107,7 @@ impl Import {
     }
 
     /// A unique name for a layer.
-    pub(crate) fn unique(&mut self, wanted: &str) -> String {
+    pub(crate) fn unique_name(&mut self, wanted: &str) -> String {
         let mut name = wanted.to_owned();
         while self.names.contains_key(&name) {
             let last = self.names.entry(wanted.to_owned()).or_insert(1);
@@ -145,7 +145,7 @@ impl Import {
 
     /// Makes a view channels first. Reshaping moves no elements, but takes a layer if what follows
     /// works on channels and rows.
-    pub(crate) fn settled(&mut self, name: &str, view: &View) -> Result<View, Problem> {
+    pub(crate) fn make_channels_first(&mut self, name: &str, view: &View) -> Result<View, Problem> {
         if self.channels_first(view).is_ok() {
             return Ok(view.clone());
         }
@@ -155,7 +155,7 @@ impl Import {
             self.shapes[view.tensor.index()] = shape;
             return Ok(view.clone());
         }
-        let name = self.unique(&format!("{name}/reshape"));
+        let name = self.unique_name(&format!("{name}/reshape"));
         let reshape = Op::Reorder(Reorder::reshape(shape));
         self.layer(&name, reshape, &[view])?.reshaped(view.dims.clone())
     }
@@ -188,14 +188,14 @@ impl Import {
     }
 
     /// Bytes of all constants that were computed while loading.
-    pub(super) fn held(&self) -> u64 {
-        self.held
+    pub(super) fn charged(&self) -> u64 {
+        self.charged
     }
 
     /// Counts the memory of a constant.
-    pub(super) fn hold(&mut self, data: &Data) {
+    pub(super) fn charge(&mut self, data: &Data) {
         if let Data::Held(bytes) = data {
-            self.held += bytes.len() as u64;
+            self.charged += bytes.len() as u64;
         }
     }
 
@@ -213,7 +213,7 @@ impl Import {
         })?;
         let dtype = constant.dtype()?;
         let parameter = Parameter { name: name.to_owned(), features, row, dtype };
-        self.hold(&constant.data);
+        self.charge(&constant.data);
         self.parameters.push((parameter, constant.data.clone()));
         Ok(ParameterId(self.parameters.len() as u32 - 1))
     }
@@ -223,7 +223,7 @@ impl Import {
         let data = Data::Held(values.iter().flat_map(|value| value.to_le_bytes()).collect());
         let features = values.len() as u32;
         let parameter = Parameter { name: name.to_owned(), features, row: 1, dtype: DType::F32 };
-        self.hold(&data);
+        self.charge(&data);
         self.parameters.push((parameter, data));
         ParameterId(self.parameters.len() as u32 - 1)
     }
@@ -233,7 +233,7 @@ impl Import {
         if view.tensor.index() >= self.inputs.len() {
             return Ok(view);
         }
-        let layer = self.unique(name);
+        let layer = self.unique_name(name);
         self.layer(&layer, Op::Identity, &[&view])?.reshaped(view.dims)
     }
 

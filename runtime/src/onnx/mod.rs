@@ -222,7 +222,7 @@ impl<'a> Loader<'a> {
         let tensors = tensor_attributes(proto)
             .map(|(name, tensor)| Ok((name, self.files.constant(tensor)?)))
             .collect::<Result<_, Problem>>()?;
-        let name = self.import.unique(&node_name(index, proto));
+        let name = self.import.unique_name(&node_name(index, proto));
         let node = Node { name, opset: self.opset, proto, inputs, tensors };
         let values = (operator.load)(&mut self.import, &node)?;
         let mut values = values.into_iter();
@@ -242,12 +242,12 @@ impl<'a> Loader<'a> {
     fn define(&mut self, name: &'a str, mut value: Value) -> Result<(), Problem> {
         match &mut value {
             Value::View(view) => view.sole &= self.readers.get(name) == Some(&1),
-            Value::Constant(constant) => self.import.hold(&constant.data),
+            Value::Constant(constant) => self.import.charge(&constant.data),
         }
         // Enough for a few transposed or converted copies of the weights; only a malicious file
         // needs more.
         let most = self.files.bytes().saturating_mul(MOST_COPIES).saturating_add(MOST_EXTRA);
-        if self.import.held() > most {
+        if self.import.charged() > most {
             return Err(Problem::Invalid(format!("constants of over {most} bytes in all")));
         }
         match self.values.insert(name, value) {

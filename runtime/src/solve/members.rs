@@ -6,11 +6,11 @@ use crate::plan::DeviceIx;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Members {
     /// By device: whether it gets shares of split stages.
-    pub splits: Vec<bool>,
+    pub has_share: Vec<bool>,
     /// By device: the largest fraction of a layer's features that it has memory for.
     pub feature_cap: Vec<f64>,
     /// Whether every group that can be split must be.
-    pub forced: bool,
+    pub must_split: bool,
     /// Whether members that all receive from one device, or all send to it, are assumed to share
     /// its interface. The published partitions do not assume that, and it is too cautious when
     /// strips are sent ahead of time.
@@ -20,12 +20,12 @@ pub(super) struct Members {
 impl Members {
     /// The devices that get shares.
     pub(super) fn ids(&self) -> impl Iterator<Item = DeviceIx> {
-        let splits = self.splits.iter().enumerate();
-        splits.filter(|(_, part)| **part).map(|(index, _)| DeviceIx(index as u16))
+        let devices = self.has_share.iter().enumerate();
+        devices.filter(|(_, part)| **part).map(|(index, _)| DeviceIx(index as u16))
     }
 
     pub(super) fn count(&self) -> usize {
-        self.splits.iter().filter(|part| **part).count()
+        self.has_share.iter().filter(|part| **part).count()
     }
 
     pub(super) fn sharing(&self) -> f64 {

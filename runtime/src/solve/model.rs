@@ -252,7 +252,7 @@ mod tests {
     use crate::cost::{DeviceProfile, LinkProfile};
     use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
     use crate::program::{Action, derive};
-    use crate::solve::stages::Splits;
+    use crate::solve::stages::AllowedSplit;
     use crate::solve::testing::residual;
     use proptest::prelude::*;
 
@@ -282,7 +282,7 @@ mod tests {
             let plan = Plan { devices, exchange: Exchange::Peer, stages: vec![stage] };
             let derivation = derive(&graph, &plan).unwrap();
 
-            let group = Group { layers: 0..4, splits: Splits::Rows };
+            let group = Group { layers: 0..4, allowed: AllowedSplit::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
             let model = GroupModel::new(&graph, &[], &profile, &group, &leaves);

@@ -9,7 +9,7 @@ use super::members::Members;
 use super::model::{Crossing, Demand, GroupModel};
 use super::problem::{Partition, Policy, Problem};
 use super::shares::{GroupProblem, GroupSplit, Holders, Link};
-use super::stages::Splits;
+use super::stages::AllowedSplit;
 use crate::plan::{DeviceIx, Plan, Split, Stage};
 use crate::region::{Region, RowRange};
 
@@ -103,11 +103,11 @@ impl<'a> Planner<'a> {
             members.ids().min_by(|a, b| model.whole[a.index()].total_cmp(&model.whole[b.index()]));
         let mut whole = vec![DeviceIx::LEADER];
         whole.extend(fastest.filter(|device| *device != DeviceIx::LEADER));
-        let choice = match model.group.splits {
-            Splits::Leader => return vec![Choice::Whole(DeviceIx::LEADER)],
-            Splits::Whole => None,
-            Splits::Rows => (model.rows > 1).then_some(Choice::Rows),
-            Splits::Features => Some(Choice::Features),
+        let choice = match model.group.allowed {
+            AllowedSplit::Leader => return vec![Choice::Whole(DeviceIx::LEADER)],
+            AllowedSplit::Whole => None,
+            AllowedSplit::Rows => (model.rows > 1).then_some(Choice::Rows),
+            AllowedSplit::Features => Some(Choice::Features),
         };
         let Some(choice) = choice else { return whole.into_iter().map(Choice::Whole).collect() };
         let mut all = Vec::new();
@@ -115,8 +115,8 @@ impl<'a> Planner<'a> {
             all.extend(self.steady(at, members).map(Choice::Steady));
         }
         all.push(choice);
-        let forced = members.forced || partition != Partition::Minmax;
-        if !forced || (members.count() == 1 && !leader_idle) {
+        let must_split = members.must_split || partition != Partition::Minmax;
+        if !must_split || (members.count() == 1 && !leader_idle) {
             // An idle leader computes only what cannot be split.
             let idle = |device: &DeviceIx| leader_idle && *device == DeviceIx::LEADER;
             all.extend(whole.into_iter().filter(|device| !idle(device)).map(Choice::Whole));
@@ -136,7 +136,7 @@ impl<'a> Planner<'a> {
             demand: &mut self.demand,
         };
         let total = group.model.rows;
-        group.share(total, None, members, |this, device, share| {
+        group.share_out(total, None, members, |this, device, share| {
             this.model.walk_back(RowRange::new(share.start, share.end), this.demand);
             this.model.compute(device, this.demand)
         })

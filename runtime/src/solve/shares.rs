@@ -95,7 +95,7 @@ pub(super) struct GroupSplit {
 impl GroupProblem<'_> {
     /// The rows of each device as the partition shares them out.
     pub(super) fn lengths(&mut self, members: &Members) -> Option<Vec<u32>> {
-        self.share(self.model.rows, None, members, |this, device, share| {
+        self.share_out(self.model.rows, None, members, |this, device, share| {
             this.rows_cost(device, RowRange::new(share.start, share.end))
         })
     }
@@ -135,7 +135,7 @@ impl GroupProblem<'_> {
             .iter()
             .map(|cap| if *cap >= 1.0 { u32::MAX } else { (cap * f64::from(blocks)) as u32 })
             .collect();
-        let lengths = self.share(blocks, Some(&most), members, |this, device, share| {
+        let lengths = self.share_out(blocks, Some(&most), members, |this, device, share| {
             this.features_cost(device, range(share))
         })?;
         let mut ranges = Vec::with_capacity(lengths.len());
@@ -189,7 +189,7 @@ impl GroupProblem<'_> {
     }
 
     /// Shares `total` units among the members by the policy's partition, at most `most` each.
-    pub(super) fn share(
+    pub(super) fn share_out(
         &mut self,
         total: u32,
         most: Option<&[u32]>,
@@ -200,7 +200,7 @@ impl GroupProblem<'_> {
         let most = |device: usize| most.map_or(u32::MAX, |most| most[device]);
         let enough = SPREAD * members.count() as u64 <= u64::from(total);
         let least = u32::from(policy.spread && enough);
-        let parts = || members.splits.iter().copied().enumerate();
+        let parts = || members.has_share.iter().copied().enumerate();
         let capabilities: Vec<f64> = parts()
             .map(|(device, part)| {
                 let time = self.model.whole[device].max(f64::MIN_POSITIVE);
@@ -210,7 +210,7 @@ impl GroupProblem<'_> {
         let start = bodp(total, &capabilities, least);
         let lengths = match policy.partition {
             Partition::Bodp => start,
-            Partition::Ocbp => ocbp(start, &members.splits, |device, share| {
+            Partition::Ocbp => ocbp(start, &members.has_share, |device, share| {
                 cost(self, DeviceIx(device as u16), share)
             }),
             Partition::Minmax => {
@@ -310,7 +310,7 @@ mod tests {
     use crate::cost::DeviceProfile;
     use crate::graph::TensorId;
     use crate::solve::Policy;
-    use crate::solve::stages::{Group, Splits};
+    use crate::solve::stages::{AllowedSplit, Group};
     use crate::solve::testing::residual;
     use crate::units::{Mbps, Ms};
     use proptest::prelude::*;
@@ -348,7 +348,7 @@ mod tests {
             let policy = Policy { exchange, ..Policy::default() };
             let (graph, profile) = (&graph, &profile);
             let problem = Problem { graph, encodings: &[], profile, policy, previous: None };
-            let group = Group { layers: 0..4, splits: Splits::Rows };
+            let group = Group { layers: 0..4, allowed: AllowedSplit::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
             let model = GroupModel::new(graph, &[], profile, &group, &leaves);
@@ -365,9 +365,9 @@ mod tests {
                 false => Holders::from_parts(&parts),
             }];
             let members = Members {
-                splits: vec![true; devices.len()],
+                has_share: vec![true; devices.len()],
                 feature_cap: vec![1.0; devices.len()],
-                forced: false,
+                must_split: false,
                 share_links,
             };
             let mut demand = Demand::new();

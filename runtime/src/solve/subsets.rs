@@ -149,13 +149,13 @@ impl<'a> Search<'a> {
     ) -> Result<Option<Ms>, SolveError> {
         let count = self.problem.profile.len();
         let mut members = Members {
-            splits: vec![false; count],
+            has_share: vec![false; count],
             feature_cap: vec![1.0; count],
-            forced: self.problem.policy.spread,
+            must_split: self.problem.policy.spread,
             share_links,
         };
         for device in devices {
-            members.splits[device.index()] = true;
+            members.has_share[device.index()] = true;
         }
         for _ in 0..ATTEMPTS {
             let Some(plan) = self.planner.plan(&members) else { return Ok(None) };
@@ -215,8 +215,8 @@ const ATTEMPTS: u32 = 24;
 fn relieve(members: &mut Members, plan: &Plan, short: Shortage) -> bool {
     let at = short.device.index();
     let whole = plan.stages.iter().any(|stage| stage.split == Split::Whole(short.device));
-    if whole && !members.forced {
-        members.forced = true;
+    if whole && !members.must_split {
+        members.must_split = true;
         return true;
     }
     let features = plan.stages.iter().filter_map(|stage| match &stage.split {
@@ -232,5 +232,5 @@ fn relieve(members: &mut Members, plan: &Plan, short: Shortage) -> bool {
         members.feature_cap[at] = if keep > 0.05 { held * keep } else { 0.0 };
         return true;
     }
-    std::mem::replace(&mut members.splits[at], false) && members.ids().next().is_some()
+    std::mem::replace(&mut members.has_share[at], false) && members.ids().next().is_some()
 }

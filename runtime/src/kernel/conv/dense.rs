@@ -33,7 +33,7 @@ pub(crate) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &
     let output = Parts::new(output);
     let first = job.output.line(job.region.channels.start, 0).start;
     job.scratch.lend(job.shape.elements() as usize, |elements| {
-        real(job, input, elements);
+        copy_channels(job, input, elements);
         let elements = &*elements;
         job.share(blocks.len(), |units: Range<usize>| {
             let place = first + units.start * BLOCK..first + units.end * BLOCK;
@@ -46,7 +46,7 @@ pub(crate) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &
 }
 
 /// Copies the input without the lanes that are no channels.
-fn real(job: &Job<'_>, input: &[f32], elements: &mut [f32]) {
+fn copy_channels(job: &Job<'_>, input: &[f32], elements: &mut [f32]) {
     let lanes = (job.shape.channels % LANES) as usize;
     let tail = lanes * (job.shape.rows * job.shape.width) as usize;
     let whole = elements.len() - tail;
@@ -92,8 +92,8 @@ impl Product<'_> {
         let store = |sums: [S::f32s; V], block: &Arc<Block>, out: &mut [f32; BLOCK]| {
             for (v, sum) in sums.into_iter().enumerate() {
                 let place = v * S::F32_LANES;
-                let sum = simd.add_f32s(sum, vector::at::<S>(&block.bias[place..]));
-                vector::put::<S>(&mut out[place..], activate(simd, sum, activation));
+                let sum = simd.add_f32s(sum, vector::load::<S>(&block.bias[place..]));
+                vector::store::<S>(&mut out[place..], activate(simd, sum, activation));
             }
         };
         for (group, out) in groups.iter().zip(out_groups) {
@@ -123,7 +123,7 @@ fn sums<S: Simd, const V: usize, const B: usize>(
         let input = simd.splat_f32s(elements[element]);
         for b in 0..B {
             for v in 0..V {
-                let weight = vector::at::<S>(&weights[b][element][v * S::F32_LANES..]);
+                let weight = vector::load::<S>(&weights[b][element][v * S::F32_LANES..]);
                 chains[chain][b][v] = simd.mul_add_e_f32s(weight, input, chains[chain][b][v]);
             }
         }

@@ -26,7 +26,7 @@ impl Fold for WeightedSum<'_> {
 
     #[inline(always)]
     fn start<S: Simd>(&self, _: S, at: At) -> S::f32s {
-        vector::at::<S>(&self.blocks[at.block].bias[at.lane..])
+        vector::load::<S>(&self.blocks[at.block].bias[at.lane..])
     }
 
     #[inline(always)]

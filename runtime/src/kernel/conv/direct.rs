@@ -62,11 +62,11 @@ pub(crate) fn compute(
             let range = strip * count / strips..(strip + 1) * count / strips;
             let (map, windows, tiles, output) = (&map, &windows, &tiles, &output);
             let strip = Strip { job, map, windows, tiles, blocks, range, input, output };
-            let room = strip.hanging().count() * windows.laid;
+            let room = strip.overhanging().count() * windows.copy_len;
             job.scratch.lend(room, |room| job.arch.dispatch(Computing { strip, room }));
         });
         job.scratch.take_back(windows.in_map);
-        job.scratch.take_back(windows.in_room);
+        job.scratch.take_back(windows.in_copy);
     }
 }
 
@@ -144,13 +144,13 @@ struct Windows {
     /// Rows and columns that a window covers.
     extent: (i64, i64),
     in_map: Vec<Segment>,
-    in_room: Vec<Segment>,
-    room: Strides,
+    in_copy: Vec<Segment>,
+    copy: Strides,
     /// Blocks of channels, and elements from block to block in the map.
     blocks: Range<usize>,
     plane: usize,
     /// Elements of a copy of the windows of one tile.
-    laid: usize,
+    copy_len: usize,
 }
 
 impl Windows {
@@ -160,7 +160,7 @@ impl Windows {
         map: &Geometry,
         window: Window,
         channels: ChannelRange,
-        (mut in_map, mut in_room): (Vec<Segment>, Vec<Segment>),
+        (mut in_map, mut in_copy): (Vec<Segment>, Vec<Segment>),
     ) -> Windows {
         let (lanes, held) = (job.input.lanes, job.input.region.channels.start);
         let across = window.cols.dilation as usize * map.step;
@@ -175,19 +175,19 @@ impl Windows {
         let most = MOST_PIXELS.min(map.width);
         let pitch = ((most - 1) * map.across + extent.1 as usize) * map.step;
         let plane = window.rows.kernel as usize * pitch;
-        let room = Strides { channel: channels.start, lanes, plane, row: pitch, column: across };
+        let copy = Strides { channel: channels.start, lanes, plane, row: pitch, column: across };
         // A region that reads only padding may come with any map, even one of later channels.
         let first = (channels.start / lanes).saturating_sub(held / lanes) as usize;
         let count = (channels.end.div_ceil(lanes) - channels.start / lanes) as usize;
         strides.segments(channels, window, &mut in_map);
-        room.segments(channels, window, &mut in_room);
+        copy.segments(channels, window, &mut in_copy);
         Windows {
             window,
             extent,
             in_map,
-            in_room,
-            room,
-            laid: count * plane,
+            in_copy,
+            copy,
+            copy_len: count * plane,
             blocks: first..first + count,
             plane: job.input.plane(),
         }
@@ -228,7 +228,7 @@ struct Piece {
     top: i64,
     left: i64,
     /// Whether its windows overhang the border of the map.
-    hangs: bool,
+    overhangs: bool,
 }
 
 impl Strip<'_> {
@@ -238,23 +238,23 @@ impl Strip<'_> {
                 (index / self.tiles.len, self.tiles.tile(index % self.tiles.len));
             let (top, left) = self.map.corner(row, column);
             let right = left + ((count - 1) * self.map.across) as i64 + self.windows.extent.1;
-            let hangs = top < 0
+            let overhangs = top < 0
                 || left < 0
                 || top + self.windows.extent.0 > self.map.bounds.0
                 || right > self.map.bounds.1;
-            Piece { row, column, count, top, left, hangs }
+            Piece { row, column, count, top, left, overhangs }
         })
     }
 
-    fn hanging(&self) -> impl Iterator<Item = Piece> {
-        self.pieces().filter(|piece| piece.hangs)
+    fn overhanging(&self) -> impl Iterator<Item = Piece> {
+        self.pieces().filter(|piece| piece.overhangs)
     }
 
     /// Copies the windows of a tile, with zeros where there is no map.
     #[inline(always)]
-    fn lay(&self, piece: Piece, room: &mut [f32]) {
-        let (map, room_strides) = (self.map, self.windows.room);
-        let lines = room.chunks_exact_mut(room_strides.row);
+    fn copy_windows(&self, piece: Piece, room: &mut [f32]) {
+        let (map, copy_strides) = (self.map, self.windows.copy);
+        let lines = room.chunks_exact_mut(copy_strides.row);
         let kernel = self.windows.window.rows;
         let rows = self.windows.blocks.clone().flat_map(|block| {
             (0..kernel.kernel).map(move |row| (block, piece.top + i64::from(row * kernel.dilation)))
@@ -326,8 +326,9 @@ impl WithSimd for Computing<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Computing { strip, room } = self;
         let (map, windows) = (strip.map, strip.windows);
-        for (piece, room) in strip.hanging().zip(room.chunks_exact_mut(windows.laid.max(1))) {
-            strip.lay(piece, room);
+        for (piece, room) in strip.overhanging().zip(room.chunks_exact_mut(windows.copy_len.max(1)))
+        {
+            strip.copy_windows(piece, room);
         }
         let step = map.across * map.step;
         let sums = |input, segments| Sums {
@@ -338,16 +339,17 @@ impl WithSimd for Computing<'_> {
             addend: strip.job.addend.map(|addend| addend.elements),
             activation: strip.job.activation,
         };
-        let (plain, hung) = (sums(strip.input, &windows.in_map), sums(room, &windows.in_room));
+        let (plain, overhanging) =
+            (sums(strip.input, &windows.in_map), sums(room, &windows.in_copy));
         for group in strip.groups(register_tile::blocks::<S>(strip.tiles.largest)) {
-            let mut laid = 0;
+            let mut copied = 0;
             for (left, piece) in (0..strip.range.len()).rev().zip(strip.pieces()) {
-                let group = if left == 0 { group } else { group.again() };
+                let group = if left == 0 { group } else { group.without_prefetch() };
                 let output = (piece.row * map.width + piece.column) * BLOCK;
-                let mut pixels = Pixels { input: laid, output, count: piece.count };
-                if piece.hangs {
-                    laid += windows.laid;
-                    hung.tile(simd, &group, pixels);
+                let mut pixels = Pixels { input: copied, output, count: piece.count };
+                if piece.overhangs {
+                    copied += windows.copy_len;
+                    overhanging.tile(simd, &group, pixels);
                 } else {
                     let row = map.origin + piece.top * map.pitch as i64;
                     pixels.input = (row + piece.left * map.step as i64) as usize;

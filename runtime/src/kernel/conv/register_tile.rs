@@ -70,7 +70,7 @@ pub(crate) struct Blocks<'a> {
 
 impl Blocks<'_> {
     /// The same for a tile that is followed by others with these weights: nothing else is fetched.
-    pub(crate) fn again(self) -> Self {
+    pub(crate) fn without_prefetch(self) -> Self {
         Blocks { next: self.weights, ..self }
     }
 }
@@ -261,7 +261,7 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
             let (block, part) = (v / per, v % per * S::F32_LANES);
             weights[v] = blocks.weights[block][part.min(elements * BLOCK)..].as_ptr();
             next[v] = blocks.next[block].as_ptr().wrapping_add(part);
-            let bias = vector::at::<S>(&blocks.bias[block][part..]);
+            let bias = vector::load::<S>(&blocks.bias[block][part..]);
             for result in &mut results {
                 result[v] = bias;
             }
@@ -297,7 +297,7 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
                 let start = blocks.addend[block] + pixels.output;
                 let (addend, _) = addend[start..start + P * BLOCK].as_chunks::<BLOCK>();
                 for p in 0..P {
-                    let other = vector::at::<S>(&addend[p][part..]);
+                    let other = vector::load::<S>(&addend[p][part..]);
                     results[p][v] = simd.add_f32s(results[p][v], other);
                 }
             }
@@ -306,10 +306,10 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
             let out = unsafe { sums.output.part(start..start + P * BLOCK) };
             let (out, _) = out.as_chunks_mut::<BLOCK>();
             for p in 0..P {
-                vector::put::<S>(&mut out[p][part..], limit(simd, results[p][v], limits));
+                vector::store::<S>(&mut out[p][part..], limit(simd, results[p][v], limits));
             }
             if part + S::F32_LANES == BLOCK {
-                sums.activation.bend(simd, out.as_flattened_mut());
+                sums.activation.apply_curve(simd, out.as_flattened_mut());
             }
         }
     }

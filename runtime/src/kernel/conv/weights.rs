@@ -120,7 +120,7 @@ pub(crate) fn bytes(
         }
         Algorithm::Winograd(tile) => {
             // The bias is one more element.
-            let elements = u64::from(shape.channels) * tile.places() as u64 + 1;
+            let elements = u64::from(shape.channels) * tile.positions() as u64 + 1;
             features.blocks().len() as u64 * u64::from(LANES) * elements
         }
     }

@@ -98,7 +98,7 @@ impl Map {
     /// Lends the elements to `work` as a tensor that nobody else holds; `work` returns them.
     pub(crate) fn lend(&mut self, work: impl FnOnce(Tensor<4>) -> Tensor<4>) {
         let loan = Loan(self);
-        let storage = std::mem::replace(&mut loan.0.storage, storage::nothing());
+        let storage = std::mem::replace(&mut loan.0.storage, storage::empty());
         loan.0.storage = storage::storage(work(storage::tensor(storage)));
     }
 }

@@ -38,9 +38,9 @@ pub(crate) fn into_elements(storage: Storage) -> Option<Vec<f32>> {
 }
 
 /// An empty storage; the same memory every time.
-pub(crate) fn nothing() -> Storage {
-    static NOTHING: LazyLock<Storage> = LazyLock::new(|| zeros([0; 4]));
-    NOTHING.clone()
+pub(crate) fn empty() -> Storage {
+    static EMPTY: LazyLock<Storage> = LazyLock::new(|| zeros([0; 4]));
+    EMPTY.clone()
 }
 
 /// The elements of a storage in standard order, which all maps have.

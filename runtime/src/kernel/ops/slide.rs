@@ -162,7 +162,7 @@ impl<F: Fold> Slide<'_, F> {
                 let line = Line { at, input, len, pitch, cells, weights };
                 self.line::<S, K, D>(simd, &line, out);
             }
-            job.activation.bend(simd, out);
+            job.activation.apply_curve(simd, out);
         }
     }
 
@@ -200,11 +200,11 @@ impl<F: Fold> Slide<'_, F> {
         let left = x as i64 * i64::from(across.stride) - i64::from(across.pad_before);
         let right = left + ((P.max(1) - 1) * D + K) as i64;
         let sums = match K {
-            0 => self.any::<S, P>(simd, line, left),
+            0 => self.any_window::<S, P>(simd, line, left),
             _ if left >= 0 && right <= i64::from(self.job.shape.width) => {
-                self.known::<S, P, K, D, false>(simd, line, left)
+                self.fixed_window::<S, P, K, D, false>(simd, line, left)
             }
-            _ => self.known::<S, P, K, D, true>(simd, line, left),
+            _ => self.fixed_window::<S, P, K, D, true>(simd, line, left),
         };
         let limits = self.job.activation.limits();
         let lanes = self.job.output.lanes as usize;
@@ -212,7 +212,7 @@ impl<F: Fold> Slide<'_, F> {
         let out = &mut out[..(P - 1) * lanes + S::F32_LANES];
         for (p, sum) in sums.into_iter().enumerate() {
             let sum = self.fold.finish(simd, sum, line.at, x + p);
-            vector::put::<S>(&mut out[p * lanes..], limit(simd, sum, limits));
+            vector::store::<S>(&mut out[p * lanes..], limit(simd, sum, limits));
         }
         x + P
     }
@@ -220,7 +220,7 @@ impl<F: Fold> Slide<'_, F> {
     /// `P` sums of a window known at compile time; with `BORDER` some of its columns may be outside
     /// the map.
     #[inline(always)]
-    fn known<S: Simd, const P: usize, const K: usize, const D: usize, const BORDER: bool>(
+    fn fixed_window<S: Simd, const P: usize, const K: usize, const D: usize, const BORDER: bool>(
         &self,
         simd: S,
         line: &Line<'_>,
@@ -245,7 +245,7 @@ impl<F: Fold> Slide<'_, F> {
                 let row = &row[left as usize * L + line.at.lane..];
                 let row = &row[..((P - 1) * D + K - 1) * L + S::F32_LANES];
                 for (i, input) in inputs.iter_mut().enumerate().take((P - 1) * D + K) {
-                    *input = vector::at::<S>(&row[i * L..]);
+                    *input = vector::load::<S>(&row[i * L..]);
                 }
             }
             let mut weights = [padding; K];
@@ -253,7 +253,7 @@ impl<F: Fold> Slide<'_, F> {
                 let row = &line.weights[cell * K * L + line.at.lane..];
                 let row = &row[..(K - 1) * L + S::F32_LANES];
                 for (k, weight) in weights.iter_mut().enumerate() {
-                    *weight = vector::at::<S>(&row[k * L..]);
+                    *weight = vector::load::<S>(&row[k * L..]);
                 }
             }
             for p in 0..P {
@@ -267,7 +267,12 @@ impl<F: Fold> Slide<'_, F> {
 
     /// `P` sums of any window.
     #[inline(always)]
-    fn any<S: Simd, const P: usize>(&self, simd: S, line: &Line<'_>, left: i64) -> [S::f32s; P] {
+    fn any_window<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        line: &Line<'_>,
+        left: i64,
+    ) -> [S::f32s; P] {
         let across = self.window.cols;
         let lanes = self.job.output.lanes as usize;
         let kernel = across.kernel as usize;
@@ -277,14 +282,14 @@ impl<F: Fold> Slide<'_, F> {
             for k in 0..kernel {
                 let weight = match line.weights {
                     [] => simd.splat_f32s(F::PADDING),
-                    all => vector::at::<S>(&all[(cell * kernel + k) * lanes + line.at.lane..]),
+                    all => vector::load::<S>(&all[(cell * kernel + k) * lanes + line.at.lane..]),
                 };
                 let first = left + k as i64 * i64::from(across.dilation);
                 for (p, sum) in sums.iter_mut().enumerate() {
                     let column = first + p as i64 * i64::from(across.stride);
                     if (0..i64::from(self.job.shape.width)).contains(&column) {
                         let input = &row[column as usize * lanes + line.at.lane..];
-                        *sum = F::fold(simd, *sum, vector::at::<S>(input), weight);
+                        *sum = F::fold(simd, *sum, vector::load::<S>(input), weight);
                     }
                 }
             }

@@ -2,8 +2,8 @@
 //!
 //! [`activate`] works on a vector. Kernels whose sums are in registers work in two steps, so that
 //! the common case takes two instructions: [`limit`] before they store, which is all that Relu and
-//! Clip need, and [`Activation::bend`] for curves, on what they stored, while it is still in the
-//! first-level cache.
+//! Clip need, and [`Activation::apply_curve`] for curves, on what they stored, while it is still in
+//! the first-level cache.
 //!
 //! Every lane goes through the same operations, so the result for a value depends neither on its
 //! position nor, among instruction sets with fused multiply-add, on the machine. NaN stays NaN.
@@ -27,7 +27,7 @@ const POLYNOMIAL: [f32; 6] =
     [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
 
 impl Activation {
-    /// The smallest and largest result before [`Activation::bend`].
+    /// The smallest and largest result before [`Activation::apply_curve`].
     #[inline(always)]
     pub(crate) fn limits(self) -> (f32, f32) {
         match self {
@@ -45,7 +45,7 @@ impl Activation {
 
     /// Applies what remains to be done to elements within the limits.
     #[inline(always)]
-    pub(crate) fn bend<S: Simd>(self, simd: S, elements: &mut [f32]) {
+    pub(crate) fn apply_curve<S: Simd>(self, simd: S, elements: &mut [f32]) {
         if self.is_curve() {
             simd.vectorize(Each { elements, activation: self });
         }
@@ -74,8 +74,8 @@ impl WithSimd for Each<'_> {
         for x in vectors {
             *x = activate(simd, *x, self.activation);
         }
-        let x = vector::load(simd, rest);
-        vector::store(simd, rest, activate(simd, x, self.activation));
+        let x = vector::load_partial(simd, rest);
+        vector::store_partial(simd, rest, activate(simd, x, self.activation));
     }
 }
 

@@ -25,21 +25,21 @@ fn first<S: Simd>(simd: S, len: usize) -> MemMask<S::m32s> {
 
 /// The elements of a slice that is no longer than a vector, followed by zeros.
 #[inline(always)]
-pub(crate) fn load<S: Simd>(simd: S, slice: &[f32]) -> S::f32s {
+pub(crate) fn load_partial<S: Simd>(simd: S, slice: &[f32]) -> S::f32s {
     // SAFETY: only lanes within the slice are read.
     unsafe { simd.mask_load_ptr_f32s(first(simd, slice.len()), slice.as_ptr()) }
 }
 
 /// Fills a slice that is no longer than a vector with the vector's first elements.
 #[inline(always)]
-pub(crate) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
+pub(crate) fn store_partial<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
     // SAFETY: only lanes within the slice are written.
     unsafe { simd.mask_store_ptr_f32s(first(simd, slice.len()), slice.as_mut_ptr(), vector) }
 }
 
 /// The vector at the start of a slice.
 #[inline(always)]
-pub(crate) fn at<S: Simd>(slice: &[f32]) -> S::f32s {
+pub(crate) fn load<S: Simd>(slice: &[f32]) -> S::f32s {
     S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn prefetch(address: *const f32) {
 
 /// Writes a vector to the start of a slice.
 #[inline(always)]
-pub(crate) fn put<S: Simd>(slice: &mut [f32], vector: S::f32s) {
+pub(crate) fn store<S: Simd>(slice: &mut [f32], vector: S::f32s) {
     S::as_mut_simd_f32s(&mut slice[..S::F32_LANES]).0[0] = vector;
 }
 
@@ -75,8 +75,8 @@ mod tests {
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
             let len = self.0.len().min(S::F32_LANES);
-            let vector = load(simd, &self.0[..len]);
-            store(simd, &mut self.1[..len], vector);
+            let vector = load_partial(simd, &self.0[..len]);
+            store_partial(simd, &mut self.1[..len], vector);
         }
     }
 

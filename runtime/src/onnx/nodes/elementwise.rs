@@ -13,7 +13,7 @@ pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {
     if let Some(sum) = arithmetic(node, i64::checked_add, |a, b| a + b)? {
         return Ok(vec![sum]);
     }
-    let (views, constants) = parted(node)?;
+    let (views, constants) = partition(node)?;
     let Some(first) = views.first() else { return Err(Problem::NotComputed(0)) };
     let mut sum = match views.len() {
         1 => (*first).clone(),
@@ -21,7 +21,8 @@ pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {
     };
     for constant in constants {
         let shift = per_channel(import, constant, &sum)?;
-        let name = if views.len() == 1 { node.name.clone() } else { import.unique(&node.name) };
+        let name =
+            if views.len() == 1 { node.name.clone() } else { import.unique_name(&node.name) };
         sum = import.affine(&name, &sum, &vec![1.0; shift.len()], &shift)?;
     }
     one(sum)
@@ -39,7 +40,7 @@ pub(crate) fn sub(import: &mut Import, node: &Node) -> Loaded {
             Some(shift) => per_channel(import, shift, view)?,
             None => vec![0.0; channels],
         };
-        let name = import.unique(&format!("{}/negated", node.name));
+        let name = import.unique_name(&format!("{}/negated", node.name));
         import.affine(&name, view, &vec![-1.0; channels], &shift)
     };
     match (a, b) {
@@ -61,17 +62,18 @@ pub(crate) fn mul(import: &mut Import, node: &Node) -> Loaded {
     if let Some(product) = arithmetic(node, i64::checked_mul, |a, b| a * b)? {
         return Ok(vec![product]);
     }
-    let (views, constants) = parted(node)?;
+    let (views, constants) = partition(node)?;
     let mut product = match views[..] {
         [] => return Err(Problem::NotComputed(0)),
         [view] => view.clone(),
-        [x, gate] if import.gated(x, gate) => gate.clone(),
-        [gate, x] if import.gated(x, gate) => gate.clone(),
+        [x, gate] if import.fold_gate(x, gate) => gate.clone(),
+        [gate, x] if import.fold_gate(x, gate) => gate.clone(),
         _ => product_of(import, node, &views)?,
     };
     for constant in constants {
         let scale = per_channel(import, constant, &product)?;
-        let name = if views.len() == 1 { node.name.clone() } else { import.unique(&node.name) };
+        let name =
+            if views.len() == 1 { node.name.clone() } else { import.unique_name(&node.name) };
         product = import.affine(&name, &product, &scale, &vec![0.0; scale.len()])?;
     }
     one(product)
@@ -99,7 +101,7 @@ pub(crate) fn prelu(import: &mut Import, node: &Node) -> Loaded {
     let shared = View { sole: false, ..view.clone() };
     let zeros = vec![0.0; slopes.len()];
     let [positive, flipped, negative] = ["positive", "flipped", "negative"]
-        .map(|part| import.unique(&format!("{}/{part}", node.name)));
+        .map(|part| import.unique_name(&format!("{}/{part}", node.name)));
     let positive = import.activate(&positive, &shared, Activation::Relu)?;
     let flipped = import.affine(&flipped, &shared, &vec![-1.0; slopes.len()], &zeros)?;
     let flipped = View { sole: false, ..import.activate(&node.name, &flipped, Activation::Relu)? };
@@ -109,7 +111,7 @@ pub(crate) fn prelu(import: &mut Import, node: &Node) -> Loaded {
 }
 
 /// Separates computed inputs from constants.
-fn parted<'a>(node: &'a Node) -> Result<(Vec<&'a View>, Vec<&'a Constant>), Problem> {
+fn partition<'a>(node: &'a Node) -> Result<(Vec<&'a View>, Vec<&'a Constant>), Problem> {
     let (mut views, mut constants) = (Vec::new(), Vec::new());
     for index in 0..node.inputs().len() {
         match node.value(index)? {

@@ -110,7 +110,7 @@ pub(crate) fn concat(import: &mut Import, node: &Node) -> Loaded {
     }
     let mut views = Vec::new();
     for index in 0..node.inputs().len() {
-        views.push(import.settled(&node.name, node.view(index)?)?);
+        views.push(import.make_channels_first(&node.name, node.view(index)?)?);
     }
     let op = match axis {
         1 => Op::Concat,

@@ -47,7 +47,7 @@ pub(crate) fn depth_to_space(import: &mut Import, node: &Node) -> Loaded {
     let view = match node.text("mode")? {
         "CRD" => view.clone(),
         "" | "DCR" => {
-            let name = import.unique(&format!("{}/shuffle", node.name));
+            let name = import.unique_name(&format!("{}/shuffle", node.name));
             import.layer(&name, Op::Shuffle { groups: block * block }, &[view])?
         }
         mode => return Err(Problem::Unsupported(format!("mode {mode}"))),

@@ -52,7 +52,7 @@ pub(crate) fn slice(import: &mut Import, node: &Node) -> Loaded {
 /// `Split` along one axis.
 pub(crate) fn split(import: &mut Import, node: &Node) -> Loaded {
     // A part cannot be folded into the layer that computes the whole: the other parts read it, too.
-    let whole = import.settled(&node.name, node.view(0)?)?;
+    let whole = import.make_channels_first(&node.name, node.view(0)?)?;
     let view = View { sole: false, ..whole };
     let at = axis(node.int("axis", 0)?, view.dims.len())?;
     let (total, outputs) = (view.dims[at] as i64, node.outputs() as i64);
@@ -74,7 +74,7 @@ pub(crate) fn split(import: &mut Import, node: &Node) -> Loaded {
         let mut picks = whole.clone();
         picks[at] = Pick { start, step: 1, count: length as u32 };
         start += length as u32;
-        let name = import.unique(&format!("{}/{}", node.name, parts.len()));
+        let name = import.unique_name(&format!("{}/{}", node.name, parts.len()));
         parts.push(Value::View(part(import, &name, &view, &picks)?));
     }
     Ok(parts)
@@ -102,7 +102,7 @@ fn part(import: &mut Import, name: &str, view: &View, picks: &[Pick]) -> Result<
     if whole {
         return Ok(view.clone());
     }
-    let view = import.settled(name, view)?;
+    let view = import.make_channels_first(name, view)?;
     if picks[0].count != 1 {
         return Err(Problem::Invalid("more than one picture".to_owned()));
     }

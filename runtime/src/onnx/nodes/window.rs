@@ -84,7 +84,7 @@ pub(crate) fn conv_transpose(import: &mut Import, node: &Node) -> Loaded {
     };
     let window = Window::point();
     let conv = Conv { features: cells, groups: 1, window, weight, scale: None, bias };
-    let name = import.unique(&format!("{}/cells", node.name));
+    let name = import.unique_name(&format!("{}/cells", node.name));
     let made = import.layer(&name, Op::Conv(conv), &[view])?;
     one(import.layer(&node.name, Op::DepthToSpace { block }, &[&made])?)
 }
@@ -184,7 +184,8 @@ pub(crate) fn reduce_mean(import: &mut Import, node: &Node) -> Loaded {
 fn mean(import: &mut Import, node: &Node, view: &View) -> Result<View, Problem> {
     let shape = import.shape(view);
     let scale = (1.0 / (f64::from(shape.rows) * f64::from(shape.width))) as f32;
-    let [rows, sum] = ["rows", "sum"].map(|part| import.unique(&format!("{}/{part}", node.name)));
+    let [rows, sum] =
+        ["rows", "sum"].map(|part| import.unique_name(&format!("{}/{part}", node.name)));
     let rows = import.layer(&rows, Op::SumWidth, &[view])?;
     import.layer(&sum, Op::SumRows { scale }, &[&rows])
 }

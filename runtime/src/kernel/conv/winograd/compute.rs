@@ -40,11 +40,11 @@ pub(crate) fn compute(
     let (down, across) = tile.outputs();
     let down = job.region.rows.len().div_ceil(down) as usize;
     let across = job.output.width.div_ceil(across) as usize;
-    let (places, count) = (tile.places(), down * across);
+    let (positions, count) = (tile.positions(), down * across);
     let channels = (job.shape.channels as usize).next_multiple_of(BLOCK);
     let threads = job.threads.count().max(1);
 
-    let at_once = (GROUP / (places * (channels + blocks.len() * BLOCK))).max(LEAST);
+    let at_once = (GROUP / (positions * (channels + blocks.len() * BLOCK))).max(LEAST);
     let groups = count.div_ceil(at_once);
     let groups = if groups > 1 { groups.next_multiple_of(threads).min(count) } else { 1 };
     let parts = threads.div_ceil(groups).min(blocks.len());
@@ -52,8 +52,8 @@ pub(crate) fn compute(
         let (group, part) = (task % groups, task / groups);
         let tiles = group * count / groups..(group + 1) * count / groups;
         let blocks = &blocks[part * blocks.len() / parts..(part + 1) * blocks.len() / parts];
-        let inputs = places * place(channels / BLOCK, tiles.len());
-        let sums = places * place(blocks.len(), tiles.len());
+        let inputs = positions * position_len(channels / BLOCK, tiles.len());
+        let sums = positions * position_len(blocks.len(), tiles.len());
         let output = &output;
         job.scratch.lend(inputs + sums, |room| {
             let (inputs, sums) = room.split_at_mut(inputs);
@@ -65,7 +65,7 @@ pub(crate) fn compute(
 
 /// Elements of one position, for this many blocks and tiles. The extra vector keeps positions from
 /// competing for the same cache lines.
-fn place(blocks: usize, tiles: usize) -> usize {
+fn position_len(blocks: usize, tiles: usize) -> usize {
     (blocks * tiles + 1) * BLOCK
 }
 
@@ -126,10 +126,10 @@ impl Group<'_> {
 
     /// For every position, adds up the products of all channels.
     #[inline(always)]
-    fn multiply<S: Simd>(&self, simd: S, places: usize, inputs: &[f32], sums: &mut [f32]) {
+    fn multiply<S: Simd>(&self, simd: S, positions: usize, inputs: &[f32], sums: &mut [f32]) {
         let (tiles, channels) = (self.tiles.len(), self.job.shape.channels as usize);
         let blocks = channels.div_ceil(BLOCK);
-        let (from, to) = (place(blocks, tiles), place(self.blocks.len(), tiles));
+        let (from, to) = (position_len(blocks, tiles), position_len(self.blocks.len(), tiles));
         let mut segments = self.job.scratch.segments();
         segments.clear();
         segments.extend((0..blocks).map(|block| Segment {
@@ -143,19 +143,19 @@ impl Group<'_> {
         let addend = None;
         let sums =
             Sums { input: inputs, step: BLOCK, segments: &segments, output, addend, activation };
-        for index in 0..places {
+        for index in 0..positions {
             let mut next = 0;
             while next < self.blocks.len() {
                 let count = register_tile::group(most, self.blocks.len() - next);
                 let of = |i: usize| &self.blocks[next + i.min(count - 1)];
-                let place = |index: usize| index * channels * BLOCK;
-                let panel = |i: usize| &of(i).weights[place(index)..];
+                let panel_start = |index: usize| index * channels * BLOCK;
+                let panel = |i: usize| &of(i).weights[panel_start(index)..];
                 // The next blocks of this position, or after the last the first of the next one.
                 let ahead = |i: usize| match self.blocks.get(next + count + i) {
-                    Some(block) => &block.weights[place(index)..],
+                    Some(block) => &block.weights[panel_start(index)..],
                     None => {
                         let block = &self.blocks[i.min(self.blocks.len() - 1)];
-                        block.weights.get(place(index + 1)..).unwrap_or_default()
+                        block.weights.get(panel_start(index + 1)..).unwrap_or_default()
                     }
                 };
                 let group = Blocks {
@@ -169,7 +169,7 @@ impl Group<'_> {
                 for tile in 0..cut.len {
                     let (start, count) = cut.tile(tile);
                     let (input, output) = (index * from + start * BLOCK, start * BLOCK);
-                    let group = if tile + 1 == cut.len { group } else { group.again() };
+                    let group = if tile + 1 == cut.len { group } else { group.without_prefetch() };
                     sums.tile(simd, &group, Pixels { input, output, count });
                 }
                 next += count;
@@ -205,7 +205,7 @@ impl<
         let width = i64::from(job.shape.width);
         let blocks = job.shape.channels.div_ceil(LANES) as usize;
         let (tiles, zero) = (group.tiles.len(), simd.splat_f32s(0.0));
-        let pitch = place(blocks, tiles);
+        let pitch = position_len(blocks, tiles);
         let (first_row, above) = (job.region.rows.start, i64::from(window.rows.pad_before));
         for block in 0..blocks {
             let channel = block as u32 * LANES;
@@ -236,7 +236,7 @@ impl<
                         let mut column = [zero; AR];
                         for i in 0..AR {
                             if let Some(line) = lines[i] {
-                                column[i] = vector::at::<S>(&line[at..]);
+                                column[i] = vector::load::<S>(&line[at..]);
                             }
                         }
                         let column = R::inputs(simd, column);
@@ -249,7 +249,7 @@ impl<
                         let row = C::inputs(simd, half[i]);
                         for j in 0..AC {
                             let at = start + (i * AC + j) * pitch;
-                            vector::put::<S>(&mut room[at..], row[j]);
+                            vector::store::<S>(&mut room[at..], row[j]);
                         }
                     }
                 }
@@ -281,7 +281,7 @@ impl<
         let Outputs(group, sums, _) = self;
         let job = group.job;
         let (tiles, zero) = (group.tiles.len(), simd.splat_f32s(0.0));
-        let pitch = place(group.blocks.len(), tiles);
+        let pitch = position_len(group.blocks.len(), tiles);
         let width = job.output.width as usize;
         let limits = job.activation.limits();
         for (block, of) in group.blocks.iter().enumerate() {
@@ -291,14 +291,14 @@ impl<
                 let columns = MC.min(width - left);
                 let rows = (MR as u32).min(job.region.rows.end - top) as usize;
                 for part in (0..BLOCK).step_by(S::F32_LANES) {
-                    let bias = vector::at::<S>(&of.bias[part..]);
+                    let bias = vector::load::<S>(&of.bias[part..]);
                     let start = (block * tiles + index) * BLOCK + part;
                     let mut half = [[zero; AC]; MR];
                     for j in 0..AC {
                         let mut column = [zero; AR];
                         for i in 0..AR {
                             let at = start + (i * AC + j) * pitch;
-                            column[i] = vector::at::<S>(&sums[at..]);
+                            column[i] = vector::load::<S>(&sums[at..]);
                         }
                         let column = R::outputs(simd, column);
                         for i in 0..MR {
@@ -318,13 +318,13 @@ impl<
                         for (x, out) in out.chunks_exact_mut(BLOCK).enumerate() {
                             let mut result = simd.add_f32s(results[x], bias);
                             if let Some(addend) = addend {
-                                let other = vector::at::<S>(&addend[x * BLOCK + part..]);
+                                let other = vector::load::<S>(&addend[x * BLOCK + part..]);
                                 result = simd.add_f32s(result, other);
                             }
-                            vector::put::<S>(&mut out[part..], limit(simd, result, limits));
+                            vector::store::<S>(&mut out[part..], limit(simd, result, limits));
                         }
                         if part + S::F32_LANES == BLOCK {
-                            job.activation.bend(simd, out);
+                            job.activation.apply_curve(simd, out);
                         }
                     }
                 }

@@ -31,15 +31,16 @@ impl Tile {
         }
         let width = conv.window.cols.outputs(shape.width)?;
         let pairs = f64::from(shape.channels) * f64::from(conv.features);
-        let bytes = |places: u32| 4.0 * f64::from(places) * pairs;
+        let bytes = |positions: u32| 4.0 * f64::from(positions) * pairs;
         let cells = f64::from(rows) * f64::from(width) * 9.0;
         let plain = cells * pairs + bytes(9) * PRODUCTS_PER_BYTE;
         let cost = |tile: Tile| {
             let (down, across) = tile.outputs();
-            let places = (down + 2) * (across + 2);
+            let positions = (down + 2) * (across + 2);
             let tiles = f64::from(rows.div_ceil(down)) * f64::from(width.div_ceil(across));
             let transforms = f64::from(shape.channels + conv.features) * PRODUCTS_PER_TRANSFORM;
-            tiles * f64::from(places) * (pairs + transforms) + bytes(places) * PRODUCTS_PER_BYTE
+            tiles * f64::from(positions) * (pairs + transforms)
+                + bytes(positions) * PRODUCTS_PER_BYTE
         };
         let tiles = [Tile::F4x4, Tile::F2x4, Tile::F2x2];
         let best = tiles.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b)))?;
@@ -56,7 +57,7 @@ impl Tile {
     }
 
     /// Positions in a transformed tile: products per tile and channel.
-    pub(crate) fn places(self) -> usize {
+    pub(crate) fn positions(self) -> usize {
         let (down, across) = self.outputs();
         ((down + 2) * (across + 2)) as usize
     }
