@@ -1,6 +1,7 @@
-//! Hundreds of clusters, played by a seed: devices join, die, fall silent, refuse, fail and leave
+//! Simulates hundreds of clusters from seeds: devices join, die, fall silent, refuse, fail and leave
 //! while frames run. Whatever happens, as long as the leader lives every frame is answered exactly
-//! once, no frame runs under a plan that a member has not prepared, and in the end all is quiet.
+//! once, no frame runs under a plan that a member has not prepared, and everything settles in the
+//! end.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -41,7 +42,7 @@ impl Dice {
     }
 }
 
-/// What is going to happen.
+/// Something that is going to happen.
 #[derive(Debug, Clone)]
 enum SimEvent {
     Tick,
@@ -54,7 +55,7 @@ enum SimEvent {
     Fault,
 }
 
-/// Items of the event heap, by time, then by order of making.
+/// An entry of the event heap: sorted by time, then by order of creation.
 #[derive(Debug)]
 struct Scheduled {
     at: f64,
@@ -84,7 +85,7 @@ impl Ord for Scheduled {
 
 struct Device {
     worker: Worker,
-    /// Connected, as the leader will hear.
+    /// Whether it is connected.
     alive: bool,
     slowness: f64,
 }
@@ -101,7 +102,7 @@ struct Sim {
     retired: BTreeSet<Generation>,
     answers: BTreeMap<u64, u32>,
     failed: BTreeMap<u64, String>,
-    /// Messages between two devices stay in order.
+    /// When the last message arrives, by device and direction: messages stay in order.
     last: BTreeMap<(NodeId, bool), f64>,
     errors: bool,
     frames: u64,
@@ -158,7 +159,7 @@ impl Sim {
         self.heap.push(Reverse(Scheduled { at: self.now + delay, order: self.order, event }));
     }
 
-    /// A message between the leader and a device, in order with those before it.
+    /// Sends a message between the leader and a device, after those before it.
     fn send(&mut self, node: NodeId, to_device: bool, delay: f64, event: SimEvent) {
         let after = self.last.get(&(node, to_device)).copied().unwrap_or(0.0);
         let at = (self.now + delay).max(after);
@@ -181,7 +182,7 @@ impl Sim {
             assert!(answers + u32::from(failed) == 1, "frame {frame}: {answers} {failed}");
             assert!(self.errors || !failed, "frame {frame}: {:?}", self.failed.get(&frame));
         }
-        // What is not running holds no memory anywhere.
+        // Plans that are not active hold no memory anywhere.
         let active = self.leader.active().map(|(generation, _)| generation);
         for device in self.devices.values().filter(|device| device.alive) {
             for generation in self.plans.keys().filter(|generation| Some(**generation) != active) {
@@ -211,7 +212,7 @@ impl Sim {
             }
             SimEvent::Done(frame, generation) => self.done(frame, generation),
             SimEvent::Return(node) => {
-                // What it held is gone.
+                // It has lost its state.
                 self.power_on(node);
                 self.handle(Event::Joined(node));
             }
@@ -235,7 +236,7 @@ impl Sim {
         self.send(node, false, fetching, SimEvent::ToLeader(answer));
     }
 
-    /// A frame's time is over: it is answered if every member did its part.
+    /// A frame is over: it is answered if every member did its part.
     fn done(&mut self, frame: u64, generation: Generation) {
         if self.aborted.contains(&(frame, generation)) {
             return;
@@ -279,7 +280,7 @@ impl Sim {
                 let noticed = self.dice.between(1.0, 2_100.0);
                 self.send(node, false, noticed, SimEvent::ToLeader(event));
             }
-            // Silent long enough to be taken for dead; comes back as a new connection.
+            // Silent long enough to count as dead; comes back with a new connection.
             2 if device.alive => {
                 device.alive = false;
                 self.send(node, false, 2_000.0, SimEvent::ToLeader(Event::Lost(node)));

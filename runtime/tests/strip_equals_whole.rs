@@ -1,5 +1,5 @@
-//! The heart of the matter: whatever the graph, the fusion, the split, the exchange and the number
-//! of devices, strips put together equal the whole, bit for bit.
+//! The central property: whatever the graph, fusion, split, exchange and number of devices, strips
+//! put together equal the whole, bit for bit.
 
 mod random_graph;
 

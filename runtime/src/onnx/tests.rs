@@ -1,4 +1,4 @@
-//! What is refused, and that nothing in a file can make the loader panic.
+//! Which files are refused, and that no file makes the loader panic.
 
 use proptest::prelude::*;
 use prost::Message;
@@ -88,14 +88,14 @@ fn load_bytes(bytes: Vec<u8>) -> Result<OnnxModel, OnnxError> {
     load(Storage::memory("test.onnx", bytes.leak()), None)
 }
 
-/// What loading the sample says after `change`.
+/// The error of loading the sample after `change`.
 fn refusal(change: impl FnOnce(&mut GraphProto)) -> String {
     let mut model = sample();
     change(model.graph.as_mut().unwrap());
     load_bytes(model.encode_to_vec()).map(|model| model.file).unwrap_err().to_string()
 }
 
-/// Loads bytes and, where that works, reads all weights.
+/// Loads bytes and, if that works, reads all weights.
 fn exercise(bytes: Vec<u8>) {
     if let Ok(model) = load_bytes(bytes)
         && model.graph.weights_bytes() < 1 << 20
@@ -206,14 +206,14 @@ proptest! {
     ) {
         let mut bytes = sample().encode_to_vec();
         for (at, byte) in changes {
-            // The weights themselves are the larger part of the file and cannot be wrong.
+            // Most of the file is weights, which cannot be invalid.
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
         exercise(bytes);
     }
 
-    /// Whatever numbers and names a well-formed file has.
+    /// Whatever numbers and names a well-formed file contains.
     #[test]
     fn strange_attributes_never_panic(
         index in any::<prop::sample::Index>(),

@@ -1,4 +1,4 @@
-//! Layers without windows, and what is refused.
+//! Layers without windows, and errors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::region::{ChannelRange, Region, RowRange};
 
 const SHAPE: Shape = Shape::new(37, 9, 21);
 
-/// The whole output, which must not depend on how it is cut.
+/// The whole output, which must not depend on how it is split.
 fn whole(inputs: &[Shape], activation: Activation, op: Op) -> (Bench, Vec<f32>) {
     let bench = Bench::new(single(inputs, activation, |_| op));
     let whole = bench.whole(KernelKind::Exact);

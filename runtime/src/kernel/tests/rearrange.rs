@@ -1,4 +1,4 @@
-//! Layers that multiply, normalise or move elements, in both layouts of maps.
+//! Layers that multiply, normalise or rearrange elements, in both layouts of maps.
 
 use pulp::Arch;
 
@@ -9,7 +9,7 @@ use crate::kernel::ops::{lrn, mul, rearrange};
 use crate::kernel::{Alone, Map, Scratch, Threads};
 use crate::region::Region;
 
-/// Maps of one channel after the other, and of blocks.
+/// Planar maps and maps in blocks.
 const LAYOUTS: [u32; 2] = [1, 16];
 
 /// A layer's inputs, as channels, rows, columns.
@@ -48,7 +48,7 @@ impl Case {
         map
     }
 
-    /// Computes a region, and returns it channel by channel.
+    /// Computes a region and returns it channel by channel.
     fn compute(&self, region: Region, lanes: u32, threads: &dyn Threads) -> Vec<f32> {
         let inputs: Vec<Map> =
             (0..self.shapes.len()).map(|index| self.map(index, region, lanes)).collect();
@@ -87,7 +87,7 @@ impl Case {
         read(&output)
     }
 
-    /// In both layouts the whole is `expected`, and every part of it has its bits.
+    /// Checks in both layouts that the whole is `expected` and that every part has the same bits.
     fn check(&self, expected: impl Fn(u32, u32, u32) -> f32) {
         let out = self.out();
         let whole = self.compute(out.region(), 1, &Alone);
