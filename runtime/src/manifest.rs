@@ -70,7 +70,7 @@ pub struct Chunk {
 
 impl Chunk {
     /// Whether `bytes` are this chunk.
-    pub fn is(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
         bytes.len() as u64 == self.bytes.0 && Hash::of(bytes) == self.hash
     }
 }

@@ -24,10 +24,10 @@ use crate::units::Ms;
 pub const HEARTBEAT: Ms = Ms(200.0);
 
 /// Silence after which a device is suspect.
-pub const SUSPECT_AFTER: Ms = Ms(1_000.0);
+const SUSPECT_AFTER: Ms = Ms(1_000.0);
 
 /// Silence after which a device is lost.
-pub const LOST_AFTER: Ms = Ms(2_000.0);
+const LOST_AFTER: Ms = Ms(2_000.0);
 
 /// How often to call [`FailureDetector::tick`].
 pub const TICK: Ms = Ms(100.0);
@@ -37,9 +37,9 @@ pub const TICK: Ms = Ms(100.0);
 pub enum Liveness {
     /// Heard recently.
     Alive,
-    /// Not heard for [`SUSPECT_AFTER`].
+    /// Not heard for a second.
     Suspect,
-    /// Not heard for [`LOST_AFTER`].
+    /// Not heard for two seconds.
     Lost,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Every frame reports what each stage cost on each device, which corrects the devices' profiles
 //! ([`DeviceProfile::observe`](crate::cost::DeviceProfile::observe)). [`Hysteresis`] keeps plans
-//! from flapping: another plan must have been better by [`GAIN`] for [`FRAMES`] frames in a row (as
-//! far as the planner ran after them), and the present one must have run for [`HOLD`]. Losses and
+//! from flapping: another plan must have been better by 10 % for five frames in a row (as far as the
+//! planner ran after them), and the present one must have run for two seconds. Losses and
 //! joins do not go through it; they are planned for at once.
 //!
 //! ```
@@ -22,13 +22,13 @@ use super::{Moment, Reason};
 use crate::units::Ms;
 
 /// What another plan must gain, as a fraction of the present plan's time.
-pub const GAIN: f64 = 0.10;
+const GAIN: f64 = 0.10;
 
 /// For how many frames in a row it must.
-pub const FRAMES: u64 = 5;
+const FRAMES: u64 = 5;
 
 /// How long a plan runs before it may be replaced.
-pub const HOLD: Ms = Ms(2_000.0);
+const HOLD: Ms = Ms(2_000.0);
 
 /// Keeps plans from flapping.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 //! A process that is stopped at intervals (by a processor quota, a hypervisor, stop signals) runs
 //! at full speed in between, and most stages of a frame fit between two stops. The time lost passes
 //! before a stage begins, where no stage's measured time can show it. Callers therefore tick every
-//! [`TICK`] while there are frames: a tick that is late by [`LATE`] means that the process stood
+//! [`TICK`] while there are frames: a tick that is 8 ms late means that the process stood
 //! still until then. Threads that merely take turns on busy cores are not that late, and the
 //! computation that they delay is measured as longer anyway.
 //!
@@ -30,7 +30,7 @@ use crate::units::Ms;
 pub const TICK: Ms = Ms(5.0);
 
 /// A tick that is this late was held up.
-pub const LATE: Ms = Ms(8.0);
+const LATE: Ms = Ms(8.0);
 
 /// The period over which availability is measured.
 pub const WINDOW: Ms = Ms(1_000.0);
@@ -80,7 +80,7 @@ impl Stalls {
     }
 
     /// The share of the last [`WINDOW`] in which the process could run.
-    pub fn available(&self, now: Moment) -> f64 {
+    pub(crate) fn available(&self, now: Moment) -> f64 {
         let elapsed = now.since(self.since).min(WINDOW);
         if elapsed <= Ms::ZERO {
             return 1.0;

@@ -29,7 +29,7 @@ use crate::plan::Generation;
 use crate::units::Bytes;
 
 /// How many bytes of strips a session may hold for plans that are not prepared yet.
-pub const EARLY_BYTES: Bytes = Bytes(16 << 20);
+const EARLY_BYTES: Bytes = Bytes(16 << 20);
 
 /// What a plan takes of a device's memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -133,11 +133,6 @@ impl Worker {
         self.sessions.insert(session, fresh);
     }
 
-    /// The leader of a session.
-    pub fn leader(&self, session: SessionId) -> Option<NodeId> {
-        self.sessions.get(&session).map(|session| session.leader)
-    }
-
     /// Reserves the memory of a plan.
     ///
     /// # Errors
@@ -180,17 +175,8 @@ impl Worker {
         self.sessions.remove(&session).map(|session| session.leader)
     }
 
-    /// Closes the sessions of a leader that is gone; returns them.
-    pub fn leader_gone(&mut self, leader: NodeId) -> Vec<SessionId> {
-        let ids = self.sessions.iter();
-        let gone: Vec<SessionId> =
-            ids.filter(|(_, session)| session.leader == leader).map(|(id, _)| *id).collect();
-        self.sessions.retain(|_, session| session.leader != leader);
-        gone
-    }
-
     /// Memory reserved by all sessions.
-    pub fn held(&self) -> Bytes {
+    pub(crate) fn held(&self) -> Bytes {
         self.sessions.values().map(Session::held).sum()
     }
 
@@ -235,7 +221,7 @@ mod tests {
         worker.open(SessionId(2), NodeId(8));
         let short = worker.prepare(SessionId(2), Generation(1), demand(&[(0, 400)], 10));
         assert_eq!(short, Err(OutOfMemory { needed: Bytes(410), available: Bytes(300) }));
-        assert_eq!(worker.leader_gone(NodeId(9)), [SESSION]);
+        assert_eq!(worker.close(SESSION), Some(NodeId(9)));
         worker.prepare(SessionId(2), Generation(2), demand(&[(0, 400)], 10)).unwrap();
     }
 

@@ -28,20 +28,20 @@ pub struct Sample {
 
 /// The time of one kind of layer on one device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Fit {
+pub(crate) struct Fit {
     /// Milliseconds per floating-point operation.
-    pub per_flop: f64,
+    pub(crate) per_flop: f64,
     /// Milliseconds per byte of activations read or written.
-    pub per_activation_byte: f64,
+    pub(crate) per_activation_byte: f64,
     /// Milliseconds per byte of weights read.
-    pub per_weight_byte: f64,
+    pub(crate) per_weight_byte: f64,
     /// Milliseconds of overhead per run, however small.
-    pub per_run: f64,
+    pub(crate) per_run: f64,
 }
 
 impl Fit {
     /// Predicted time of `work`.
-    pub fn time(&self, work: &Work) -> Ms {
+    pub(crate) fn time(&self, work: &Work) -> Ms {
         Ms(self.per_flop * work.flops
             + self.per_activation_byte * work.activation_bytes
             + self.per_weight_byte * work.weight_bytes
@@ -50,7 +50,7 @@ impl Fit {
 
     /// The same fit, `factor` times as slow.
     #[must_use]
-    pub fn scaled(self, factor: f64) -> Fit {
+    pub(crate) fn scaled(self, factor: f64) -> Fit {
         Fit {
             per_flop: self.per_flop * factor,
             per_activation_byte: self.per_activation_byte * factor,
@@ -63,7 +63,7 @@ impl Fit {
     ///
     /// At the optimum some set of terms is zero and the others are at their unconstrained optimum,
     /// so all sixteen sets are tried.
-    pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Option<Fit> {
+    pub(crate) fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Option<Fit> {
         let rows: Vec<[f64; TERMS]> = samples
             .into_iter()
             .filter(|sample| sample.time.0.is_finite() && sample.time.0 > 0.0)

@@ -93,12 +93,12 @@ impl DeviceProfile {
     }
 
     /// The fit of a kind, with the corrections learned so far.
-    pub fn fit(&self, kind: LayerKind) -> Fit {
+    pub(crate) fn fit(&self, kind: LayerKind) -> Fit {
         self.fits[kind.index()].scaled(self.corrections[kind.index()].value())
     }
 
     /// Predicted time of one layer's work.
-    pub fn time(&self, work: &Work) -> Ms {
+    pub(crate) fn time(&self, work: &Work) -> Ms {
         self.fit(work.kind).time(work)
     }
 
@@ -139,7 +139,7 @@ impl DeviceProfile {
         for (part, correction) in parts.iter().zip(&mut self.corrections) {
             let factor = correction.value();
             let target = (factor * ratio).clamp(1.0 / CORRECTION_LIMIT, CORRECTION_LIMIT);
-            correction.observe_in_part(target, part * factor / now);
+            correction.observe(target, part * factor / now);
         }
     }
 }
@@ -175,7 +175,7 @@ impl LinkProfile {
     }
 
     /// Processor time to send or receive `bytes`.
-    pub fn processing(&self, bytes: Bytes) -> Ms {
+    pub(crate) fn processing(&self, bytes: Bytes) -> Ms {
         Ms(bytes.as_f64() * self.cpu_per_byte)
     }
 }
@@ -202,7 +202,7 @@ impl ClusterProfile {
     }
 
     /// Whether there is no device.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -223,7 +223,7 @@ impl ClusterProfile {
 
     /// Time for an empty message: half of the longer round trip, since round trips are measured
     /// from the leader.
-    pub fn latency(&self, from: DeviceIx, to: DeviceIx) -> Ms {
+    pub(crate) fn latency(&self, from: DeviceIx, to: DeviceIx) -> Ms {
         self.link(from).rtt.max(self.link(to).rtt) * 0.5
     }
 }

@@ -30,7 +30,7 @@ pub enum LayerKind {
 
 impl LayerKind {
     /// How many kinds there are.
-    pub const COUNT: usize = 7;
+    pub(crate) const COUNT: usize = 7;
 
     /// All kinds, by number.
     pub const ALL: [LayerKind; LayerKind::COUNT] = [
@@ -54,7 +54,7 @@ impl LayerKind {
     }
 
     /// For indexing tables by kind.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self as usize
     }
 
@@ -103,7 +103,7 @@ pub struct Work {
 
 impl Work {
     /// No work of this kind.
-    pub const fn nothing(kind: LayerKind) -> Work {
+    pub(crate) const fn nothing(kind: LayerKind) -> Work {
         Work { kind, flops: 0.0, activation_bytes: 0.0, weight_bytes: 0.0 }
     }
 

@@ -92,16 +92,6 @@ impl Frame {
         }
     }
 
-    /// The frame's number.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// What it runs with.
-    pub fn prepared(&self) -> &Arc<Prepared> {
-        &self.prepared
-    }
-
     /// Supplies the inputs; only the leader's program has steps for them.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ mod fused;
 mod input;
 pub mod local;
 mod prepared;
-pub mod strip;
+mod strip;
 
 pub use error::ExecError;
 pub use frame::{Frame, Outgoing, Progress};

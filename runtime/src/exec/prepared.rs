@@ -70,7 +70,7 @@ impl Prepared {
     }
 
     /// How input number `input` travels; float32 by default.
-    pub fn encoding(&self, input: usize) -> Encoding {
+    pub(crate) fn encoding(&self, input: usize) -> Encoding {
         self.encodings.get(input).copied().unwrap_or(Encoding::F32)
     }
 

@@ -19,7 +19,7 @@ use crate::program::Encoding;
 use crate::region::{ChannelRange, Region};
 
 /// The bytes of `region` of `map`, little-endian.
-pub fn pack(map: &Map, region: Region) -> Vec<u8> {
+pub(super) fn pack(map: &Map, region: Region) -> Vec<u8> {
     let mut bytes = vec![0; region.lines() as usize * map.width() as usize * 4];
     let (mut rest, _) = bytes.as_chunks_mut::<4>();
     let lanes = map.lanes() as usize;
@@ -45,7 +45,7 @@ pub fn pack(map: &Map, region: Region) -> Vec<u8> {
 
 /// Unpacks the bytes of `region`, which were packed from a map with `lanes`, into `map`, converting
 /// the layout if the map has other lanes.
-pub fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
+pub(super) fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
     let (mut rest, _) = bytes.as_chunks::<4>();
     let (width, rows) = (map.width() as usize, region.rows.len() as usize);
     for channels in blocks(region.channels, lanes) {
@@ -78,7 +78,7 @@ pub fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
 }
 
 /// The pixels of `region` of a planar picture with this `shape`.
-pub fn pack_pixels(pixels: &[u8], shape: Shape, region: Region) -> Vec<u8> {
+pub(super) fn pack_pixels(pixels: &[u8], shape: Shape, region: Region) -> Vec<u8> {
     let width = shape.width as usize;
     let plane = shape.rows as usize * width;
     let rows = region.rows.indices();
@@ -91,7 +91,13 @@ pub fn pack_pixels(pixels: &[u8], shape: Shape, region: Region) -> Vec<u8> {
 }
 
 /// Normalises the pixels of `region` into `map`.
-pub fn unpack_pixels(bytes: &[u8], region: Region, mean: [f32; 3], std: [f32; 3], map: &mut Map) {
+pub(super) fn unpack_pixels(
+    bytes: &[u8],
+    region: Region,
+    mean: [f32; 3],
+    std: [f32; 3],
+    map: &mut Map,
+) {
     let width = map.width() as usize;
     let mut lines = bytes.chunks_exact(width);
     for channel in region.channels.start..region.channels.end {
@@ -105,7 +111,7 @@ pub fn unpack_pixels(bytes: &[u8], region: Region, mean: [f32; 3], std: [f32; 3]
 }
 
 /// All elements of a map in the model's order: channels, rows, width.
-pub fn to_planar(map: &Map) -> Vec<f32> {
+pub(super) fn to_planar(map: &Map) -> Vec<f32> {
     let region = map.region();
     let lanes = map.lanes() as usize;
     let mut values = Vec::with_capacity(region.lines() as usize * map.width() as usize);
@@ -119,7 +125,7 @@ pub fn to_planar(map: &Map) -> Vec<f32> {
 }
 
 /// Fills a map with the part that it covers of an input with this `shape`.
-pub fn load_input(input: &Input, encoding: Encoding, shape: Shape, map: &mut Map) {
+pub(super) fn load_input(input: &Input, encoding: Encoding, shape: Shape, map: &mut Map) {
     let region = map.region();
     match (input, encoding) {
         (Input::Pixels(pixels), Encoding::Pixels { mean, std }) => {

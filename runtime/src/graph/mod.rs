@@ -30,7 +30,7 @@ pub use activation::Activation;
 pub use error::{GeometryError, GraphError};
 pub use ids::{LayerId, ParameterId, TensorId};
 pub use op::{Conv, Lrn, Op, Pool, Reduction};
-pub use reach::Reach;
+pub(crate) use reach::Reach;
 pub use rearrange::{Pick, Reorder, Slice};
 pub use shape::Shape;
 pub use window::{Sweep, Window};
@@ -48,7 +48,7 @@ pub enum DType {
 
 impl DType {
     /// Bytes of one element.
-    pub const fn size(self) -> u64 {
+    pub(crate) const fn size(self) -> u64 {
         match self {
             DType::F32 => 4,
             DType::F16 => 2,
@@ -77,7 +77,7 @@ impl Parameter {
     }
 
     /// Bytes of all rows.
-    pub const fn bytes(&self) -> u64 {
+    pub(crate) const fn bytes(&self) -> u64 {
         self.row_bytes() * self.features as u64
     }
 }
@@ -217,7 +217,7 @@ impl Graph {
     }
 
     /// The layer whose output a tensor is; `None` for the graph's inputs.
-    pub fn producer(&self, tensor: TensorId) -> Option<LayerId> {
+    pub(crate) fn producer(&self, tensor: TensorId) -> Option<LayerId> {
         tensor.0.checked_sub(self.inputs.len() as u32).map(LayerId)
     }
 
@@ -232,7 +232,7 @@ impl Graph {
     }
 
     /// Whether a tensor is one of the graph's outputs.
-    pub fn is_output(&self, tensor: TensorId) -> bool {
+    pub(crate) fn is_output(&self, tensor: TensorId) -> bool {
         self.outputs.iter().any(|port| port.tensor == tensor)
     }
 

@@ -35,12 +35,12 @@ impl Conv {
     }
 
     /// Whether every output channel reads one input channel.
-    pub fn is_depthwise(&self, input: Shape) -> bool {
+    pub(crate) fn is_depthwise(&self, input: Shape) -> bool {
         self.groups > 1 && self.groups == input.channels
     }
 
     /// The input channels that `features` read: those of the groups they lie in.
-    pub fn input_channels(&self, features: ChannelRange, input: Shape) -> ChannelRange {
+    pub(crate) fn input_channels(&self, features: ChannelRange, input: Shape) -> ChannelRange {
         if features.is_empty() {
             return ChannelRange::empty();
         }
@@ -53,14 +53,14 @@ impl Conv {
 
     /// The input channels that the block of features starting at `first` reads; they do not depend
     /// on which part of the block is computed.
-    pub fn block_channels(&self, first: u32, input: Shape) -> ChannelRange {
+    pub(crate) fn block_channels(&self, first: u32, input: Shape) -> ChannelRange {
         let block = ChannelRange::new(first, (first + CHANNEL_BLOCK).min(self.features));
         self.input_channels(block, input)
     }
 
     /// Elements of the weights and biases of `features` in the smallest form that kernels can read:
     /// whole blocks of features, with a weight for every channel that a block reads.
-    pub fn packed_elements(&self, features: ChannelRange, input: Shape) -> u64 {
+    pub(crate) fn packed_elements(&self, features: ChannelRange, input: Shape) -> u64 {
         let elements = |block: u32| {
             let channels = match self.is_depthwise(input) {
                 true => 1,
@@ -110,7 +110,7 @@ pub struct Lrn {
 
 impl Lrn {
     /// The channels around `channel`, of `total`.
-    pub fn around(&self, channel: u32, total: u32) -> ChannelRange {
+    pub(crate) fn around(&self, channel: u32, total: u32) -> ChannelRange {
         let before = self.size.saturating_sub(1) / 2;
         let after = self.size.saturating_sub(1) - before;
         let end = channel.saturating_add(after).saturating_add(1).min(total);
@@ -200,7 +200,7 @@ impl Op {
     ///
     /// # Errors
     /// When the inputs are too few, too many, or do not fit the operator or each other.
-    pub fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, GeometryError> {
+    pub(crate) fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, GeometryError> {
         let one = || match inputs {
             [input] => Ok(*input),
             _ => Err(GeometryError::InputCount { op: self.name(), found: inputs.len() }),

@@ -2,13 +2,6 @@
 //!
 //! For rows, along which work is split, the rule is a [`Reach`]. Channels are those of the output,
 //! or all, or a range that depends on the operator.
-//!
-//! ```
-//! use edgeld_runtime::graph::Reach;
-//! use edgeld_runtime::region::RowRange;
-//! // In a map of twice the height, rows 3 to 5 come from rows 1 and 2.
-//! assert_eq!(Reach::Repeated(2).rows(RowRange::new(3, 6), 10), RowRange::new(1, 3));
-//! ```
 
 use super::op::Op;
 use super::shape::Shape;
@@ -17,7 +10,7 @@ use crate::region::{ChannelRange, Region, RowRange};
 
 /// Which rows of an input a range of output rows reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// The same rows.
     Same,
     /// All rows.
@@ -39,7 +32,7 @@ pub enum Reach {
 
 impl Reach {
     /// The rows that `out` reads of an input of `total` rows.
-    pub fn rows(self, out: RowRange, total: u32) -> RowRange {
+    pub(crate) fn rows(self, out: RowRange, total: u32) -> RowRange {
         if out.is_empty() {
             return RowRange::empty();
         }
@@ -65,8 +58,8 @@ impl Reach {
 impl Op {
     /// The region rule for the rows of input number `index`.
     ///
-    /// `inputs` are the shapes of all inputs, as [`Op::output_shape`] accepted them.
-    pub fn reach(&self, index: usize, inputs: &[Shape]) -> Reach {
+    /// `inputs` are the shapes of all inputs, as `Op::output_shape` accepted them.
+    pub(crate) fn reach(&self, index: usize, inputs: &[Shape]) -> Reach {
         match self {
             Op::Conv(conv) => Reach::Window(conv.window.rows),
             Op::Pool(pool) => Reach::Window(pool.window.rows),
@@ -89,7 +82,7 @@ impl Op {
 
     /// The region rule: what the outputs in `out` read of input number `index`.
     ///
-    /// `inputs` are the shapes of all inputs, as [`Op::output_shape`] accepted them.
+    /// `inputs` are the shapes of all inputs, as `Op::output_shape` accepted them.
     pub fn reads(&self, index: usize, inputs: &[Shape], out: Region) -> Region {
         let input = inputs[index];
         if out.is_empty() {

@@ -17,17 +17,17 @@ pub struct Pick {
 
 impl Pick {
     /// All of an axis of `len` indices.
-    pub const fn all(len: u32) -> Pick {
+    pub(crate) const fn all(len: u32) -> Pick {
         Pick { start: 0, step: 1, count: len }
     }
 
     /// The index at position `place`.
-    pub const fn index(&self, place: u32) -> u32 {
+    pub(crate) const fn index(&self, place: u32) -> u32 {
         self.start + place * self.step
     }
 
     /// Whether it picks at least one index, and none beyond an axis of `len` indices.
-    pub fn fits(&self, len: u32) -> bool {
+    pub(crate) fn fits(&self, len: u32) -> bool {
         let last = |count: u32| u64::from(count) * u64::from(self.step) + u64::from(self.start);
         self.step > 0 && self.count.checked_sub(1).is_some_and(|rest| last(rest) < u64::from(len))
     }
@@ -46,7 +46,7 @@ pub struct Slice {
 
 impl Slice {
     /// All of a map.
-    pub const fn all(shape: Shape) -> Slice {
+    pub(crate) const fn all(shape: Shape) -> Slice {
         Slice {
             channels: Pick::all(shape.channels),
             rows: Pick::all(shape.rows),
@@ -55,7 +55,7 @@ impl Slice {
     }
 
     /// The shape of the slice; `None` if it is empty or reaches beyond the map.
-    pub fn shape(&self, input: Shape) -> Option<Shape> {
+    pub(crate) fn shape(&self, input: Shape) -> Option<Shape> {
         let fits = self.channels.fits(input.channels)
             && self.rows.fits(input.rows)
             && self.cols.fits(input.width);
@@ -81,13 +81,13 @@ pub struct Reorder {
 
 impl Reorder {
     /// A map of another shape with the elements in the same order.
-    pub fn reshape(shape: Shape) -> Reorder {
+    pub(crate) fn reshape(shape: Shape) -> Reorder {
         Reorder { dims: Vec::new(), axes: Vec::new(), shape }
     }
 
     /// Whether `dims` and `shape` have as many elements as `input`, and `axes` names every axis
     /// once.
-    pub fn fits(&self, input: Shape) -> bool {
+    pub(crate) fn fits(&self, input: Shape) -> bool {
         let elements = input.elements();
         let product = self.dims.iter().try_fold(1u64, |all, dim| all.checked_mul((*dim).into()));
         let mut axes = self.axes.clone();

@@ -34,7 +34,7 @@ impl Shape {
     }
 
     /// As [`Shape::elements`], or `None` on overflow.
-    pub fn checked_elements(&self) -> Option<u64> {
+    pub(crate) fn checked_elements(&self) -> Option<u64> {
         u64::from(self.channels).checked_mul(self.rows.into())?.checked_mul(self.width.into())
     }
 
@@ -44,7 +44,7 @@ impl Shape {
     }
 
     /// Whether it is a vector: one row of width one.
-    pub const fn is_vector(&self) -> bool {
+    pub(crate) const fn is_vector(&self) -> bool {
         self.rows == 1 && self.width == 1
     }
 }

@@ -48,12 +48,12 @@ impl Sweep {
     }
 
     /// The window that covers an axis of `len` cells.
-    pub const fn whole(len: u32) -> Sweep {
+    pub(crate) const fn whole(len: u32) -> Sweep {
         Sweep { kernel: len, ..Sweep::point() }
     }
 
     /// Input cells from the window's first to its last, both included.
-    pub const fn extent(&self) -> u64 {
+    pub(crate) const fn extent(&self) -> u64 {
         self.dilation as u64 * (self.kernel as u64).saturating_sub(1) + 1
     }
 
@@ -81,7 +81,7 @@ impl Sweep {
     }
 
     /// The input cells that `outputs` read on an axis of `len` cells, without padding.
-    pub fn reads<Axis: Copy>(&self, outputs: Span<Axis>, len: u32) -> Span<Axis> {
+    pub(crate) fn reads<Axis: Copy>(&self, outputs: Span<Axis>, len: u32) -> Span<Axis> {
         if outputs.is_empty() {
             return Span::empty();
         }

@@ -19,7 +19,6 @@ use super::setup::{KernelKind, Setup};
 use super::{backend, layout, reference};
 use crate::graph::{Activation, Graph, Layer, LayerId, Op, TensorId};
 use crate::region::{ChannelRange, Region};
-use crate::units::Bytes;
 use crate::weights::WeightSource;
 
 /// Computes layers of one graph; holds the weights of the features for which it was prepared.
@@ -100,7 +99,7 @@ impl Kernels {
     /// # Errors
     /// As [`Kernels::run`], and when [the two cannot be combined](Kernels::can_sum).
     #[allow(clippy::too_many_arguments)]
-    pub fn run_into_sum(
+    pub(crate) fn run_into_sum(
         &self,
         (layer, sum): (LayerId, LayerId),
         inputs: &[&Map],
@@ -117,7 +116,7 @@ impl Kernels {
     }
 
     /// Whether the kernel of layer `layer` can add the other input of layer `sum` to its result.
-    pub fn can_sum(&self, layer: LayerId, sum: LayerId) -> bool {
+    pub(crate) fn can_sum(&self, layer: LayerId, sum: LayerId) -> bool {
         let layers = self.graph.layers();
         let (Some(conv), Some(add)) = (layers.get(layer.index()), layers.get(sum.index())) else {
             return false;
@@ -223,7 +222,7 @@ impl Kernels {
     }
 
     /// The same with memory from `arena` and unspecified contents.
-    pub fn map_from(&self, arena: &Arena, tensor: TensorId, region: Region) -> Map {
+    pub(crate) fn map_from(&self, arena: &Arena, tensor: TensorId, region: Region) -> Map {
         arena.map(self.place(tensor, region))
     }
 
@@ -233,8 +232,9 @@ impl Kernels {
     }
 
     /// Bytes of all packed weights.
-    pub fn weight_bytes(&self) -> Bytes {
-        Bytes(self.weights.values().map(Packed::bytes).sum())
+    #[cfg(test)]
+    pub(crate) fn weight_bytes(&self) -> crate::units::Bytes {
+        crate::units::Bytes(self.weights.values().map(Packed::bytes).sum())
     }
 
     /// How a layer is computed, for display.

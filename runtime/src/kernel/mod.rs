@@ -59,7 +59,7 @@ pub use call::scratch::Scratch;
 pub use call::threads::{Alone, Threads};
 pub use error::KernelError;
 pub use kernels::Kernels;
-pub use memory::arena::Arena;
+pub(crate) use memory::arena::Arena;
 pub use memory::map::Map;
 pub use setup::{KernelKind, Setup};
 pub use simd::isa::Isa;

@@ -58,6 +58,7 @@ impl Packed {
     }
 
     /// Bytes in memory.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Packed::Own(weights) => weights.bytes(),

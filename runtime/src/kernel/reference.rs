@@ -73,6 +73,7 @@ impl Weights {
     }
 
     /// Bytes in memory.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         let weights = match &self.weight {
             Weight::Dense(weight) => weight.shape().num_elements(),

@@ -21,4 +21,4 @@ pub use model::{Model, Options};
 pub use open::{OpenError, from_bytes, open};
 pub use preset::{Preset, PresetError};
 pub use seeded::SeededWeights;
-pub use vgg::{BUILT_IN, SpecError, Vgg};
+pub use vgg::{SpecError, Vgg};

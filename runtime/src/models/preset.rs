@@ -20,10 +20,10 @@ pub enum Preset {
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Preset; 4] = [Preset::Imagenet, Preset::Lite, Preset::Unit, Preset::Raw];
+    pub(crate) const ALL: [Preset; 4] = [Preset::Imagenet, Preset::Lite, Preset::Unit, Preset::Raw];
 
     /// Its name on the command line and in the metadata of model files.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Preset::Imagenet => "imagenet",
             Preset::Lite => "lite",

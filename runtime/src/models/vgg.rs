@@ -15,7 +15,7 @@ use crate::graph::{
 };
 
 /// Names of all built-in models.
-pub const BUILT_IN: [&str; 4] = ["vgg11", "vgg13", "vgg16", "vgg19"];
+pub(crate) const BUILT_IN: [&str; 4] = ["vgg11", "vgg13", "vgg16", "vgg19"];
 
 /// Convolutions of each block, by number of layers with weights.
 const DEPTHS: [(u32, [u32; 5]); 4] =
@@ -91,7 +91,7 @@ impl Vgg {
 
     /// Sets the seed of the weights.
     #[must_use]
-    pub fn seed(self, seed: u64) -> Vgg {
+    pub(crate) fn seed(self, seed: u64) -> Vgg {
         Vgg { seed, ..self }
     }
 
@@ -119,7 +119,7 @@ impl Vgg {
     ///
     /// # Errors
     /// When the input is smaller than 32 pixels or the network is too large.
-    pub fn graph(&self) -> Result<Graph, GraphError> {
+    pub(crate) fn graph(&self) -> Result<Graph, GraphError> {
         let size = u64::from(self.size);
         let mut net = Builder::new(&format!("vgg{}", self.depth));
         let mut x =

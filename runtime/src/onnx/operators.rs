@@ -2,8 +2,8 @@
 //!
 //! # Adding an operator
 //! 1. If it computes something new, add a variant of [`Op`](crate::graph::Op) in `graph/op.rs`,
-//!    with its shape rule ([`Op::output_shape`](crate::graph::Op::output_shape)), its region rule
-//!    ([`Op::reads`](crate::graph::Op::reads)) and whether it works channel by channel. If it is
+//!    with its shape rule (`Op::output_shape`), its region rule
+//!    (`Op::reads`) and whether it works channel by channel. If it is
 //!    elementwise and has no parameters, add a variant of [`Activation`](crate::graph::Activation)
 //!    instead. The compiler's exhaustiveness check then leads to every place that has to know it:
 //!    its kernel in `kernel/`, its cost in `cost/`, how it may be split in `solve/`.
@@ -11,6 +11,12 @@
 //!    outputs. Most loaders call `Import::layer` once. One that only renames or folds adds no
 //!    layer, and may be all that is needed.
 //! 3. Add a line to [`OPERATORS`] and a case to `deploy/conformance/golden.py`.
+//!
+//! ```
+//! use edgeld_runtime::onnx::operators::OPERATORS;
+//! let gemm = OPERATORS.iter().find(|operator| operator.onnx == "Gemm").unwrap();
+//! assert_eq!(gemm.becomes, ["conv"]);
+//! ```
 
 use super::import::Import;
 use super::node::Node;
@@ -26,7 +32,7 @@ pub struct Operator {
     pub onnx: &'static str,
     /// What loads it.
     pub(crate) load: Load,
-    /// The layers it becomes, by [`Op::name`](crate::graph::Op::name); none if it is evaluated
+    /// The layers it becomes, by `Op::name`; none if it is evaluated
     /// while loading or only changes how a tensor is viewed.
     pub becomes: &'static [&'static str],
 }
@@ -90,7 +96,7 @@ pub(crate) fn by_name(name: &str) -> Option<&'static Operator> {
 }
 
 /// The names of all operators, for messages.
-pub fn supported() -> String {
+pub(crate) fn supported() -> String {
     OPERATORS.iter().map(|operator| operator.onnx).collect::<Vec<_>>().join(" ")
 }
 

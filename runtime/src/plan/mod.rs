@@ -20,5 +20,5 @@ mod ownership;
 mod stage;
 
 pub use check::{PlanError, feature_step};
-pub use ownership::Ownership;
+pub(crate) use ownership::Ownership;
 pub use stage::{Cuts, DeviceIx, Exchange, Generation, Plan, Split, Stage};

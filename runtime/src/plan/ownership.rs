@@ -9,7 +9,7 @@ use crate::region::{ChannelRange, Region, RowRange};
 
 /// For every tensor: the stage that computes it, the stages that read it, and who owns what.
 #[derive(Debug, Clone)]
-pub struct Ownership {
+pub(crate) struct Ownership {
     tensors: Vec<Entry>,
 }
 
@@ -23,7 +23,7 @@ struct Entry {
 
 impl Ownership {
     /// Derives ownership from a plan that was [checked](Plan::check) against `graph`.
-    pub fn derive(graph: &Graph, plan: &Plan) -> Ownership {
+    pub(crate) fn derive(graph: &Graph, plan: &Plan) -> Ownership {
         let mut stage_of = vec![0; graph.layers().len()];
         for (index, stage) in plan.stages.iter().enumerate() {
             for layer in stage.layer_ids() {
@@ -55,22 +55,22 @@ impl Ownership {
     }
 
     /// The stage that computes `tensor`; `None` for the graph's inputs.
-    pub fn producer(&self, tensor: TensorId) -> Option<usize> {
+    pub(crate) fn producer(&self, tensor: TensorId) -> Option<usize> {
         self.tensors[tensor.index()].producer
     }
 
     /// The other stages that read `tensor`, in order.
-    pub fn readers(&self, tensor: TensorId) -> &[usize] {
+    pub(crate) fn readers(&self, tensor: TensorId) -> &[usize] {
         &self.tensors[tensor.index()].readers
     }
 
     /// Whether `tensor` leaves the stage that computes it.
-    pub fn is_boundary(&self, tensor: TensorId) -> bool {
+    pub(crate) fn is_boundary(&self, tensor: TensorId) -> bool {
         self.tensors[tensor.index()].is_boundary
     }
 
     /// What `device` owns of `tensor` once it has been computed.
-    pub fn owned(&self, tensor: TensorId, device: DeviceIx) -> Region {
+    pub(crate) fn owned(&self, tensor: TensorId, device: DeviceIx) -> Region {
         self.tensors[tensor.index()].owned[device.index()]
     }
 }

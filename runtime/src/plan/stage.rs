@@ -52,7 +52,7 @@ impl Cuts {
     }
 
     /// Number of devices.
-    pub fn devices(&self) -> usize {
+    pub(crate) fn devices(&self) -> usize {
         self.0.len().saturating_sub(1)
     }
 
@@ -67,7 +67,7 @@ impl Cuts {
     }
 
     /// The share of `device` in a tensor with `total` rows: boundaries are scaled and rounded down.
-    pub fn scaled_range<Axis: Copy>(&self, device: DeviceIx, total: u32) -> Span<Axis> {
+    pub(crate) fn scaled_range<Axis: Copy>(&self, device: DeviceIx, total: u32) -> Span<Axis> {
         let scale =
             |cut: u32| (u64::from(cut) * u64::from(total) / u64::from(self.total().max(1))) as u32;
         Span::new(scale(self.0[device.index()]), scale(self.0[device.index() + 1]))

@@ -20,7 +20,7 @@ pub struct BufferId(pub u32);
 
 impl BufferId {
     /// For indexing tables by buffer.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -31,7 +31,7 @@ pub struct StepIx(pub u32);
 
 impl StepIx {
     /// For indexing tables by step.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -52,7 +52,7 @@ pub enum Encoding {
 
 impl Encoding {
     /// Bytes of one element on the wire.
-    pub const fn element_bytes(&self) -> u64 {
+    pub(crate) const fn element_bytes(&self) -> u64 {
         match self {
             Encoding::F32 => 4,
             Encoding::Pixels { .. } => 1,
@@ -108,7 +108,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// Its size as float32, in whole blocks of channels, as kernels keep it.
-    pub fn bytes(&self, graph: &Graph) -> Bytes {
+    pub(crate) fn bytes(&self, graph: &Graph) -> Bytes {
         let blocks = self.region.channels.blocks().len() as u64;
         let pixels = u64::from(self.region.rows.len()) * u64::from(graph.shape(self.tensor).width);
         Bytes(blocks * u64::from(CHANNEL_BLOCK) * pixels * 4)
@@ -178,7 +178,7 @@ pub enum Action {
 
 impl Action {
     /// Every buffer that the step reads or writes, with repetitions.
-    pub fn buffers(&self) -> Vec<BufferId> {
+    pub(crate) fn buffers(&self) -> Vec<BufferId> {
         match self {
             Action::Input { buffer, .. }
             | Action::Receive { buffer, .. }
@@ -236,7 +236,7 @@ impl Program {
 
     /// The peak of activation bytes when the steps run in order and each buffer is held from the
     /// first step that uses it to the last.
-    pub fn peak_activation_bytes(&self, graph: &Graph) -> Bytes {
+    pub(crate) fn peak_activation_bytes(&self, graph: &Graph) -> Bytes {
         let mut spans: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
         for (index, step) in self.steps.iter().enumerate() {
             for buffer in step.action.buffers() {

@@ -61,7 +61,7 @@ impl StripHeader {
     ///
     /// # Errors
     /// When the tensor, region or length of the payload differs, or there are no lanes.
-    pub fn check(
+    pub(crate) fn check(
         &self,
         payload: usize,
         expected: &Transfer,

@@ -37,18 +37,18 @@ pub use event::{Command, Event, Proposal};
 use frames::Frames;
 
 /// A member whose preparation makes no progress for this long is left out.
-pub const PREPARE_TIMEOUT: Ms = Ms(10_000.0);
+const PREPARE_TIMEOUT: Ms = Ms(10_000.0);
 
 /// When a link breaks, the device behind it may have died. This is how long to wait for that news
 /// before the link itself is blamed.
-pub const LINK_GRACE: Ms = Ms(400.0);
+const LINK_GRACE: Ms = Ms(400.0);
 
 /// A frame that takes at least this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction, is run
 /// again.
-pub const FRAME_TIMEOUT: Ms = Ms(60_000.0);
+const FRAME_TIMEOUT: Ms = Ms(60_000.0);
 
 /// See [`FRAME_TIMEOUT`].
-pub const FRAME_TIMEOUT_FACTOR: f64 = 20.0;
+const FRAME_TIMEOUT_FACTOR: f64 = 20.0;
 
 /// How often the leader's own device may refuse before planning counts as failed.
 const OWN_REFUSALS: u32 = 3;
@@ -137,13 +137,8 @@ impl Leader {
     }
 
     /// Whether a plan is prepared, active or finishing.
-    pub fn knows(&self, generation: Generation) -> bool {
+    pub(crate) fn knows(&self, generation: Generation) -> bool {
         self.live(generation).is_some()
-    }
-
-    /// How many frames are unanswered.
-    pub fn unanswered(&self) -> usize {
-        self.frames.len()
     }
 
     /// Whether the leader is idle: no frame, no preparation, no open request, no plan to retire.

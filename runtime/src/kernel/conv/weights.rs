@@ -92,6 +92,7 @@ impl Weights {
     }
 
     /// Bytes in memory.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.blocks.iter().map(|block| 4 * (block.weights.len() + block.bias.len()) as u64).sum()
     }

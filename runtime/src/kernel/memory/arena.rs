@@ -4,40 +4,6 @@
 //! page on first touch. A map whose last reader is done therefore returns its memory, and the next
 //! map takes the smallest piece that fits, which is often still in a cache. After the first frames
 //! of a program no map is allocated any more.
-//!
-//! ```
-//! # use edgeld_runtime::graph::{Activation, Builder, Op, Shape};
-//! use edgeld_runtime::kernel::Arena;
-//! # use edgeld_runtime::kernel::{KernelKind, Kernels};
-//! # use std::{collections::BTreeMap, sync::Arc};
-//! # struct NoWeights;
-//! # impl edgeld_runtime::weights::WeightSource for NoWeights {
-//! #     fn read(
-//! #         &self,
-//! #         _: edgeld_runtime::graph::ParameterId,
-//! #         _: edgeld_runtime::region::ChannelRange,
-//! #         _: &mut Vec<u8>,
-//! #     ) -> Result<(), edgeld_runtime::weights::WeightError> {
-//! #         Ok(())
-//! #     }
-//! # }
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let mut builder = Builder::new("twice");
-//! # let x = builder.input("x", Shape::new(16, 8, 4), vec![1, 16, 8, 4])?;
-//! # let sum = builder.layer("sum", Op::Add, &[x, x], Activation::Linear)?;
-//! # builder.output("y", sum, vec![1, 16, 8, 4])?;
-//! # let graph = Arc::new(builder.finish()?);
-//! # let kernels =
-//! #     Kernels::prepare(&graph, &BTreeMap::new(), &NoWeights, KernelKind::Exact, None)?;
-//! let arena = Arena::default();
-//! for _ in 0..10 {
-//!     let map = kernels.map_from(&arena, x, graph.shape(x).region());
-//!     arena.give_back(map);
-//! }
-//! assert_eq!(arena.allocations(), 1);
-//! # Ok(())
-//! # }
-//! ```
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -52,7 +18,7 @@ const KEPT: usize = 2;
 
 /// A pool of memory for maps.
 #[derive(Debug, Default)]
-pub struct Arena {
+pub(crate) struct Arena {
     state: Mutex<State>,
 }
 
@@ -63,17 +29,19 @@ struct State {
     /// Elements of the maps in use, now and at the peak.
     used: usize,
     most: usize,
+    #[cfg(test)]
     allocations: u64,
 }
 
 impl Arena {
     /// How many times memory was allocated so far.
-    pub fn allocations(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn allocations(&self) -> u64 {
         self.lock().allocations
     }
 
     /// Takes back a map's memory, unless it is shared.
-    pub fn give_back(&self, map: Map) {
+    pub(crate) fn give_back(&self, map: Map) {
         let mut state = self.lock();
         state.used = state.used.saturating_sub(map.as_slice().len());
         if let Some(elements) = map.into_elements() {
@@ -96,7 +64,10 @@ impl Arena {
         let elements = match state.free.get(index) {
             Some(elements) if elements.len() <= SLACK * len => state.free.remove(index),
             _ => {
-                state.allocations += 1;
+                #[cfg(test)]
+                {
+                    state.allocations += 1;
+                }
                 vec![0.0; len]
             }
         };

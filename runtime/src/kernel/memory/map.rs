@@ -13,7 +13,6 @@
 //! let map = Map::zeros(Region::new(ChannelRange::all(3), rows), 20, 1);
 //! assert_eq!(map.as_slice().len(), 3 * 4 * 20);
 //! assert_eq!(map.line(2, 11), 2 * 80 + 20..2 * 80 + 40);
-//! assert_eq!(map.tensor().dims(), [3, 4, 20, 1]);
 //! ```
 
 use std::ops::Range;
@@ -41,18 +40,18 @@ pub(crate) struct Place {
 
 impl Map {
     /// A map of zeros with `lanes` channels side by side.
-    pub fn zeros(region: Region, width: u32, lanes: u32) -> Map {
+    pub(crate) fn zeros(region: Region, width: u32, lanes: u32) -> Map {
         let place = Place { region, width, lanes: lanes.max(1) };
         Map { place, storage: storage::zeros(place.axes()) }
     }
 
     /// Which part of the tensor it holds.
-    pub fn region(&self) -> Region {
+    pub(crate) fn region(&self) -> Region {
         self.place.region
     }
 
     /// The tensor's width.
-    pub fn width(&self) -> u32 {
+    pub(crate) fn width(&self) -> u32 {
         self.place.width
     }
 
@@ -78,7 +77,7 @@ impl Map {
     }
 
     /// A burn tensor of blocks x rows x width x lanes that shares the memory.
-    pub fn tensor(&self) -> Tensor<4> {
+    pub(crate) fn tensor(&self) -> Tensor<4> {
         storage::tensor(self.storage.clone())
     }
 
