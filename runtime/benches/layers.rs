@@ -1,10 +1,10 @@
 //! How fast layers are computed on one thread, whole and in strips:
 //! `cargo bench --workspace --bench layers -- [FILTER]`.
 //!
-//! Prints, for each layer of each list, the shortest of some runs and what that is in GFLOP/s, or
-//! in GB/s of weights for dense layers; for convolutions also what the slowest of five even strips
-//! of the rows takes, as a part of that: a fifth at best. Then the sums over the list. Layers run
-//! one after the other as in a frame, so that weights come from where they come from in use.
+//! For each layer of each list, prints the shortest of several runs and its speed in GFLOP/s, or in
+//! GB/s of weights for dense layers. For convolutions it also prints the time of the slowest of five
+//! equal strips of rows, as a fraction of that: a fifth at best. Totals of the list follow. Layers
+//! run one after another, as in a frame, so that caches are in the same state as in use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const RUNS: usize = 15;
 /// Even strips of the rows.
 const STRIPS: u32 = 5;
 
-/// Weights that are all alike.
+/// Weights that are all the same.
 struct Even(Arc<Graph>);
 
 impl WeightSource for Even {

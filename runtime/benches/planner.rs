@@ -1,7 +1,7 @@
 //! How long planning takes: `cargo bench --bench planner [FILTER]`.
 //!
-//! Prints, for five devices and each policy, the shortest of some runs of the planner, of the
-//! derivation of its plan and of the simulation. The planner's bar is 5 ms.
+//! For five devices and each policy, prints the shortest of several runs of the planner, of deriving
+//! its plan and of simulating it. The planner must stay below 5 ms.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

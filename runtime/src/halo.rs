@@ -1,9 +1,9 @@
 //! The receptive field, walked backward through any DAG.
 //!
-//! Given what is wanted of some tensors, [`walk_back`] finds what is needed of every tensor
-//! before them. Where two layers read one tensor the needs are joined. Rows that a share needs
-//! beyond those its device owns are its **halo**; n fused 3x3 convolutions need n rows each side,
-//! the paper's eqs. 3-5, and any other DAG whatever its operators' region rules say.
+//! Given what is wanted of some tensors, [`walk_back`] finds what is needed of every tensor before
+//! them. If two layers read the same tensor, their needs are joined. The rows that a share needs
+//! beyond those its device owns are its **halo**. For n fused 3x3 convolutions it is n rows on each
+//! side, as in the paper's eqs. 3-5; for any other DAG it follows from the operators' region rules.
 //!
 //! ```
 //! use edgeld_runtime::graph::{Activation, Builder, Op, Shape, Sweep, Window, Pool, Reduction};
@@ -33,8 +33,8 @@ use std::ops::Range;
 use crate::graph::{Graph, LayerId};
 use crate::region::Region;
 
-/// Extends `demand`, indexed by tensor, by all that `layers` read in order to make what is
-/// demanded of their outputs.
+/// Extends `demand`, which is indexed by tensor, by everything that `layers` read in order to
+/// compute what is demanded of their outputs.
 pub fn walk_back(graph: &Graph, layers: Range<u32>, demand: &mut [Region]) {
     for layer in layers.rev().map(LayerId) {
         let wanted = demand[graph.output_of(layer).index()];

@@ -1,4 +1,4 @@
-//! Random 128-bit names.
+//! Random 128-bit names of devices and sessions.
 
 use std::fmt;
 use std::str::FromStr;

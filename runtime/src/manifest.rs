@@ -1,10 +1,9 @@
-//! What a model consists of, as devices tell each other: its graph, and its weights cut into
-//! chunks that are named by their hashes.
+//! The manifest of a model: its graph, and the hashes of its weights, cut into chunks.
 //!
-//! A chunk is a range of whole rows of one parameter, about 1 MiB; where one row is longer, one
-//! row. Chunks follow from the graph, so only their hashes travel, 32 bytes each. A device works
-//! out which chunks its share touches, takes those from wherever they are, and checks each
-//! against its hash; the manifest's own hash names the model.
+//! A chunk is a range of whole rows of one parameter: about 1 MiB, or one row if that is longer.
+//! Chunks follow from the graph, so only their hashes travel, 32 bytes each. A device works out
+//! which chunks its share needs, gets them from anywhere, and checks each against its hash. The
+//! manifest's own hash names the model.
 //!
 //! Worked example: the last convolution of VGG16 has 512 rows of 512 x 9 float32, 18 kB each, so
 //! a chunk is 56 rows; a device with features 0..128 of it needs three of its ten chunks.
@@ -30,7 +29,7 @@ use crate::units::Bytes;
 use crate::weights::{WeightError, WeightSource};
 use crate::wire::{self, DecodeError};
 
-/// Chunks are at most this long, unless a row is longer.
+/// The length of a chunk is at most this, unless a row is longer.
 const CHUNK: u64 = 1 << 20;
 
 /// A blake3 hash: names a chunk of weights, or a manifest.
@@ -56,7 +55,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// Some rows of a parameter.
+/// A range of rows of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
     /// Of which parameter.
@@ -71,7 +70,7 @@ pub struct Chunk {
 
 impl Chunk {
     /// Whether `bytes` are this chunk.
-    pub fn is(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
         bytes.len() as u64 == self.bytes.0 && Hash::of(bytes) == self.hash
     }
 }
@@ -86,13 +85,13 @@ pub struct Manifest {
     id: Hash,
 }
 
-/// Bytes that are no manifest.
+/// Why bytes are not a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not a manifest at all, or one with an inconsistent graph.
     #[error("manifest: {0}")]
     Malformed(#[from] DecodeError),
-    /// Hashes that do not match the graph's chunks in number.
+    /// The number of hashes does not match the graph.
     #[error("manifest: {found} bytes of hashes for {chunks} chunks")]
     Chunks {
         /// Bytes of hashes.
@@ -117,8 +116,8 @@ struct Decoding {
 }
 
 impl Manifest {
-    /// Reads and hashes all weights. `progress` is told the bytes done and the bytes in all after
-    /// every chunk.
+    /// Reads and hashes all weights. After every chunk `progress` is called with the bytes done and
+    /// the total.
     ///
     /// # Errors
     /// When the weights cannot be read.
@@ -141,7 +140,7 @@ impl Manifest {
         Ok(Manifest::new(Arc::clone(graph), hashes))
     }
 
-    /// For hashes in number as many as [`layout`] has chunks.
+    /// There must be one hash for every chunk of [`layout`].
     fn new(graph: Arc<Graph>, hashes: Vec<Hash>) -> Manifest {
         let chunks: Vec<Chunk> = layout(&graph)
             .zip(hashes)
@@ -165,16 +164,16 @@ impl Manifest {
         manifest
     }
 
-    /// As bytes for the wire or a cache.
+    /// Encodes it for the wire or a cache.
     pub fn encode(&self) -> Vec<u8> {
         let hashes = self.chunks.iter().flat_map(|chunk| chunk.hash.0).collect();
         wire::encode(&Encoding { graph: &self.graph, hashes })
     }
 
-    /// From bytes of another device or a cache.
+    /// Decodes it, from another device or a cache.
     ///
     /// # Errors
-    /// When they are no manifest, the graph is inconsistent, or the hashes do not match it.
+    /// When the bytes are not a manifest, the graph is inconsistent, or the hashes do not match it.
     pub fn decode(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         let Decoding { graph, hashes } = wire::decode(bytes)?;
         let chunks: u64 = graph.parameters().iter().map(chunk_count).sum();
@@ -186,7 +185,7 @@ impl Manifest {
         Ok(Manifest::new(Arc::new(graph), hashes.iter().copied().map(Hash).collect()))
     }
 
-    /// What names the model: the hash of the encoded manifest.
+    /// Names the model: the hash of the encoded manifest.
     pub fn id(&self) -> Hash {
         self.id
     }
@@ -201,7 +200,7 @@ impl Manifest {
         &self.chunks
     }
 
-    /// The chunks that hold `features` of `parameter`; nothing where there is no such parameter.
+    /// The chunks that hold `features` of `parameter`; none if there is no such parameter.
     pub fn chunks_of(
         &self,
         parameter: ParameterId,
@@ -216,8 +215,8 @@ impl Manifest {
         first + features.start / rows..first + features.end.div_ceil(rows)
     }
 
-    /// The chunks that a device needs for these features of these layers, in order; see
-    /// [`Program::features`](crate::program::Program::features).
+    /// The chunks that a device needs for these features of these layers, in order. The features
+    /// are those of [`Program::features`](crate::program::Program::features).
     pub fn chunks_for(&self, features: &BTreeMap<LayerId, ChannelRange>) -> Vec<u32> {
         let layers = self.graph.layers();
         let mut chunks: Vec<u32> = features
@@ -231,11 +230,11 @@ impl Manifest {
         chunks
     }
 
-    /// Reads a chunk from where its weights are.
+    /// Reads a chunk from `weights`.
     ///
     /// # Errors
-    /// When there is no such chunk, it cannot be read, or it is not what was hashed: its file has
-    /// changed.
+    /// When there is no such chunk, it cannot be read, or it does not match its hash because the
+    /// model file has changed.
     pub fn read(&self, chunk: u32, weights: &dyn WeightSource) -> Result<Vec<u8>, WeightError> {
         let Some(entry) = self.chunks.get(chunk as usize) else {
             return Err(WeightError::Missing(format!("there is no chunk {chunk}")));
@@ -246,8 +245,7 @@ impl Manifest {
             let name = &self.graph.parameter(entry.parameter).name;
             let rows = entry.features;
             return Err(WeightError::Corrupt(format!(
-                "rows {rows} of {name} are not what they were when the model was opened; \
-                 open it again"
+                "rows {rows} of {name} have changed since the model was opened; open it again"
             )));
         }
         Ok(bytes)

@@ -1,8 +1,8 @@
-//! Half-open ranges of rows and channels, and the regions of a map that they cut out.
+//! Half-open ranges of rows and channels, and the regions of a tensor that they form.
 //!
-//! Everything that moves or is owned is a [`Region`]: a channel range times a row range of a
-//! tensor, over its whole width. Rows and channels are different types, so that one cannot be
-//! passed for the other.
+//! Everything that is sent or owned is a [`Region`]: a channel range times a row range of a tensor,
+//! over its whole width. Rows and channels have different types, so that one cannot be passed for
+//! the other.
 //!
 //! Worked example: device 1 owns rows 56..112 of a map and needs rows 55..113. What it lacks:
 //!
@@ -21,8 +21,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// Channels of a block: a block's channels lie side by side in memory, and splits by features cut
-/// between blocks.
+/// Channels per block. The channels of a block lie side by side in memory, and splits by features
+/// cut only between blocks.
 pub const CHANNEL_BLOCK: u32 = 16;
 
 /// Marks a range over the H axis.
@@ -62,7 +62,7 @@ impl<Axis: Copy> Span<Axis> {
     }
 
     /// The empty range.
-    pub const fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         Span::new(0, 0)
     }
 
@@ -77,23 +77,23 @@ impl<Axis: Copy> Span<Axis> {
     }
 
     /// Whether `index` lies within.
-    pub const fn contains(&self, index: u32) -> bool {
+    pub(crate) const fn contains(&self, index: u32) -> bool {
         self.start <= index && index < self.end
     }
 
     /// Whether all of `other` lies within.
-    pub fn covers(&self, other: Self) -> bool {
+    pub(crate) fn covers(&self, other: Self) -> bool {
         other.is_empty() || (self.start <= other.start && other.end <= self.end)
     }
 
-    /// What both have.
+    /// The common part.
     pub fn intersect(self, other: Self) -> Self {
         let (start, end) = (self.start.max(other.start), self.end.min(other.end));
         if start < end { Span::new(start, end) } else { Span::empty() }
     }
 
     /// The smallest range that covers both; the empty range adds nothing.
-    pub fn hull(self, other: Self) -> Self {
+    pub(crate) fn hull(self, other: Self) -> Self {
         match (self.is_empty(), other.is_empty()) {
             (true, true) => Span::empty(),
             (true, false) => other,
@@ -102,8 +102,8 @@ impl<Axis: Copy> Span<Axis> {
         }
     }
 
-    /// What `self` has and `other` lacks: no, one or two ranges, in order.
-    pub fn minus(self, other: Self) -> impl Iterator<Item = Self> {
+    /// What `self` has and `other` lacks: up to two ranges, in order.
+    pub(crate) fn minus(self, other: Self) -> impl Iterator<Item = Self> {
         let common = self.intersect(other);
         let pieces = if common.is_empty() {
             [self, Span::empty()]
@@ -114,14 +114,14 @@ impl<Axis: Copy> Span<Axis> {
     }
 
     /// The indices as `usize`, for slicing.
-    pub fn indices(self) -> Range<usize> {
+    pub(crate) fn indices(self) -> Range<usize> {
         self.start as usize..self.end.max(self.start) as usize
     }
 }
 
 impl ChannelRange {
     /// The blocks, of [`CHANNEL_BLOCK`] channels each, that hold any of these channels.
-    pub fn blocks(self) -> Range<u32> {
+    pub(crate) fn blocks(self) -> Range<u32> {
         self.start / CHANNEL_BLOCK..self.end.div_ceil(CHANNEL_BLOCK)
     }
 }
@@ -171,8 +171,8 @@ impl Region {
         Region { channels, rows }
     }
 
-    /// Nothing.
-    pub const fn empty() -> Region {
+    /// The empty region.
+    pub(crate) const fn empty() -> Region {
         Region::new(Span::empty(), Span::empty())
     }
 
@@ -181,15 +181,15 @@ impl Region {
         self.channels.is_empty() || self.rows.is_empty()
     }
 
-    /// What both have.
-    pub fn intersect(self, other: Region) -> Region {
+    /// The common part.
+    pub(crate) fn intersect(self, other: Region) -> Region {
         let region =
             Region::new(self.channels.intersect(other.channels), self.rows.intersect(other.rows));
         if region.is_empty() { Region::empty() } else { region }
     }
 
     /// The smallest region that covers both; an empty one adds nothing.
-    pub fn hull(self, other: Region) -> Region {
+    pub(crate) fn hull(self, other: Region) -> Region {
         match (self.is_empty(), other.is_empty()) {
             (true, true) => Region::empty(),
             (true, false) => other,
@@ -201,13 +201,13 @@ impl Region {
     }
 
     /// Whether all of `other` lies within.
-    pub fn covers(&self, other: Region) -> bool {
+    pub(crate) fn covers(&self, other: Region) -> bool {
         other.is_empty() || (self.channels.covers(other.channels) && self.rows.covers(other.rows))
     }
 
     /// What `self` has and `other` lacks, as disjoint regions: first the missing rows over all
     /// channels, then the missing channels of the common rows.
-    pub fn minus(self, other: Region) -> Vec<Region> {
+    pub(crate) fn minus(self, other: Region) -> Vec<Region> {
         if self.is_empty() {
             return Vec::new();
         }
@@ -222,7 +222,7 @@ impl Region {
     }
 
     /// Number of channel-row pairs; times the width it is the number of elements.
-    pub fn lines(&self) -> u64 {
+    pub(crate) fn lines(&self) -> u64 {
         u64::from(self.channels.len()) * u64::from(self.rows.len())
     }
 }

@@ -1,7 +1,7 @@
 //! Quantities with their unit in the type.
 //!
-//! A planner that mixes milliseconds with seconds, or bytes with rows, still compiles when
-//! everything is `f64`; here it does not. Rows and channels are [`crate::region`]'s types.
+//! Code that mixes milliseconds with seconds, or bytes with rows, compiles as long as everything is
+//! `f64`; with these types it does not. Types for rows and channels are in [`crate::region`].
 //!
 //! ```
 //! use edgeld_runtime::units::{Bytes, Mbps, Ms};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub struct Ms(pub f64);
 
 impl Ms {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Ms = Ms(0.0);
 
     /// The longer of two durations.
@@ -98,7 +98,7 @@ impl fmt::Display for Ms {
 pub struct Bytes(pub u64);
 
 impl Bytes {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Bytes = Bytes(0);
 
     /// As a floating-point number, for rates.
@@ -106,7 +106,7 @@ impl Bytes {
         self.0 as f64
     }
 
-    /// `self - other`, or nothing when `other` is larger.
+    /// `self - other`, or zero if `other` is larger.
     pub fn saturating_sub(self, other: Bytes) -> Bytes {
         Bytes(self.0.saturating_sub(other.0))
     }
@@ -149,7 +149,7 @@ pub struct Mbps(pub f64);
 
 impl Mbps {
     /// How long `bytes` take at this rate.
-    pub fn time_for(self, bytes: Bytes) -> Ms {
+    pub(crate) fn time_for(self, bytes: Bytes) -> Ms {
         Ms(bytes.as_f64() * 8.0 / (self.0 * 1e3))
     }
 

@@ -1,19 +1,19 @@
-//! Where weights come from: a model file, a seed, a store of chunks.
+//! Where weights come from: a model file, a seed, or a store of chunks.
 //!
-//! Kernels pack weights once, when a program is prepared; all they ask of a source is a range of
-//! rows of a parameter. A source reads just that range, so nobody holds a whole model that only
-//! computes a share of it.
+//! Kernels pack weights once, when a program is prepared, and ask a source only for ranges of rows
+//! of parameters. A source reads just those, so a device that computes a share never holds the
+//! whole model.
 
 use crate::graph::ParameterId;
 use crate::region::ChannelRange;
 
-/// Gives out the rows of a graph's parameters.
+/// Supplies rows of a graph's parameters.
 pub trait WeightSource: Send + Sync {
     /// Appends rows `features` of `parameter` to `out`, little-endian in the parameter's own
     /// [`DType`](crate::graph::DType): `features.len()` times its row bytes.
     ///
     /// # Errors
-    /// When they cannot be read; `out` is then unspecified.
+    /// When they cannot be read; the contents of `out` are then unspecified.
     fn read(
         &self,
         parameter: ParameterId,
@@ -21,8 +21,8 @@ pub trait WeightSource: Send + Sync {
         out: &mut Vec<u8>,
     ) -> Result<(), WeightError>;
 
-    /// What these weights are, if that can be told without reading them: the same text stands
-    /// for the same bytes. What was derived from them may be kept under it.
+    /// Identifies these weights, if that is possible without reading them: equal text means equal
+    /// bytes. It can serve as a cache key for what is derived from them.
     fn origin(&self) -> Option<String> {
         None
     }
@@ -31,10 +31,10 @@ pub trait WeightSource: Send + Sync {
 /// Why weights could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
-    /// The parameter or some of its rows are not there.
+    /// The parameter or some of its rows do not exist.
     #[error("{0}")]
     Missing(String),
-    /// What is there is not what the manifest promises.
+    /// The bytes are not those that the manifest promises.
     #[error("{0}")]
     Corrupt(String),
     /// The file could not be read.
@@ -42,7 +42,7 @@ pub enum WeightError {
     Io {
         /// Which file.
         path: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }

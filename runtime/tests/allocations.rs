@@ -1,5 +1,5 @@
-//! After the first frames a frame computes in memory that is there: nothing as large as a map is
-//! allocated, and hence none is copied, between layers.
+//! After the first frames, frames reuse memory: nothing as large as a map is allocated, so no map is
+//! copied between layers either.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use edgeld_runtime::plan::{Generation, Plan};
 use edgeld_runtime::program::{Encoding, derive};
 use edgeld_runtime::wire::SessionId;
 
-/// Counts what is allocated: all, and what may be a map.
+/// Counts allocations: all of them, and those that may be maps.
 struct Counting;
 
 static ALL: AtomicUsize = AtomicUsize::new(0);
 static LARGE: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes from which an allocation counts as large: smaller than all maps of the network below.
+/// The size from which an allocation counts as large: less than any map of the network below.
 const MAP: usize = 16 * 1024;
 
-// SAFETY: every call goes on to the system's allocator as it is.
+// SAFETY: every call is forwarded to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALL.fetch_add(1, Ordering::Relaxed);
         LARGE.fetch_add(usize::from(layout.size() >= MAP), Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's guarantees are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's guarantees are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

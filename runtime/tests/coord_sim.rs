@@ -1,6 +1,7 @@
-//! Hundreds of clusters, played by a seed: devices join, die, fall silent, refuse, fail and leave
+//! Simulates hundreds of clusters from seeds: devices join, die, fall silent, refuse, fail and leave
 //! while frames run. Whatever happens, as long as the leader lives every frame is answered exactly
-//! once, no frame runs under a plan that a member has not prepared, and in the end all is quiet.
+//! once, no frame runs under a plan that a member has not prepared, and everything settles in the
+//! end.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -41,9 +42,9 @@ impl Dice {
     }
 }
 
-/// What is going to happen.
+/// Something that is going to happen.
 #[derive(Debug, Clone)]
-enum Plot {
+enum SimEvent {
     Tick,
     ToLeader(Event),
     Prepare(NodeId, Generation, Demand),
@@ -51,40 +52,40 @@ enum Plot {
     Done(u64, Generation),
     Submit(u64),
     Return(NodeId),
-    Mischief,
+    Fault,
 }
 
-/// Entries of the event heap, by time, then by order of making.
+/// An entry of the event heap: sorted by time, then by order of creation.
 #[derive(Debug)]
-struct Entry {
+struct Scheduled {
     at: f64,
     order: u64,
-    plot: Plot,
+    event: SimEvent,
 }
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
         self.order == other.order
     }
 }
 
-impl Eq for Entry {}
+impl Eq for Scheduled {}
 
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
         self.at.total_cmp(&other.at).then(self.order.cmp(&other.order))
     }
 }
 
 struct Device {
     worker: Worker,
-    /// Connected, as the leader will hear.
+    /// Whether it is connected.
     alive: bool,
     slowness: f64,
 }
@@ -92,7 +93,7 @@ struct Device {
 struct Sim {
     dice: Dice,
     now: f64,
-    heap: BinaryHeap<Reverse<Entry>>,
+    heap: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     leader: Leader,
     devices: BTreeMap<NodeId, Device>,
@@ -100,8 +101,8 @@ struct Sim {
     aborted: BTreeSet<(u64, Generation)>,
     retired: BTreeSet<Generation>,
     answers: BTreeMap<u64, u32>,
-    given_up: BTreeMap<u64, String>,
-    /// Messages between two devices stay in order.
+    failed: BTreeMap<u64, String>,
+    /// When the last message arrives, by device and direction: messages stay in order.
     last: BTreeMap<(NodeId, bool), f64>,
     errors: bool,
     frames: u64,
@@ -124,7 +125,7 @@ impl Sim {
             aborted: BTreeSet::new(),
             retired: BTreeSet::new(),
             answers: BTreeMap::new(),
-            given_up: BTreeMap::new(),
+            failed: BTreeMap::new(),
             last: BTreeMap::new(),
             errors,
             frames: 0,
@@ -132,15 +133,15 @@ impl Sim {
         for node in std::iter::once(LEADER).chain(others) {
             sim.power_on(node);
         }
-        sim.plot(TICK, Plot::Tick);
+        sim.schedule(TICK, SimEvent::Tick);
         for _ in 0..40 {
             let at = sim.dice.between(0.0, CHAOS_ENDS);
-            sim.plot(at, Plot::Submit(sim.frames));
+            sim.schedule(at, SimEvent::Submit(sim.frames));
             sim.frames += 1;
         }
         for _ in 0..25 {
             let at = sim.dice.between(0.0, CHAOS_ENDS);
-            sim.plot(at, Plot::Mischief);
+            sim.schedule(at, SimEvent::Fault);
         }
         sim.perform(commands);
         sim
@@ -153,23 +154,23 @@ impl Sim {
         self.devices.insert(node, Device { worker, alive: true, slowness });
     }
 
-    fn plot(&mut self, delay: f64, plot: Plot) {
+    fn schedule(&mut self, delay: f64, event: SimEvent) {
         self.order += 1;
-        self.heap.push(Reverse(Entry { at: self.now + delay, order: self.order, plot }));
+        self.heap.push(Reverse(Scheduled { at: self.now + delay, order: self.order, event }));
     }
 
-    /// A message between the leader and a device, in order with those before it.
-    fn send(&mut self, node: NodeId, to_device: bool, delay: f64, plot: Plot) {
+    /// Sends a message between the leader and a device, after those before it.
+    fn send(&mut self, node: NodeId, to_device: bool, delay: f64, event: SimEvent) {
         let after = self.last.get(&(node, to_device)).copied().unwrap_or(0.0);
         let at = (self.now + delay).max(after);
         self.last.insert((node, to_device), at);
-        self.plot(at - self.now, plot);
+        self.schedule(at - self.now, event);
     }
 
     fn run(mut self) {
         while let Some(Reverse(entry)) = self.heap.pop() {
             self.now = entry.at;
-            self.happen(entry.plot);
+            self.apply(entry.event);
             if self.now > CHAOS_ENDS && self.leader.is_quiet() && self.heap.len() <= 1 {
                 break;
             }
@@ -177,11 +178,11 @@ impl Sim {
         }
         for frame in 0..self.frames {
             let answers = self.answers.get(&frame).copied().unwrap_or(0);
-            let given_up = self.given_up.contains_key(&frame);
-            assert!(answers + u32::from(given_up) == 1, "frame {frame}: {answers} {given_up}");
-            assert!(self.errors || !given_up, "frame {frame}: {:?}", self.given_up.get(&frame));
+            let failed = self.failed.contains_key(&frame);
+            assert!(answers + u32::from(failed) == 1, "frame {frame}: {answers} {failed}");
+            assert!(self.errors || !failed, "frame {frame}: {:?}", self.failed.get(&frame));
         }
-        // What is not running holds no memory anywhere.
+        // Plans that are not active hold no memory anywhere.
         let active = self.leader.active().map(|(generation, _)| generation);
         for device in self.devices.values().filter(|device| device.alive) {
             for generation in self.plans.keys().filter(|generation| Some(**generation) != active) {
@@ -190,32 +191,32 @@ impl Sim {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         let commands = self.leader.handle(Moment(self.now), event);
         self.perform(commands);
     }
 
-    fn happen(&mut self, plot: Plot) {
-        match plot {
-            Plot::Tick => {
-                self.tell(Event::Tick);
-                self.plot(TICK, Plot::Tick);
+    fn apply(&mut self, event: SimEvent) {
+        match event {
+            SimEvent::Tick => {
+                self.handle(Event::Tick);
+                self.schedule(TICK, SimEvent::Tick);
             }
-            Plot::ToLeader(event) => self.tell(event),
-            Plot::Submit(frame) => self.tell(Event::Submitted { frame }),
-            Plot::Prepare(node, generation, demand) => self.prepare(node, generation, demand),
-            Plot::Retire(node, generation) => {
+            SimEvent::ToLeader(event) => self.handle(event),
+            SimEvent::Submit(frame) => self.handle(Event::Submitted { frame }),
+            SimEvent::Prepare(node, generation, demand) => self.prepare(node, generation, demand),
+            SimEvent::Retire(node, generation) => {
                 if let Some(device) = self.devices.get_mut(&node) {
                     device.worker.retire(SESSION, generation);
                 }
             }
-            Plot::Done(frame, generation) => self.done(frame, generation),
-            Plot::Return(node) => {
-                // What it held is gone.
+            SimEvent::Done(frame, generation) => self.done(frame, generation),
+            SimEvent::Return(node) => {
+                // It has lost its state.
                 self.power_on(node);
-                self.tell(Event::Joined(node));
+                self.handle(Event::Joined(node));
             }
-            Plot::Mischief => self.mischief(),
+            SimEvent::Fault => self.inject_fault(),
         }
     }
 
@@ -231,11 +232,11 @@ impl Sim {
         };
         let (have, need) = (Bytes(1), Bytes(2));
         let progress = Event::Progress { node, generation, have, need };
-        self.send(node, false, fetching / 2.0, Plot::ToLeader(progress));
-        self.send(node, false, fetching, Plot::ToLeader(answer));
+        self.send(node, false, fetching / 2.0, SimEvent::ToLeader(progress));
+        self.send(node, false, fetching, SimEvent::ToLeader(answer));
     }
 
-    /// A frame's time is over: it is answered if every member did its part.
+    /// A frame is over: it is answered if every member did its part.
     fn done(&mut self, frame: u64, generation: Generation) {
         if self.aborted.contains(&(frame, generation)) {
             return;
@@ -245,11 +246,11 @@ impl Sim {
             let reporter = members.iter().find(|other| self.devices[*other].alive);
             let reporter = *reporter.expect("the leader is alive");
             let down = Event::LinkDown { node: reporter, generation, peer: node };
-            self.plot(1.0, Plot::ToLeader(down));
+            self.schedule(1.0, SimEvent::ToLeader(down));
         } else if self.errors && self.dice.one_in(8) {
             let node = members[self.dice.below(members.len() as u64) as usize];
             let error = "a kernel panicked".to_owned();
-            self.tell(Event::Failed { node, generation, frame, error });
+            self.handle(Event::Failed { node, generation, frame, error });
         } else {
             for node in &members {
                 assert!(
@@ -257,16 +258,16 @@ impl Sim {
                     "{generation:?} is not prepared on {node}"
                 );
             }
-            self.tell(Event::Answered { frame, generation });
+            self.handle(Event::Answered { frame, generation });
         }
     }
 
-    fn mischief(&mut self) {
+    fn inject_fault(&mut self) {
         let others: Vec<NodeId> = self.devices.keys().copied().filter(|n| *n != LEADER).collect();
         if others.is_empty() || self.dice.one_in(4) {
             let node = NodeId(self.devices.len() as u128);
             self.power_on(node);
-            self.plot(500.0, Plot::ToLeader(Event::Joined(node)));
+            self.schedule(500.0, SimEvent::ToLeader(Event::Joined(node)));
             return;
         }
         let node = others[self.dice.below(others.len() as u64) as usize];
@@ -277,20 +278,20 @@ impl Sim {
                 device.alive = false;
                 let event = if kind == 0 { Event::Lost(node) } else { Event::Left(node) };
                 let noticed = self.dice.between(1.0, 2_100.0);
-                self.send(node, false, noticed, Plot::ToLeader(event));
+                self.send(node, false, noticed, SimEvent::ToLeader(event));
             }
-            // Silent long enough to be taken for dead; comes back as a new connection.
+            // Silent long enough to count as dead; comes back with a new connection.
             2 if device.alive => {
                 device.alive = false;
-                self.send(node, false, 2_000.0, Plot::ToLeader(Event::Lost(node)));
-                self.send(node, false, 4_000.0, Plot::Return(node));
+                self.send(node, false, 2_000.0, SimEvent::ToLeader(Event::Lost(node)));
+                self.send(node, false, 4_000.0, SimEvent::Return(node));
             }
             3 => device.slowness = 20.0,
             4 if device.alive => {
                 let generation = self.leader.active().map(|(generation, _)| generation);
                 if let Some(generation) = generation {
                     let peer = LEADER;
-                    self.tell(Event::LinkDown { node, generation, peer });
+                    self.handle(Event::LinkDown { node, generation, peer });
                 }
             }
             _ => {}
@@ -300,14 +301,16 @@ impl Sim {
     fn perform(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::Ask { ask, reason, members } => self.think(ask, reason, members),
+                Command::RequestPlan { request, reason, members } => {
+                    self.propose(request, reason, members)
+                }
                 Command::Prepare { generation, proposal } => {
                     for node in proposal.members.clone() {
                         let working = Bytes(self.dice.between(0.0, 300.0) as u64);
                         let working = if node == LEADER { Bytes(1) } else { working };
                         let demand = Demand { working, ..Demand::default() };
                         let delay = self.dice.between(0.1, 5.0);
-                        self.send(node, true, delay, Plot::Prepare(node, generation, demand));
+                        self.send(node, true, delay, SimEvent::Prepare(node, generation, demand));
                     }
                     assert!(self.plans.insert(generation, proposal).is_none());
                 }
@@ -322,7 +325,7 @@ impl Sim {
                         .map(|node| self.devices[node].slowness)
                         .fold(0.0, f64::max);
                     let time = self.dice.between(20.0, 200.0) * slowest;
-                    self.plot(time, Plot::Done(frame, generation));
+                    self.schedule(time, SimEvent::Done(frame, generation));
                 }
                 Command::Abort { frame, generation, .. } => {
                     self.aborted.insert((frame, generation));
@@ -331,25 +334,25 @@ impl Sim {
                     assert!(self.retired.insert(generation), "{generation:?} retired twice");
                     for node in members {
                         let delay = self.dice.between(0.1, 5.0);
-                        self.send(node, true, delay, Plot::Retire(node, generation));
+                        self.send(node, true, delay, SimEvent::Retire(node, generation));
                     }
                 }
                 Command::Answer { frame, generation, .. } => {
                     assert!(!self.retired.contains(&generation));
                     *self.answers.entry(frame).or_default() += 1;
                 }
-                Command::GiveUp { frame, error, .. } => {
-                    assert!(self.given_up.insert(frame, error).is_none());
+                Command::FailFrame { frame, error, .. } => {
+                    assert!(self.failed.insert(frame, error).is_none());
                 }
-                Command::Rest { .. } => {}
+                Command::BackOff { .. } => {}
                 Command::End { why } => panic!("the leader lives: {why}"),
-                Command::Stuck { why } => panic!("alone is always possible here: {why}"),
+                Command::NoPlan { why } => panic!("alone is always possible here: {why}"),
             }
         }
     }
 
     /// The planner: some of the members, in their order, the leader among them.
-    fn think(&mut self, ask: u32, reason: Reason, members: Vec<NodeId>) {
+    fn propose(&mut self, request: u32, reason: Reason, members: Vec<NodeId>) {
         assert_eq!(members[0], LEADER);
         let members: Vec<NodeId> =
             members.into_iter().filter(|n| *n == LEADER || !self.dice.one_in(4)).collect();
@@ -363,7 +366,10 @@ impl Sim {
         let provisional = reason == Reason::Lost && self.dice.one_in(2);
         let proposal = Proposal { plan, members, reason, provisional, predicted: Ms(100.0) };
         let delay = self.dice.between(0.1, 20.0);
-        self.plot(delay, Plot::ToLeader(Event::Proposed { ask, proposal: Ok(proposal) }));
+        self.schedule(
+            delay,
+            SimEvent::ToLeader(Event::Proposed { request, proposal: Ok(proposal) }),
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Loads every model of `tests/golden`, computes it whole, and compares with what onnxruntime
-//! made of it. `deploy/conformance/golden.py` makes the files and says what is in them.
+//! Loads every model in `tests/golden`, runs it as a whole, and compares the result with that of
+//! onnxruntime. `deploy/conformance/golden.py` creates the files and says what is in them.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What holds for every plan that the planner makes, over random models, devices and policies.
+//! Properties of every plan that the planner makes, for random models, devices and policies.
 
 mod random_graph;
 

@@ -1,4 +1,4 @@
-//! The random graphs and plans that other tests draw are what they promise: valid.
+//! The random graphs and plans of the other tests are valid.
 
 mod random_graph;
 

@@ -1,11 +1,11 @@
-//! The heart of the matter: whatever the graph, the fusion, the split, the exchange and the number
-//! of devices, strips put together equal the whole, bit for bit.
+//! The central property: whatever the graph, fusion, split, exchange and number of devices, strips
+//! put together equal the whole, bit for bit.
 
 mod random_graph;
 
 use std::sync::Arc;
 
-use edgeld_runtime::exec::together::Together;
+use edgeld_runtime::exec::local::LocalCluster;
 use edgeld_runtime::exec::{ExecError, Input};
 use edgeld_runtime::graph::{Graph, Port};
 use edgeld_runtime::kernel::KernelKind;
@@ -37,7 +37,7 @@ fn answer(
     inputs: &[Input],
 ) -> Result<(Vec<Vec<f32>>, Bytes), ExecError> {
     let weights = SeededWeights::new(Arc::clone(graph), 7);
-    let outcome = Together::new(graph, encodings, plan, &weights, kind)?.infer(inputs)?;
+    let outcome = LocalCluster::new(graph, encodings, plan, &weights, kind)?.infer(inputs)?;
     Ok((outcome.outputs, outcome.bytes_moved))
 }
 

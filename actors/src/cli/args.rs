@@ -259,7 +259,7 @@ fn divisors(text: &str) -> Result<[f32; 3], String> {
 
 /// An instruction set of this machine.
 fn isa(text: &str) -> Result<Isa, String> {
-    let has = || Isa::ALL.into_iter().filter(|isa| isa.is_here());
+    let has = || Isa::ALL.into_iter().filter(|isa| isa.is_available());
     has().find(|isa| isa.to_string() == text).ok_or_else(|| {
         let names: Vec<String> = has().map(|isa| isa.to_string()).collect();
         format!("this machine has {}", names.join(", "))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
-use edgeld_runtime::coord::liveness::{Life, TICK, Watch};
+use edgeld_runtime::coord::liveness::{FailureDetector, Liveness, TICK};
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::units::{Bytes, Ms};
@@ -58,7 +58,7 @@ pub(crate) struct DiscoveryActor {
     published: watch::Sender<Vec<DeviceInfo>>,
     /// Held while probing: links are probed one at a time.
     probe_lock: Arc<tokio::sync::Mutex<()>>,
-    watch: Watch,
+    detector: FailureDetector,
     last_connection_id: u64,
     sources: Sources,
 }
@@ -91,7 +91,7 @@ struct Connected {
     profile: Option<(DeviceProfile, LinkProfile)>,
     /// The profile when it joined, shown to users instead of one that changes with every frame.
     initial_profile: Option<(DeviceProfile, LinkProfile)>,
-    life: Life,
+    liveness: Liveness,
     leaving: bool,
 }
 
@@ -126,7 +126,7 @@ impl DiscoveryActor {
         };
         DiscoveryActor {
             devices: BTreeMap::from([(hello.node, me)]),
-            watch: Watch::new(device.clock.now()),
+            detector: FailureDetector::new(device.clock.now()),
             device,
             network,
             kernels,
@@ -220,9 +220,9 @@ impl DiscoveryActor {
             State::Connected(connected) if connected.profile.is_none() => {
                 (DeviceState::Joining, Some(connected))
             }
-            State::Connected(connected) => match connected.life {
-                Life::Well => (DeviceState::Idle, Some(connected)),
-                Life::Suspect | Life::Lost => (DeviceState::Suspect, Some(connected)),
+            State::Connected(connected) => match connected.liveness {
+                Liveness::Alive => (DeviceState::Idle, Some(connected)),
+                Liveness::Suspect | Liveness::Lost => (DeviceState::Suspect, Some(connected)),
             },
             State::Dialling | State::Disconnected(_) if leader => (DeviceState::Joining, None),
             State::Dialling | State::Disconnected(_)
@@ -255,14 +255,15 @@ impl DiscoveryActor {
 
     fn tick(&mut self, context: &mut Context<Self>) {
         let now = self.device.clock.now();
-        self.watch.tick(now);
+        self.detector.tick(now);
         let mut due = Vec::new();
         for (node, tracked) in &mut self.devices {
             match &mut tracked.state {
                 State::Connected(connected) => {
-                    connected.life =
-                        self.watch.life(self.device.clock.at(connected.control.last_heard()));
-                    if connected.life == Life::Lost {
+                    connected.liveness = self
+                        .detector
+                        .liveness(self.device.clock.at(connected.control.last_heard()));
+                    if connected.liveness == Liveness::Lost {
                         connected.control.abort("the device has been silent for too long");
                     }
                 }
@@ -409,7 +410,7 @@ impl Handler<Dialled> for DiscoveryActor {
             profiler,
             profile: None,
             initial_profile: None,
-            life: Life::Well,
+            liveness: Liveness::Alive,
             leaving: false,
         };
         tracked.state = State::Connected(Box::new(connected));

@@ -148,7 +148,7 @@ impl PipelineActor {
     pub(super) fn perform(&mut self, commands: Vec<Command>, context: &mut Context<Self>) {
         for command in commands {
             match command {
-                Command::Ask { ask: request_id, reason, members } => {
+                Command::RequestPlan { request: request_id, reason, members } => {
                     if let Some(planner) = &self.planner {
                         planner.do_send(RequestPlan { request_id, reason, members });
                     }
@@ -172,18 +172,18 @@ impl PipelineActor {
                 Command::Answer { frame, generation, retries } => {
                     self.answer(frame, generation, retries);
                 }
-                Command::GiveUp { frame, attempts, error } => {
+                Command::FailFrame { frame, attempts, error } => {
                     if let Some(pending) = self.frames.remove(&frame) {
                         let failed = InferError::Failed { frame, attempts, error };
                         // The caller may be gone.
                         let _ = pending.answer.send(Err(failed));
                     }
                 }
-                Command::Rest { node, why } => {
+                Command::BackOff { node, why } => {
                     let name = self.name(node);
                     self.publish(&Event::Warning(format!("{name} is excluded for now: {why}")));
                 }
-                Command::Stuck { why } => match self.loaded.take() {
+                Command::NoPlan { why } => match self.loaded.take() {
                     Some(loaded) => drop(loaded.send(Err(LoadError::NoPlan(why)))),
                     None => self.publish(&Event::Warning(format!("no plan fits: {why}"))),
                 },

@@ -212,8 +212,8 @@ impl Handler<Planned> for PipelineActor {
             proposal
         });
         match (request_id, proposal) {
-            (Some(request_id), proposal) => {
-                self.handle_event(LeaderEvent::Proposed { ask: request_id, proposal }, context);
+            (Some(request), proposal) => {
+                self.handle_event(LeaderEvent::Proposed { request, proposal }, context);
             }
             (None, Ok(proposal)) => self.handle_event(LeaderEvent::Improved(proposal), context),
             (None, Err(_)) => {}

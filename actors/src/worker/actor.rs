@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
-use edgeld_runtime::coord::liveness::{Life, TICK, Watch};
+use edgeld_runtime::coord::liveness::{FailureDetector, Liveness, TICK};
 use edgeld_runtime::coord::worker::Worker;
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::KernelKind;
@@ -64,7 +64,7 @@ pub(crate) struct WorkerActor {
     /// Connections that arrived before their session was opened.
     pub(super) parked: Vec<(Moment, SessionId, Connection)>,
     pub(super) events: Option<UnboundedSender<WorkerEvent>>,
-    pub(super) watch: Watch,
+    pub(super) detector: FailureDetector,
     pub(super) progress_sent: Moment,
     pub(super) benchmarks: Vec<SuiteResult>,
     /// Leaders waiting for a running benchmark.
@@ -90,7 +90,7 @@ impl WorkerActor {
             hosted: BTreeMap::new(),
             parked: Vec::new(),
             events,
-            watch: Watch::new(now),
+            detector: FailureDetector::new(now),
             progress_sent: now,
             benchmarks: Vec::new(),
             benchmark_waiters: Vec::new(),
@@ -362,10 +362,10 @@ impl WorkerActor {
 
     fn tick(&mut self, _: &mut Context<Self>) {
         let now = self.device.clock.now();
-        self.watch.tick(now);
+        self.detector.tick(now);
         for control in self.controls.values() {
             let last_heard = self.device.clock.at(control.last_heard());
-            if self.watch.life(last_heard) == Life::Lost {
+            if self.detector.liveness(last_heard) == Liveness::Lost {
                 control.abort("the leader has been silent for too long");
             }
         }

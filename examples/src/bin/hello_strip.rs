@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use edgeld_runtime::exec::{Input, together::Together};
+use edgeld_runtime::exec::{Input, local::LocalCluster};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::plan::{Cuts, DeviceIx, Exchange, Plan, Split, Stage};
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let input = [Input::Values((0..3 * 64 * 64).map(pixel).collect())];
     let infer = |plan: &Plan| {
         let (graph, weights) = (&model.graph, &*model.weights);
-        Together::new(graph, &[], plan, weights, KernelKind::Exact)?.infer(&input)
+        LocalCluster::new(graph, &[], plan, weights, KernelKind::Exact)?.infer(&input)
     };
 
     // Four layers fused, 16 rows high at their end, cut into 6, 7 and 3 rows; the rest is whole.

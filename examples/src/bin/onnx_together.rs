@@ -11,7 +11,7 @@ use std::path::Path;
 use edgeld::Output;
 use edgeld::input::{DEFAULT_CROP, Origin, write_npy};
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
-use edgeld_runtime::exec::{Input, together::Together};
+use edgeld_runtime::exec::{Input, local::LocalCluster};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::program::Encoding;
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             previous: None,
         })?;
         let (graph, plan, weights) = (&model.graph, &solution.plan, &*model.weights);
-        let mut devices = Together::new(graph, &[encoding], plan, weights, KernelKind::Fast)?;
+        let mut devices = LocalCluster::new(graph, &[encoding], plan, weights, KernelKind::Fast)?;
         let outcome = devices.infer(std::slice::from_ref(&input))?;
         let (class, score) = largest(&outcome.outputs[0]);
         println!("{count} devices: class {class}, {score:.4}, {} moved", outcome.bytes_moved);

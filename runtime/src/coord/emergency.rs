@@ -1,8 +1,8 @@
-//! A plan for now: the best plan, changed so that nobody has to fetch weights for it.
+//! A stopgap plan: the best plan, changed so that nobody has to fetch weights first.
 //!
-//! After a loss the best plan may give a survivor features it never held. Until they have moved,
-//! each stage for which a device lacks weights is done whole by the leader, who has them all; the
-//! other stages stay split.
+//! After a loss the best plan may give a survivor features whose weights it never held. Until they
+//! have moved, each stage for which a device lacks weights runs whole on the leader, which has them
+//! all; the other stages stay split.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use crate::program::{Action, Program, derive};
 use crate::region::ChannelRange;
 use crate::units::Ms;
 
-/// What every device holds, in memory or on disk.
+/// Which weights every device holds, in memory or on disk.
 #[derive(Debug, Clone, Default)]
 pub struct Holdings {
     held: BTreeMap<(NodeId, LayerId), Vec<ChannelRange>>,
 }
 
 impl Holdings {
-    /// A device has these features of these layers.
+    /// Records that a device has these features of these layers.
     pub fn add(&mut self, node: NodeId, features: &BTreeMap<LayerId, ChannelRange>) {
         for (layer, range) in features {
             let ranges = self.held.entry((node, *layer)).or_default();
@@ -75,7 +75,7 @@ impl Holdings {
     }
 }
 
-/// `plan` with these stages done whole by the leader.
+/// `plan` with these stages whole on the leader.
 pub fn on_leader(plan: &Plan, stages: &[usize]) -> Plan {
     let mut plan = plan.clone();
     for stage in stages {
@@ -84,8 +84,8 @@ pub fn on_leader(plan: &Plan, stages: &[usize]) -> Plan {
     plan
 }
 
-/// Leaves out the devices without a share, so that they are neither prepared nor waited for; the
-/// leader stays. Gives the plan of the others and their former places.
+/// Drops the devices without a share, so that nobody prepares or waits for them; the leader stays.
+/// Returns the plan of the others and their former places.
 pub fn without_idle(plan: &Plan) -> (Plan, Vec<DeviceIx>) {
     let kept: Vec<DeviceIx> = plan
         .device_ids()
@@ -100,7 +100,7 @@ pub fn without_idle(plan: &Plan) -> (Plan, Vec<DeviceIx>) {
         stage.split = match &stage.split {
             Split::Rows(cuts) => Split::Rows(cut(cuts)),
             Split::Features(cuts) => Split::Features(cut(cuts)),
-            // An owner has a share, so it was kept.
+            // An owner has a share, so it is among those kept.
             Split::Whole(owner) => Split::Whole(DeviceIx(
                 kept.iter().position(|device| device == owner).unwrap_or(0) as u16,
             )),
@@ -109,8 +109,8 @@ pub fn without_idle(plan: &Plan) -> (Plan, Vec<DeviceIx>) {
     (compact, kept)
 }
 
-/// The inverse of [`without_idle`]: `plan` for `members` as a plan for `all`, of whom those that
-/// are not members have nothing to do. `None` if a member is not among them or out of order.
+/// The inverse of [`without_idle`]: turns a plan for `members` into one for `all`, in which the
+/// others have nothing to do. `None` if a member is not in `all` or is out of order.
 pub fn with_idle(plan: &Plan, members: &[NodeId], all: &[NodeId]) -> Option<Plan> {
     let places: Vec<usize> = members
         .iter()
@@ -137,8 +137,8 @@ pub fn with_idle(plan: &Plan, members: &[NodeId], all: &[NodeId]) -> Option<Plan
     Some(wide)
 }
 
-/// Whether to start alone: all frames would be answered by the leader before the others have
-/// their weights.
+/// Whether to start alone: whether the leader would answer all frames before the others have their
+/// weights.
 pub fn alone_is_sooner(frames: u64, alone: Ms, weights: Ms) -> bool {
     alone * frames as f64 <= weights
 }

@@ -1,16 +1,16 @@
 //! Coordination, decided by pure state machines: `(state, now, event) -> commands`.
 //!
-//! Nothing here reads a clock, owns a socket or spawns a thread. An actor decodes a message, hands
-//! it over as an event with the time, and performs the commands that come back. So a seeded
-//! simulation (`tests/coord_sim.rs`) plays hundreds of clusters through joins, deaths and slow
-//! devices in a second.
+//! Nothing here reads a clock, owns a socket or spawns a thread. An actor decodes a message, passes
+//! it in as an event together with the time, and carries out the commands that come back. That
+//! lets a seeded simulation (`tests/coord_sim.rs`) take hundreds of clusters through joins, deaths
+//! and slow devices in a second.
 //!
 //! - [`leader`]: which plan runs, which frame runs under which plan, what happens after a loss.
 //! - [`worker`]: which sessions a device serves and whether their plans fit its memory.
-//! - [`liveness`]: who is well, suspect, lost.
+//! - [`liveness`]: which devices are alive, suspect or lost.
 //! - [`replan`]: when a measured change is worth a new plan.
-//! - [`stalls`]: how much of the time a device may run at all.
-//! - [`emergency`]: a plan for now, from the weights that survivors already hold.
+//! - [`stalls`]: what share of the time a device is allowed to run.
+//! - [`emergency`]: a stopgap plan that uses only weights the survivors already hold.
 
 pub mod emergency;
 pub mod leader;
@@ -25,12 +25,12 @@ use serde::Serialize;
 
 use crate::units::Ms;
 
-/// A moment on the caller's clock: milliseconds since a start of its choosing.
+/// A point in time on the caller's clock: milliseconds since an origin of its choosing.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
 pub struct Moment(pub f64);
 
 impl Moment {
-    /// Time since an earlier moment; nothing if it is later.
+    /// Time since an earlier moment; zero if `earlier` is later.
     pub fn since(self, earlier: Moment) -> Ms {
         Ms((self.0 - earlier.0).max(0.0))
     }
@@ -43,19 +43,19 @@ impl Add<Ms> for Moment {
     }
 }
 
-/// Why there is a new plan. Where several reasons meet, the first in this order is told.
+/// Why there is a new plan. If several reasons apply, the first in this order is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
-    /// The first one.
+    /// It is the first.
     Start,
     /// A device died.
     Lost,
-    /// A device said goodbye.
+    /// A device left in an orderly way.
     Left,
     /// A link changed.
     Link,
-    /// A device came.
+    /// A device joined.
     Joined,
     /// Weights arrived where they were missing.
     Weights,

@@ -1,10 +1,10 @@
-//! When a measured change is worth a new plan, and what it is called.
+//! When a measured change is worth a new plan, and what its reason is called.
 //!
-//! Every frame tells what each stage cost on each device, which corrects the devices' profiles
+//! Every frame reports what each stage cost on each device, which corrects the devices' profiles
 //! ([`DeviceProfile::observe`](crate::cost::DeviceProfile::observe)). [`Hysteresis`] keeps plans
-//! from flapping: another plan must have been better by [`GAIN`] for [`FRAMES`] frames in a row,
-//! as far as it was looked for after them, and the present one must have run for [`HOLD`]. Losses and joins do not come this way; they are
-//! planned for at once.
+//! from flapping: another plan must have been better by 10 % for five frames in a row (as far as the
+//! planner ran after them), and the present one must have run for two seconds. Losses and
+//! joins do not go through it; they are planned for at once.
 //!
 //! ```
 //! use edgeld_runtime::coord::Moment;
@@ -21,32 +21,32 @@
 use super::{Moment, Reason};
 use crate::units::Ms;
 
-/// What another plan must gain, as a part of the present plan's time.
-pub const GAIN: f64 = 0.10;
+/// What another plan must gain, as a fraction of the present plan's time.
+const GAIN: f64 = 0.10;
 
-/// For how many frames in a row.
-pub const FRAMES: u64 = 5;
+/// For how many frames in a row it must.
+const FRAMES: u64 = 5;
 
-/// How long a plan runs at least.
-pub const HOLD: Ms = Ms(2_000.0);
+/// How long a plan runs before it may be replaced.
+const HOLD: Ms = Ms(2_000.0);
 
 /// Keeps plans from flapping.
 #[derive(Debug, Clone, Copy)]
 pub struct Hysteresis {
     since: Moment,
-    /// The first frame since which another plan was better.
+    /// The first frame of those since which another plan has been better.
     better: Option<u64>,
 }
 
 impl Hysteresis {
-    /// A plan became active.
+    /// Starts when a plan becomes active.
     pub fn new(now: Moment) -> Hysteresis {
         Hysteresis { since: now, better: None }
     }
 
-    /// After a frame, of which there were `frames` so far: the present plan is predicted to take
-    /// `present`, another one `other`. Whether it is time to change. Where solving takes longer
-    /// than a frame, not every frame is considered.
+    /// Whether it is time to change plans, after `frames` frames so far, if the present plan is
+    /// predicted to take `present` and another one `other`. If solving takes longer than a frame,
+    /// it is not called after every frame.
     pub fn consider(&mut self, now: Moment, frames: u64, present: Ms, other: Ms) -> bool {
         if other.0 > present.0 * (1.0 - GAIN) {
             self.better = None;
@@ -57,24 +57,25 @@ impl Hysteresis {
     }
 }
 
-/// What a change of speeds is called: how many times slower than when the plan was made each
-/// device computes (below one: faster), and how many times slower its link is. The largest change
-/// names it, on a scale of logarithms; a device that became slower is told before one that became
-/// faster by up to twice as much. What all devices have in common (another program on the machine
-/// that they share, a measurement taken when all were busy) is one change, and each device's own
-/// is beside that.
+/// The reason that a change of speeds is given. `slowdowns` say how many times slower each device
+/// computes than when the plan was made (below one: faster), `links` the same of its link.
+///
+/// The largest change decides, on a logarithmic scale; a slower device is preferred to one that
+/// became faster by up to twice as much. What all devices have in common (another program on a
+/// machine that they share, a measurement taken while all were busy) counts as one change, and each
+/// device's own change is relative to it.
 pub fn reason(
     slowdowns: impl IntoIterator<Item = f64>,
     links: impl IntoIterator<Item = f64>,
 ) -> Reason {
-    let is_one = |factor: &f64| *factor > 0.0;
-    let slowdowns: Vec<f64> = slowdowns.into_iter().filter(is_one).collect();
+    let is_valid = |factor: &f64| *factor > 0.0;
+    let slowdowns: Vec<f64> = slowdowns.into_iter().filter(is_valid).collect();
     let common = typical(slowdowns.clone());
     let changes = slowdowns.iter().map(|factor| factor / common).chain([common]);
     let (slower, faster) = changes.fold((0.0, 0.0), |(slower, faster): (f64, f64), factor| {
         (slower.max(factor.ln()), faster.max(-factor.ln()))
     });
-    let link = links.into_iter().filter(is_one).map(size).fold(0.0, f64::max);
+    let link = links.into_iter().filter(is_valid).map(size).fold(0.0, f64::max);
     match () {
         () if link > slower.max(faster) => Reason::Link,
         () if 2.0 * slower >= faster => Reason::Slower,
@@ -82,12 +83,12 @@ pub fn reason(
     }
 }
 
-/// How large a change by a factor is, whichever way.
+/// How large a change by a factor is, in either direction.
 fn size(factor: f64) -> f64 {
     factor.ln().abs()
 }
 
-/// The median; of two in the middle the one nearer to one.
+/// The median; of two middle values the one nearer to one.
 fn typical(mut factors: Vec<f64>) -> f64 {
     factors.sort_by(f64::total_cmp);
     let (Some(low), Some(high)) =

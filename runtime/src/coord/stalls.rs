@@ -1,11 +1,11 @@
-//! How much of the time a device's process may run at all.
+//! What share of the time a device's process is allowed to run.
 //!
-//! A process that stands still by turns (a processor quota, a hypervisor, stop signals) computes at
-//! full speed whenever it runs, and most stages of a frame fit between two stops. What such a
-//! device loses is lost before its stages begin, where no stage's time can show it. So ticks are
-//! asked for every [`TICK`] while there are frames: one that comes late by [`LATE`] says that the
-//! process stood still until then. Threads that merely take turns on busy cores are not that late,
-//! and the computing that they delay is longer already.
+//! A process that is stopped at intervals (by a processor quota, a hypervisor, stop signals) runs
+//! at full speed in between, and most stages of a frame fit between two stops. The time lost passes
+//! before a stage begins, where no stage's measured time can show it. Callers therefore tick every
+//! [`TICK`] while there are frames: a tick that is 8 ms late means that the process stood
+//! still until then. Threads that merely take turns on busy cores are not that late, and the
+//! computation that they delay is measured as longer anyway.
 //!
 //! ```
 //! use edgeld_runtime::coord::Moment;
@@ -29,17 +29,17 @@ use crate::units::Ms;
 /// How often to tick.
 pub const TICK: Ms = Ms(5.0);
 
-/// A tick that is later than due by this much was held up.
-pub const LATE: Ms = Ms(8.0);
+/// A tick that is this late was held up.
+const LATE: Ms = Ms(8.0);
 
-/// Availability is that of the last so many milliseconds.
+/// The period over which availability is measured.
 pub const WINDOW: Ms = Ms(1_000.0);
 
-/// Stalls that are remembered: those of a frame of some seconds.
+/// How many stalls are remembered: enough for a frame of some seconds.
 const REMEMBERED: usize = 512;
 
-/// No device is taken to run less than this part of the time.
-const LEAST: f64 = 0.02;
+/// No device is assumed to run less than this share of the time.
+const MIN_AVAILABILITY: f64 = 0.02;
 
 /// The intervals in which this process stood still.
 #[derive(Debug, Clone)]
@@ -51,12 +51,12 @@ pub struct Stalls {
 }
 
 impl Stalls {
-    /// Ticks are asked for from now on; what was before is not known.
+    /// Starts at `now`, knowing nothing of what came before.
     pub fn new(now: Moment) -> Stalls {
         Stalls { since: now, last: now, stalls: VecDeque::new() }
     }
 
-    /// To be called [`TICK`] after the last time.
+    /// Call it every [`TICK`].
     pub fn tick(&mut self, now: Moment) {
         let due = self.last + TICK;
         self.last = now;
@@ -68,7 +68,7 @@ impl Stalls {
         }
     }
 
-    /// For how much of the time between two moments the process stood still.
+    /// How long the process stood still between two moments.
     fn stalled(&self, from: Moment, to: Moment) -> Ms {
         let lately = self.stalls.iter().rev().take_while(|(_, end)| *end > from);
         let overlaps = lately.map(|(start, end)| {
@@ -79,18 +79,18 @@ impl Stalls {
         overlaps.fold(Ms::ZERO, |sum, overlap| sum + overlap)
     }
 
-    /// The part of the last [`WINDOW`] in which the process could run.
-    pub fn available(&self, now: Moment) -> f64 {
+    /// The share of the last [`WINDOW`] in which the process could run.
+    pub(crate) fn available(&self, now: Moment) -> f64 {
         let elapsed = now.since(self.since).min(WINDOW);
         if elapsed <= Ms::ZERO {
             return 1.0;
         }
         let stalled = self.stalled(Moment(now.0 - elapsed.0), now);
-        (1.0 - stalled / elapsed).clamp(LEAST, 1.0)
+        (1.0 - stalled / elapsed).clamp(MIN_AVAILABILITY, 1.0)
     }
 
-    /// What computing from `from` to `to` costs this device on average, as of `now`: the time in
-    /// which it ran, over the part of the time in which it may run.
+    /// What a computation from `from` to `to` costs this device on average, as of `now`: the time
+    /// it ran, divided by the share of the time in which it may run.
     pub fn cost(&self, from: Moment, to: Moment, now: Moment) -> Ms {
         let ran = Ms((to.since(from) - self.stalled(from, to)).0.max(0.0));
         ran * (1.0 / self.available(now))
@@ -136,6 +136,6 @@ mod tests {
         assert_eq!(Stalls::new(Moment(7.0)).available(Moment(7.0)), 1.0);
         let mut stopped = Stalls::new(Moment(0.0));
         stopped.tick(Moment(60_000.0));
-        assert_eq!(stopped.available(Moment(60_000.0)), LEAST);
+        assert_eq!(stopped.available(Moment(60_000.0)), MIN_AVAILABILITY);
     }
 }

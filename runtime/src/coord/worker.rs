@@ -1,12 +1,12 @@
-//! What a device promises to its leaders: sessions, plans, memory.
+//! What a device has promised its leaders: sessions, plans, memory.
 //!
-//! A device serves several leaders; each session's plans are charged for the weights they hold and
-//! for their working memory. Plans of one session share weights that are the same, as the kernels
-//! do. What does not fit is refused with both numbers.
+//! A device may serve several leaders. Each session is charged for the weights of its plans and
+//! for their working memory; weights that several of its plans have in common are charged once, as
+//! the kernels share them. A plan that does not fit is refused, with both numbers.
 //!
 //! ```
 //! use std::collections::BTreeMap;
-//! use edgeld_runtime::coord::worker::{Demand, Short, Worker};
+//! use edgeld_runtime::coord::worker::{Demand, OutOfMemory, Worker};
 //! use edgeld_runtime::ids::{NodeId, SessionId};
 //! use edgeld_runtime::plan::Generation;
 //! use edgeld_runtime::units::Bytes;
@@ -17,7 +17,7 @@
 //! assert_eq!(worker.prepare(session, Generation(1), demand.clone()), Ok(()));
 //! assert_eq!(
 //!     worker.prepare(session, Generation(2), demand),
-//!     Err(Short { needed: Bytes(600), available: Bytes(400) })
+//!     Err(OutOfMemory { needed: Bytes(600), available: Bytes(400) })
 //! );
 //! ```
 
@@ -28,13 +28,13 @@ use crate::ids::{NodeId, SessionId};
 use crate::plan::Generation;
 use crate::units::Bytes;
 
-/// Strips of a plan that is not known (yet) may hold this much per session.
-pub const EARLY_BYTES: Bytes = Bytes(16 << 20);
+/// How many bytes of strips a session may hold for plans that are not prepared yet.
+const EARLY_BYTES: Bytes = Bytes(16 << 20);
 
 /// What a plan takes of a device's memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Demand {
-    /// Bytes of the weights of these features of these layers: first and last feature.
+    /// Bytes of weights, by layer and range of features (start and end).
     pub weights: BTreeMap<(LayerId, u32, u32), Bytes>,
     /// Bytes of activations and workspace.
     pub working: Bytes,
@@ -42,31 +42,31 @@ pub struct Demand {
 
 /// Not enough memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Short {
-    /// What a plan takes beyond what its session holds already.
+pub struct OutOfMemory {
+    /// What the plan takes beyond what its session holds already.
     pub needed: Bytes,
-    /// What is left of the device's limit.
+    /// What is left within the device's limit.
     pub available: Bytes,
 }
 
-/// What is to be done with a strip.
+/// What to do with a strip that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     /// Its plan is prepared.
     Deliver,
-    /// Its plan is not known yet: keep it.
+    /// Its plan is not prepared yet: keep it.
     Hold,
     /// Its plan is over.
     Drop,
-    /// Nothing that a good peer sends: close the connection.
+    /// No well-behaved peer sends this: close the connection.
     Close,
 }
 
-/// Decides about the strips of one session.
+/// Decides what to do with the strips of one session.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
     open: BTreeSet<Generation>,
-    /// The newest plan that is over; older ones that are not open are over too.
+    /// The newest plan that is over; older ones that are not open are over, too.
     over: Option<Generation>,
     early: Bytes,
 }
@@ -127,74 +127,60 @@ impl Worker {
         Worker { limit, sessions: BTreeMap::new() }
     }
 
-    /// Begins a session; one that a leader opens again begins anew.
+    /// Opens a session; if it is open already, it starts afresh.
     pub fn open(&mut self, session: SessionId, leader: NodeId) {
         let fresh = Session { leader, plans: BTreeMap::new() };
         self.sessions.insert(session, fresh);
     }
 
-    /// The leader of a session.
-    pub fn leader(&self, session: SessionId) -> Option<NodeId> {
-        self.sessions.get(&session).map(|session| session.leader)
-    }
-
-    /// Takes a plan in, if its memory is there.
+    /// Reserves the memory of a plan.
     ///
     /// # Errors
-    /// When it is not, or there is no such session.
+    /// When there is not enough, or no such session.
     pub fn prepare(
         &mut self,
         session: SessionId,
         generation: Generation,
         demand: Demand,
-    ) -> Result<(), Short> {
+    ) -> Result<(), OutOfMemory> {
         let free = self.free();
         let Some(entry) = self.sessions.get_mut(&session) else {
-            return Err(Short { needed: demand.working, available: Bytes::ZERO });
+            return Err(OutOfMemory { needed: demand.working, available: Bytes::ZERO });
         };
         let before = entry.held();
         entry.plans.insert(generation, demand);
         let needed = entry.held().saturating_sub(before);
         if needed > free {
             entry.plans.remove(&generation);
-            return Err(Short { needed, available: free });
+            return Err(OutOfMemory { needed, available: free });
         }
         Ok(())
     }
 
-    /// Whether a plan is taken in.
+    /// Whether a plan is prepared.
     pub fn knows(&self, session: SessionId, generation: Generation) -> bool {
         let entry = self.sessions.get(&session);
         entry.is_some_and(|entry| entry.plans.contains_key(&generation))
     }
 
-    /// A plan is over.
+    /// Releases a plan.
     pub fn retire(&mut self, session: SessionId, generation: Generation) {
         if let Some(entry) = self.sessions.get_mut(&session) {
             entry.plans.remove(&generation);
         }
     }
 
-    /// A session is over; whose it was.
+    /// Closes a session; returns its leader.
     pub fn close(&mut self, session: SessionId) -> Option<NodeId> {
         self.sessions.remove(&session).map(|session| session.leader)
     }
 
-    /// A leader is gone: its sessions, which are over with it.
-    pub fn leader_gone(&mut self, leader: NodeId) -> Vec<SessionId> {
-        let ids = self.sessions.iter();
-        let gone: Vec<SessionId> =
-            ids.filter(|(_, session)| session.leader == leader).map(|(id, _)| *id).collect();
-        self.sessions.retain(|_, session| session.leader != leader);
-        gone
-    }
-
-    /// What all sessions hold.
-    pub fn held(&self) -> Bytes {
+    /// Memory reserved by all sessions.
+    pub(crate) fn held(&self) -> Bytes {
         self.sessions.values().map(Session::held).sum()
     }
 
-    /// What is left.
+    /// Memory that is left.
     pub fn free(&self) -> Bytes {
         self.limit.saturating_sub(self.held())
     }
@@ -229,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn two_leaders_share_one_limit_and_the_second_is_told_both_numbers() {
+    fn two_leaders_share_one_limit_and_a_refusal_has_both_numbers() {
         let mut worker = opened(1_000);
         worker.prepare(SESSION, Generation(1), demand(&[(0, 700)], 0)).unwrap();
         worker.open(SessionId(2), NodeId(8));
         let short = worker.prepare(SessionId(2), Generation(1), demand(&[(0, 400)], 10));
-        assert_eq!(short, Err(Short { needed: Bytes(410), available: Bytes(300) }));
-        assert_eq!(worker.leader_gone(NodeId(9)), [SESSION]);
+        assert_eq!(short, Err(OutOfMemory { needed: Bytes(410), available: Bytes(300) }));
+        assert_eq!(worker.close(SESSION), Some(NodeId(9)));
         worker.prepare(SessionId(2), Generation(2), demand(&[(0, 400)], 10)).unwrap();
     }
 

@@ -1,14 +1,14 @@
 //! From work to time: non-negative least squares over measurements.
 //!
-//! The paper fits T = a F + b over floating-point operations. Strips of a few rows also read all
-//! of a layer's weights, and a dense layer does little else, so here
+//! The paper fits T = a F + b over floating-point operations. But a strip of a few rows also reads
+//! all of a layer's weights, and a dense layer does little else, so here
 //!
 //! ```text
 //! T = a F + b (activation bytes) + c (weight bytes) + d,   a, b, c, d >= 0
 //! ```
 //!
-//! chosen so that the sum of squared *relative* errors is smallest: a plan is as wrong as its
-//! shares are in proportion, and the samples span three decades.
+//! with the smallest sum of squared *relative* errors: what matters for a plan is the proportion of
+//! its shares, and the samples span three orders of magnitude.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,29 +28,29 @@ pub struct Sample {
 
 /// The time of one kind of layer on one device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Fit {
+pub(crate) struct Fit {
     /// Milliseconds per floating-point operation.
-    pub per_flop: f64,
+    pub(crate) per_flop: f64,
     /// Milliseconds per byte of activations read or written.
-    pub per_activation_byte: f64,
+    pub(crate) per_activation_byte: f64,
     /// Milliseconds per byte of weights read.
-    pub per_weight_byte: f64,
-    /// Milliseconds of every run, however small.
-    pub per_run: f64,
+    pub(crate) per_weight_byte: f64,
+    /// Milliseconds of overhead per run, however small.
+    pub(crate) per_run: f64,
 }
 
 impl Fit {
     /// Predicted time of `work`.
-    pub fn time(&self, work: &Work) -> Ms {
+    pub(crate) fn time(&self, work: &Work) -> Ms {
         Ms(self.per_flop * work.flops
             + self.per_activation_byte * work.activation_bytes
             + self.per_weight_byte * work.weight_bytes
             + self.per_run)
     }
 
-    /// The same, `factor` times as slow.
+    /// The same fit, `factor` times as slow.
     #[must_use]
-    pub fn scaled(self, factor: f64) -> Fit {
+    pub(crate) fn scaled(self, factor: f64) -> Fit {
         Fit {
             per_flop: self.per_flop * factor,
             per_activation_byte: self.per_activation_byte * factor,
@@ -59,11 +59,11 @@ impl Fit {
         }
     }
 
-    /// Fits the samples; `None` when there is none with a positive time.
+    /// Fits the samples; `None` if none has a positive time.
     ///
-    /// The optimum has some set of terms at zero and is the unconstrained optimum of the others,
+    /// At the optimum some set of terms is zero and the others are at their unconstrained optimum,
     /// so all sixteen sets are tried.
-    pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Option<Fit> {
+    pub(crate) fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Option<Fit> {
         let rows: Vec<[f64; TERMS]> = samples
             .into_iter()
             .filter(|sample| sample.time.0.is_finite() && sample.time.0 > 0.0)
@@ -111,12 +111,12 @@ fn residual(rows: &[[f64; TERMS]], solution: &[f64; TERMS]) -> f64 {
         .sum()
 }
 
-/// The least-squares solution of `rows x = 1` over the terms in `set`, the others zero; `None`
-/// where it is not determined or has a negative term.
+/// The least-squares solution of `rows x = 1` over the terms in `set`, with the others zero; `None`
+/// if it is undetermined or has a negative term.
 fn least_squares(rows: &[[f64; TERMS]], set: u8) -> Option<[f64; TERMS]> {
     let terms: Vec<usize> = (0..TERMS).filter(|term| set & (1 << term) != 0).collect();
     let n = terms.len();
-    // Normal equations, one more column for the right-hand side.
+    // The normal equations, with one more column for the right-hand side.
     let mut matrix = [[0.0; TERMS + 1]; TERMS];
     for row in rows {
         for (i, a) in terms.iter().enumerate() {

@@ -1,13 +1,12 @@
 //! How long one inference takes: an event simulation of the programs.
 //!
-//! Each device runs one step at a time, of the ready ones the first in program order, as the
-//! executor does. A strip that is sent occupies its sender's uplink, then its receiver's downlink
-//! (bytes that are through the first enter the second at once), each serial at its goodput, and
-//! arrives a latency later. Compute and transfers overlap; sending and receiving also cost the
-//! processor a little.
+//! Each device runs one step at a time, the first ready one in program order, as the executor does.
+//! A strip occupies its sender's uplink and its receiver's downlink, each serially at its goodput
+//! (bytes that are through the first enter the second at once), and arrives one latency later.
+//! Computation and transfers overlap; sending and receiving also cost a little processor time.
 //!
-//! Worked example, two devices at 1 ms a row, 0.2 ms latency, 1 ms for a row on the link. Device 1
-//! gets the lower 4 of 8 rows from the leader and returns its result:
+//! Worked example: two devices compute a row in 1 ms, a row takes 1 ms on the link, and latency is
+//! 0.2 ms. Device 1 gets the lower 4 of 8 rows from the leader and returns its result:
 //!
 //! ```text
 //! leader    compute rows 0..4: 0.0 - 4.0
@@ -26,27 +25,27 @@ use crate::plan::DeviceIx;
 use crate::program::{Action, Derivation, Encoding, Program, TransferId};
 use crate::units::Ms;
 
-/// What one inference is predicted to take.
+/// How long one inference is predicted to take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// From input in memory to output in memory.
     pub total: Ms,
-    /// Time that each device computes for each stage, by stage, then by device.
+    /// Compute time by stage, then by device.
     pub stages: Vec<Vec<Ms>>,
-    /// What each device does with its time, in cluster order.
+    /// How each device spends its time, in cluster order.
     pub devices: Vec<DeviceTime>,
 }
 
-/// What a device does with the time that an inference takes.
+/// How a device spends the time of an inference.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct DeviceTime {
     /// Computing.
     pub compute: Ms,
-    /// Handling strips that it sends or receives.
+    /// Handling the strips that it sends or receives.
     pub strips: Ms,
-    /// Its interface is sending.
+    /// Its interface is busy sending.
     pub uplink: Ms,
-    /// Its interface is receiving.
+    /// Its interface is busy receiving.
     pub downlink: Ms,
     /// Neither computing nor handling strips.
     pub wait: Ms,
@@ -64,7 +63,8 @@ pub enum Resource {
 }
 
 impl Prediction {
-    /// What is busy for the longest time, and for how long: the makespan cannot be less.
+    /// The resource that is busy for the longest time, and for how long: a lower bound of the
+    /// makespan.
     pub fn bottleneck(&self) -> (Resource, Ms) {
         let uses = self.devices.iter().enumerate().flat_map(|(index, time)| {
             let device = DeviceIx(index as u16);
@@ -91,17 +91,17 @@ pub fn makespan(
     simulation.prediction()
 }
 
-/// Something that happens at a time.
+/// Something that happens at some time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Event {
     time: f64,
-    /// Breaks ties: the order in which events were found.
+    /// Breaks ties: the order in which events were created.
     number: u32,
-    what: What,
+    kind: EventKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+enum EventKind {
     Done { device: u16, step: u32 },
     Arrived(TransferId),
 }
@@ -120,10 +120,10 @@ impl PartialOrd for Event {
     }
 }
 
-/// One device at some time.
+/// The state of one device.
 struct Device<'a> {
     program: &'a Program,
-    /// For every step, how much it still waits for.
+    /// For every step, how many things it still waits for.
     pending: Vec<u32>,
     /// The steps that wait for step s are `waiting[starts[s]..starts[s + 1]]`.
     starts: Vec<u32>,
@@ -238,9 +238,9 @@ impl<'a> Simulation<'a> {
         }
         while let Some(Reverse(event)) = self.events.pop() {
             self.now = event.time;
-            match event.what {
-                What::Done { device, step } => self.done(usize::from(device), step),
-                What::Arrived(transfer) => {
+            match event.kind {
+                EventKind::Done { device, step } => self.done(usize::from(device), step),
+                EventKind::Arrived(transfer) => {
                     let to = self.derivation.transfers[transfer.0 as usize].to.index();
                     let step = self.receiver[transfer.0 as usize];
                     self.devices[to].release(step);
@@ -250,12 +250,12 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn at(&mut self, time: f64, what: What) {
-        self.events.push(Reverse(Event { time, number: self.numbered, what }));
+    fn schedule(&mut self, time: f64, kind: EventKind) {
+        self.events.push(Reverse(Event { time, number: self.numbered, kind }));
         self.numbered += 1;
     }
 
-    /// Lets an idle device begin its first ready step.
+    /// Starts the first ready step of an idle device.
     fn start_next(&mut self, index: usize) {
         let device = &mut self.devices[index];
         if device.busy {
@@ -264,10 +264,10 @@ impl<'a> Simulation<'a> {
         let Some(Reverse(step)) = device.ready.pop() else { return };
         device.busy = true;
         let duration = self.duration(index, step);
-        self.at(self.now + duration, What::Done { device: index as u16, step });
+        self.schedule(self.now + duration, EventKind::Done { device: index as u16, step });
     }
 
-    /// How long a step keeps its device busy, accounted for.
+    /// How long a step keeps its device busy; adds it to the totals.
     fn duration(&mut self, index: usize, step: u32) -> f64 {
         let id = DeviceIx(index as u16);
         let device = &mut self.devices[index];
@@ -322,7 +322,7 @@ impl<'a> Simulation<'a> {
         receiver.time.downlink += down;
         let received = receiver.downlink_free.max(sent);
         let latency = self.profile.latency(transfer.from, transfer.to);
-        self.at(received + latency.0, What::Arrived(id));
+        self.schedule(received + latency.0, EventKind::Arrived(id));
     }
 
     fn prediction(self) -> Prediction {

@@ -1,6 +1,6 @@
-//! What a program takes of a device's memory.
+//! How much of a device's memory a program needs.
 
-use crate::cost::Work;
+use super::work::Work;
 use crate::graph::{Graph, LayerId, Op};
 use crate::program::{Action, Program};
 use crate::region::ChannelRange;
@@ -9,34 +9,34 @@ use crate::units::Bytes;
 /// The process itself: code, connections, queues.
 const PROCESS: Bytes = Bytes(64_000_000);
 
-/// What a program takes of a device's memory.
+/// How much memory a program needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// Weights in the smallest form that kernels read.
+    /// Weights, in the smallest form that kernels can read.
     pub weights: Bytes,
-    /// Activations of all frames in flight, at the worst moment.
+    /// Activations of all frames in flight, at their peak.
     pub activations: Bytes,
-    /// What a kernel needs beside its inputs and outputs.
+    /// What a kernel needs besides its inputs and outputs.
     pub workspace: Bytes,
 }
 
 impl MemoryNeed {
-    /// All of it, and what the process takes anyway; nothing for a device without a part.
+    /// The sum, plus what the process itself takes; zero for a device without a share.
     pub fn total(&self) -> Bytes {
         let part = self.weights + self.activations + self.workspace;
         if part == Bytes::ZERO { part } else { part + PROCESS }
     }
 }
 
-/// Bytes of the weights of some features of a layer, in the smallest form that kernels read.
+/// Bytes of the weights of some features of a layer, in the smallest form that kernels can read.
 pub fn weight_bytes(graph: &Graph, layer: LayerId, features: ChannelRange) -> Bytes {
     let Op::Conv(conv) = &graph.layer(layer).op else { return Bytes::ZERO };
     Bytes(4 * conv.packed_elements(features, graph.input_shapes(layer)[0]))
 }
 
-/// Counts what `program` takes with `in_flight` frames at once.
+/// Counts what `program` needs with `in_flight` frames at once.
 ///
-/// The workspace is a second copy of the largest layer's inputs and outputs: kernels lay out or
+/// The workspace is as large as the inputs and outputs of the largest layer: kernels copy or
 /// transform at most that much at a time.
 pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
     let features = program.features(graph).into_iter();

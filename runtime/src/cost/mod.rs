@@ -1,9 +1,9 @@
 //! What a plan costs: one model for all plans.
 //!
-//! In reading order: [`Work`] counts what a layer does on a region; a [`Fit`] turns work into
-//! time; a [`ClusterProfile`] holds the fits of every device, corrected by what frames really
-//! took, and its link; [`makespan`] runs the programs of a plan on that profile and gives the
-//! [`Prediction`]; [`memory`] and [`traffic`] say what else the plan takes.
+//! In reading order: [`Work`] counts what a layer does on a region. A fit turns work into time.
+//! A [`ClusterProfile`] holds every device's link and fits, corrected by what frames really took.
+//! [`makespan`] simulates the programs of a plan on such a profile and returns a [`Prediction`].
+//! [`memory`] and [`traffic`] count what else a plan costs.
 //!
 //! ```
 //! use edgeld_runtime::cost::{DeviceProfile, LayerKind, Work};
@@ -23,8 +23,7 @@ mod profile;
 mod traffic;
 mod work;
 
-pub use ewma::Ewma;
-pub use fit::{Fit, Sample};
+pub use fit::Sample;
 pub use makespan::{DeviceTime, Prediction, Resource, makespan};
 pub use memory::{MemoryNeed, memory, weight_bytes};
 pub use profile::{ClusterProfile, DeviceProfile, LinkProfile};

@@ -1,4 +1,4 @@
-//! What is known of devices and their links.
+//! What is known about devices and their links.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::units::{Bytes, Mbps, Ms};
 
 /// How far one frame's measurement moves the correction of a fit.
 const CORRECTION_FRACTION: f64 = 0.3;
-/// Measurements further off than this factor say that something else went wrong.
+/// Corrections stay within this factor: if a measurement is further off, something else is wrong.
 const CORRECTION_LIMIT: f64 = 50.0;
 
 /// The speed of one device, and its memory.
@@ -20,17 +20,17 @@ const CORRECTION_LIMIT: f64 = 50.0;
 pub struct DeviceProfile {
     fits: [Fit; LayerKind::COUNT],
     corrections: [Ewma; LayerKind::COUNT],
-    /// What sessions may use here.
+    /// What sessions may use on this device.
     pub memory: Bytes,
     /// Threads that the fits were measured with.
     pub threads: u32,
 }
 
 impl DeviceProfile {
-    /// A device described by two figures: 10^9 floating-point operations a second in
-    /// convolutions, and 10^9 bytes of weights a second in dense layers. Layers that do little
-    /// but read and write, pools and sums, run at the second figure too, depthwise layers at a
-    /// third of the first.
+    /// A device described by two figures: 10^9 floating-point operations per second in
+    /// convolutions, and 10^9 bytes of weights per second in dense layers. Layers bound by memory,
+    /// such as pools and sums, run at the second figure, too; depthwise layers run at a third of
+    /// the first.
     pub fn described(gflops: f64, dense_gb_per_s: f64) -> DeviceProfile {
         let (per_flop, per_byte) = (1e-6 / gflops, 1e-6 / dense_gb_per_s);
         let none =
@@ -48,13 +48,14 @@ impl DeviceProfile {
         DeviceProfile::of(fits)
     }
 
-    /// A device of which nothing is known yet: a small single-board computer.
+    /// A device about which nothing is known yet: a small single-board computer.
     pub fn unmeasured() -> DeviceProfile {
         DeviceProfile::described(10.0, 2.0)
     }
 
-    /// A device that was measured. A kind without samples is as much faster or slower than on an
-    /// [unmeasured](DeviceProfile::unmeasured) device as the measured kinds are on average.
+    /// A device that was measured. Kinds without samples are taken from the
+    /// [unmeasured](DeviceProfile::unmeasured) device, scaled by how much faster or slower the
+    /// measured kinds are on average.
     pub fn measured(samples: &[Sample]) -> DeviceProfile {
         let assumed = DeviceProfile::unmeasured().fits;
         let fits = LayerKind::ALL
@@ -79,7 +80,7 @@ impl DeviceProfile {
         DeviceProfile { fits, corrections, memory: Bytes(1_000_000_000), threads: 1 }
     }
 
-    /// The same with another limit of memory.
+    /// The same with another memory limit.
     #[must_use]
     pub fn with_memory(self, memory: Bytes) -> DeviceProfile {
         DeviceProfile { memory, ..self }
@@ -91,17 +92,17 @@ impl DeviceProfile {
         DeviceProfile { threads, ..self }
     }
 
-    /// The fit of a kind as it stands now: measured before, corrected since.
-    pub fn fit(&self, kind: LayerKind) -> Fit {
+    /// The fit of a kind, with the corrections learned so far.
+    pub(crate) fn fit(&self, kind: LayerKind) -> Fit {
         self.fits[kind.index()].scaled(self.corrections[kind.index()].value())
     }
 
     /// Predicted time of one layer's work.
-    pub fn time(&self, work: &Work) -> Ms {
+    pub(crate) fn time(&self, work: &Work) -> Ms {
         self.fit(work.kind).time(work)
     }
 
-    /// Speed in 10^9 floating-point operations a second, in a 3x3 convolution from 128 to 128
+    /// Speed in 10^9 floating-point operations per second, in a 3x3 convolution from 128 to 128
     /// channels on a 56x56 map.
     pub fn gflops(&self) -> f64 {
         let cells = 56.0 * 56.0;
@@ -114,9 +115,9 @@ impl DeviceProfile {
         work.flops / (self.time(&work).0 * 1e6)
     }
 
-    /// Learns that the compute steps of `stage` in `program` took `measured` in a frame: the
-    /// correction of every kind of layer in it moves towards the ratio of measured to predicted,
-    /// the more the larger its part of the prediction.
+    /// Learns that the compute steps of `stage` in `program` took `measured` in a frame. The
+    /// correction of every kind of layer in the stage moves towards the ratio of measured to
+    /// predicted time, in proportion to its part of the prediction.
     pub fn observe(&mut self, graph: &Graph, program: &Program, stage: usize, measured: Ms) {
         let mut parts = [0.0; LayerKind::COUNT];
         for step in &program.steps {
@@ -138,32 +139,32 @@ impl DeviceProfile {
         for (part, correction) in parts.iter().zip(&mut self.corrections) {
             let factor = correction.value();
             let target = (factor * ratio).clamp(1.0 / CORRECTION_LIMIT, CORRECTION_LIMIT);
-            correction.observe_in_part(target, part * factor / now);
+            correction.observe(target, part * factor / now);
         }
     }
 }
 
-/// What is known of a device's one network interface.
+/// What is known about a device's network interface.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LinkProfile {
-    /// Payload it carries, in each direction at once.
+    /// Payload that it carries in each direction, both at once.
     pub goodput: Mbps,
-    /// From the leader to the device and back, for a message of no size.
+    /// From the leader to the device and back, for an empty message.
     pub rtt: Ms,
-    /// Milliseconds that the device's processor spends on a byte that it sends or receives.
+    /// Milliseconds of processor time per byte sent or received.
     pub cpu_per_byte: f64,
 }
 
 impl LinkProfile {
-    /// Copying, checking and encrypting at 2 GB/s.
+    /// Copies, checks and encrypts at 2 GB/s.
     const CPU_PER_BYTE: f64 = 0.5e-6;
 
-    /// A link with this goodput and this time for a message to arrive.
+    /// A link with this goodput and one-way latency.
     pub fn described(goodput: Mbps, latency: Ms) -> LinkProfile {
         LinkProfile { goodput, rtt: latency * 2.0, cpu_per_byte: LinkProfile::CPU_PER_BYTE }
     }
 
-    /// A link of which nothing is known yet: 100 Mbit/s, 1 ms there and back.
+    /// A link about which nothing is known yet: 100 Mbit/s, 1 ms round trip.
     pub fn unmeasured() -> LinkProfile {
         LinkProfile::described(Mbps(100.0), Ms(0.5))
     }
@@ -173,13 +174,13 @@ impl LinkProfile {
         self.goodput.time_for(bytes)
     }
 
-    /// Processor time for sending or receiving `bytes`.
-    pub fn processing(&self, bytes: Bytes) -> Ms {
+    /// Processor time to send or receive `bytes`.
+    pub(crate) fn processing(&self, bytes: Bytes) -> Ms {
         Ms(bytes.as_f64() * self.cpu_per_byte)
     }
 }
 
-/// What is known of a cluster, in cluster order; device 0 is the leader.
+/// What is known about a cluster, in cluster order; device 0 is the leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterProfile {
     /// Speed and memory of every device.
@@ -200,8 +201,8 @@ impl ClusterProfile {
         self.devices.len().min(self.links.len())
     }
 
-    /// Whether there is no device at all.
-    pub fn is_empty(&self) -> bool {
+    /// Whether there is no device.
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -220,9 +221,9 @@ impl ClusterProfile {
         &self.links[device.index()]
     }
 
-    /// Time for a message of no size: half of the longer round trip, since round trips are
-    /// measured from the leader.
-    pub fn latency(&self, from: DeviceIx, to: DeviceIx) -> Ms {
+    /// Time for an empty message: half of the longer round trip, since round trips are measured
+    /// from the leader.
+    pub(crate) fn latency(&self, from: DeviceIx, to: DeviceIx) -> Ms {
         self.link(from).rtt.max(self.link(to).rtt) * 0.5
     }
 }

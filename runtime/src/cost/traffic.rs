@@ -1,6 +1,6 @@
 //! What a plan moves between devices, and what it computes twice.
 
-use crate::cost::Work;
+use super::work::Work;
 use crate::graph::Graph;
 use crate::plan::Plan;
 use crate::program::{Action, Derivation, Encoding, Purpose};
@@ -9,9 +9,10 @@ use crate::units::{Bytes, Flops};
 /// What follows from one stage's split.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StageTraffic {
-    /// Work done by all devices together beyond that of the whole stage done once.
+    /// Work of all devices together in excess of that of the stage on one device.
     pub redundant: Flops,
-    /// Payload that travels for the stage, the gather of its outputs to the leader included.
+    /// Payload that travels for the stage, including its outputs if they are gathered to the
+    /// leader.
     pub bytes_in: Bytes,
 }
 
@@ -20,7 +21,7 @@ pub struct StageTraffic {
 pub struct Traffic {
     /// By stage.
     pub stages: Vec<StageTraffic>,
-    /// Payload between all devices, the answer included.
+    /// Payload between all devices, including the answer.
     pub bytes_moved: Bytes,
 }
 

@@ -1,4 +1,4 @@
-//! What a layer does on a region, counted.
+//! How much work a layer does on a region.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,8 +6,8 @@ use crate::graph::{Graph, LayerId, Op};
 use crate::region::Region;
 use crate::units::Flops;
 
-/// Layers whose speed on one device follows one line. The numbers are part of the wire format
-/// and of cached profiles: new kinds get new numbers.
+/// A class of layers whose time on a device follows one linear fit. The numbers are part of the
+/// wire format and of cached profiles: new kinds get new numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
@@ -18,19 +18,19 @@ pub enum LayerKind {
     Conv = 1,
     /// A convolution with a larger window.
     WideConv = 2,
-    /// A convolution that reads one channel for each that it makes.
+    /// A convolution whose output channels read one input channel each.
     Depthwise = 3,
-    /// Pooling and sums over rows or width.
+    /// Pooling, and sums over rows or width.
     Pool = 4,
-    /// Sums and products of maps, concatenation, activations, moved elements.
+    /// Sums and products of maps, concatenation, activations, rearranged elements.
     Elementwise = 5,
-    /// A dense layer: its time is that of reading its weights.
+    /// A dense layer: bound by reading its weights.
     Dense = 6,
 }
 
 impl LayerKind {
     /// How many kinds there are.
-    pub const COUNT: usize = 7;
+    pub(crate) const COUNT: usize = 7;
 
     /// All kinds, by number.
     pub const ALL: [LayerKind; LayerKind::COUNT] = [
@@ -43,7 +43,7 @@ impl LayerKind {
         LayerKind::Dense,
     ];
 
-    /// The kind that has this number, if any has.
+    /// The kind with this number, if there is one.
     pub fn from_number(number: u8) -> Option<LayerKind> {
         LayerKind::ALL.get(usize::from(number)).copied()
     }
@@ -54,7 +54,7 @@ impl LayerKind {
     }
 
     /// For indexing tables by kind.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self as usize
     }
 
@@ -91,7 +91,7 @@ impl LayerKind {
 /// What a layer does on a region.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Which line its time follows.
+    /// The kind of layer, which selects the fit.
     pub kind: LayerKind,
     /// Floating-point operations; a multiply-add is two, a comparison one.
     pub flops: f64,
@@ -103,11 +103,11 @@ pub struct Work {
 
 impl Work {
     /// No work of this kind.
-    pub const fn nothing(kind: LayerKind) -> Work {
+    pub(crate) const fn nothing(kind: LayerKind) -> Work {
         Work { kind, flops: 0.0, activation_bytes: 0.0, weight_bytes: 0.0 }
     }
 
-    /// What `layer` does to make `region` of its output.
+    /// The work of `layer` on `region` of its output.
     pub fn of(graph: &Graph, layer: LayerId, region: Region) -> Work {
         let kind = LayerKind::of(graph, layer);
         if region.is_empty() {
@@ -134,7 +134,7 @@ impl Work {
     }
 }
 
-/// Operations that one element of a layer's output takes.
+/// Operations per element of a layer's output.
 pub(crate) fn flops_per_output(graph: &Graph, layer: LayerId) -> f64 {
     let shapes = graph.input_shapes(layer);
     match &graph.layer(layer).op {
@@ -157,7 +157,7 @@ pub(crate) fn flops_per_output(graph: &Graph, layer: LayerId) -> f64 {
     }
 }
 
-/// What one inference takes on one device.
+/// Operations of one inference on one device.
 pub fn graph_flops(graph: &Graph) -> Flops {
     let whole = |layer| Work::of(graph, layer, graph.output_shape(layer).region()).flops;
     Flops(graph.layer_ids().map(whole).sum())

@@ -3,55 +3,57 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::error::ExecError;
 use super::fused::Call;
+use super::input::Input;
+use super::prepared::Prepared;
 use super::strip::{load_input, pack, pack_pixels, to_planar, unpack, unpack_pixels};
-use super::{ExecError, Input, Prepared};
 use crate::kernel::{Map, Scratch, Threads};
 use crate::plan::DeviceIx;
 use crate::program::{Action, BufferId, Encoding, Run, StepIx, TransferId};
 use crate::region::Region;
 use crate::wire::StripHeader;
 
-/// A strip that is to be sent.
+/// A strip to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outgoing {
     /// To whom.
     pub to: DeviceIx,
-    /// What stands before it.
+    /// Its header.
     pub header: StripHeader,
-    /// Its bytes.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
 /// What [`Frame::advance`] did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// Computed a step of this stage.
+    /// A step of this stage was computed.
     Computed {
         /// Index of the stage.
         stage: usize,
     },
-    /// Has a strip to send.
+    /// A strip is to be sent.
     Strip(Outgoing),
-    /// Completed an output of the graph (on the leader).
+    /// An output of the graph is complete (on the leader).
     Output {
         /// Which output.
         output: usize,
         /// Its elements, in the model's order.
         values: Vec<f32>,
     },
-    /// Nothing is ready: strips, or the input, have yet to come.
+    /// Nothing is ready: strips or the input have yet to arrive.
     Waiting,
     /// Every step is done.
     Finished,
 }
 
-/// A frame on its way through a program.
+/// One frame on its way through a program.
 pub struct Frame {
     prepared: Arc<Prepared>,
     number: u64,
     buffers: Vec<Option<Map>>,
-    /// Pixels of inputs, kept beside the normalised maps and sent as they are.
+    /// Pixels of inputs, kept beside the normalised maps because they are sent as they are.
     pixels: Vec<(BufferId, Arc<[u8]>)>,
     uses_left: Vec<u32>,
     waits_for: Vec<u32>,
@@ -62,7 +64,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame of which nothing is there yet.
+    /// A frame that nothing has arrived for yet.
     pub fn new(prepared: Arc<Prepared>, number: u64) -> Frame {
         let steps = &prepared.program.steps;
         let mut followers = vec![Vec::new(); steps.len()];
@@ -90,20 +92,10 @@ impl Frame {
         }
     }
 
-    /// The frame's number.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The plan it runs under.
-    pub fn prepared(&self) -> &Arc<Prepared> {
-        &self.prepared
-    }
-
-    /// Gives the frame its inputs; only the leader's has steps for them.
+    /// Supplies the inputs; only the leader's program has steps for them.
     ///
     /// # Errors
-    /// When number, size or kind of the inputs are not the model's.
+    /// When the number, size or kind of the inputs does not match the model.
     pub fn begin(&mut self, inputs: &[Input]) -> Result<(), ExecError> {
         let prepared = Arc::clone(&self.prepared);
         check_inputs(&prepared, inputs)?;
@@ -119,10 +111,10 @@ impl Frame {
         Ok(())
     }
 
-    /// Takes in a strip.
+    /// Takes in a strip that arrived.
     ///
     /// # Errors
-    /// When it is not one that the plan says comes here, or came before. The frame is unchanged.
+    /// When the plan does not send it here, or it arrived before. The frame is then unchanged.
     pub fn deliver(&mut self, header: &StripHeader, payload: &[u8]) -> Result<(), ExecError> {
         let prepared = Arc::clone(&self.prepared);
         prepared.check_strip(header, payload.len())?;
@@ -145,10 +137,10 @@ impl Frame {
         Ok(())
     }
 
-    /// Runs the first step, in program order, that is ready.
+    /// Runs the first step in program order that is ready.
     ///
     /// # Errors
-    /// When a kernel fails; the frame cannot go on then.
+    /// When a kernel fails; the frame cannot continue after that.
     pub fn advance(
         &mut self,
         scratch: &mut Scratch,
@@ -182,15 +174,15 @@ impl Frame {
                 let map = self.buffers[buffer.index()].as_ref().ok_or(missing)?;
                 Progress::Output { output: *output, values: to_planar(map) }
             }
-            // These are done by what arrives, and never become ready.
+            // These are completed by an arrival and never become ready.
             Action::Input { .. } | Action::Receive { .. } => return Err(missing),
         };
         self.finish(step);
         Ok(progress)
     }
 
-    /// Computes a run; with the sum that follows it, if there is one, and which of that one's
-    /// inputs is the other summand.
+    /// Computes a run, together with the sum that follows it if there is one: its run, and which of
+    /// its inputs is the other summand.
     fn run(
         &mut self,
         run: &Run,
@@ -209,7 +201,7 @@ impl Frame {
         let map = |buffer: &BufferId| self.buffers[buffer.index()].as_ref().ok_or_else(missing);
         let (one, several);
         let inputs: &[&Map] = match &run.inputs[..] {
-            // Most layers have one input, and need no list of them.
+            // Most layers have one input and need no list.
             [input] => {
                 one = [map(input)?];
                 &one
@@ -230,7 +222,7 @@ impl Frame {
             _ => kernels.run(run.layer, inputs, &mut output, run.region, scratch, threads)?,
         }
         self.buffers[result.index()] = Some(output);
-        // A step may be many layers: what no later one reads is free before the step is done.
+        // A step may have many layers: free what no later one reads before the step is done.
         for run in [Some(run), sum.map(|(sum, _)| sum)].into_iter().flatten() {
             run.inputs.iter().chain([&run.output]).for_each(|buffer| self.release(*buffer));
         }
@@ -263,7 +255,7 @@ impl Frame {
         Some(Outgoing { to, header, payload })
     }
 
-    /// A buffer's memory, set aside when it is first used.
+    /// A buffer's map, allocated on first use.
     fn map(&mut self, buffer: BufferId) -> &mut Map {
         let prepared = &self.prepared;
         self.buffers[buffer.index()].get_or_insert_with(|| {
@@ -272,7 +264,7 @@ impl Frame {
         })
     }
 
-    /// Gives a buffer's memory back if no later run or step uses it.
+    /// Returns a buffer's memory if no later run or step uses it.
     fn release(&mut self, buffer: BufferId) {
         self.uses_left[buffer.index()] -= 1;
         if self.uses_left[buffer.index()] == 0 {
@@ -283,14 +275,14 @@ impl Frame {
         }
     }
 
-    /// Marks a step done and finds what became ready.
+    /// Marks a step as done and the steps that it unblocks as ready.
     fn finish(&mut self, step: StepIx) {
         let prepared = Arc::clone(&self.prepared);
         let steps = &prepared.program.steps;
         self.done[step.index()] = true;
         self.steps_left -= 1;
         let action = &steps[step.index()].action;
-        // Those of a computation were released run by run.
+        // The buffers of a compute step were released run by run.
         if !matches!(action, Action::Compute { .. }) {
             action.buffers().into_iter().for_each(|buffer| self.release(buffer));
         }
@@ -305,7 +297,7 @@ impl Frame {
 }
 
 impl Drop for Frame {
-    /// An aborted frame gives its memory back, too.
+    /// Returns the memory of an aborted frame, too.
     fn drop(&mut self) {
         for map in self.buffers.drain(..).flatten() {
             self.prepared.arena.give_back(map);
@@ -313,7 +305,7 @@ impl Drop for Frame {
     }
 }
 
-/// Whether a step is done by something arriving rather than by running it.
+/// Whether a step is completed by an arrival rather than by running it.
 fn arrives(action: &Action) -> bool {
     matches!(action, Action::Input { .. } | Action::Receive { .. })
 }

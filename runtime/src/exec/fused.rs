@@ -1,8 +1,8 @@
-//! Which sums are computed along with a convolution.
+//! Finds the sums that are computed together with a convolution.
 //!
-//! A residual network adds a convolution's result to an earlier one. Written out and read in
-//! again for that, the maps of a light network cost more than their arithmetic; added while the
-//! results are in registers, they cost a read. The bits are the same either way.
+//! A residual network adds a convolution's result to an earlier map. Writing the result and reading
+//! it back for that costs a light network more than the arithmetic. If the map is added while
+//! results are in registers, only that map has to be read. The bits are the same either way.
 //!
 //! ```text
 //! run 4  conv  a -> b           run 4  conv  a, + c -> d
@@ -12,10 +12,10 @@
 use crate::kernel::Kernels;
 use crate::program::{Action, Program, Run};
 
-/// A call of the kernels, for one or two runs of a step.
+/// One call of the kernels, for one or two runs of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
-    /// A run.
+    /// A single run.
     Run(usize),
     /// A convolution and the sum that adds it to another map.
     Sum {
@@ -28,8 +28,8 @@ pub(super) enum Call {
     },
 }
 
-/// The calls of every compute step, in order; none for other steps. `uses` says how many times
-/// the steps name each buffer.
+/// The calls of every compute step, in order; none for other steps. `uses` counts how often the
+/// steps use each buffer.
 pub(super) fn calls(program: &Program, kernels: &Kernels, uses: &[u32]) -> Vec<Vec<Call>> {
     let of_step = |action: &Action| match action {
         Action::Compute { runs, .. } => {
@@ -57,8 +57,8 @@ pub(super) fn calls(program: &Program, kernels: &Kernels, uses: &[u32]) -> Vec<V
     program.steps.iter().map(|step| of_step(&step.action)).collect()
 }
 
-/// The run that does nothing but add the result of run `conv`, which nobody else reads, to a map
-/// that is there by then; and which of its inputs that map is.
+/// The run that adds the result of run `conv`, which nobody else reads, to a map that exists by
+/// then, and which of its inputs that map is.
 fn sum_of(runs: &[Run], conv: usize, kernels: &Kernels) -> Option<(usize, usize)> {
     let made = &runs[conv];
     let mut later = runs.iter().enumerate().skip(conv + 1);
@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::exec::Input;
-    use crate::exec::together::Together;
+    use crate::exec::local::LocalCluster;
     use crate::graph::{
         Activation, Builder, Conv, DType, Graph, Op, Parameter, ParameterId, Shape, Sweep, Window,
     };
@@ -97,7 +97,7 @@ mod tests {
 
     const SHAPE: Shape = Shape::new(20, 9, 7);
 
-    /// x, then relu(conv(x) + x), then the same with the summands the other way round.
+    /// relu(conv(x) + x), twice, the second time with the summands swapped.
     fn residual() -> Arc<Graph> {
         let mut builder = Builder::new("residual");
         let mut x = builder.input("x", SHAPE, vec![1, 20, 9, 7]).unwrap();
@@ -138,10 +138,10 @@ mod tests {
     fn answer(graph: &Arc<Graph>, plan: &Plan) -> Vec<f32> {
         let source = Ripple(Arc::clone(graph));
         let kind = KernelKind::Exact;
-        let mut together = Together::new(graph, &[Encoding::F32], plan, &source, kind).unwrap();
+        let mut cluster = LocalCluster::new(graph, &[Encoding::F32], plan, &source, kind).unwrap();
         let values = (0..SHAPE.elements()).map(|i| (i % 17) as f32 * 0.1 - 0.8);
         let input = Input::Values(values.collect());
-        together.infer(&[input]).unwrap().outputs.remove(0)
+        cluster.infer(&[input]).unwrap().outputs.remove(0)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ExecError;
+use super::error::ExecError;
 use super::fused::{Call, calls};
 use crate::graph::Graph;
 use crate::kernel::{Arena, Kernels};
@@ -11,7 +11,7 @@ use crate::plan::{DeviceIx, Generation};
 use crate::program::{Action, Encoding, Program, StepIx, Transfer, TransferId};
 use crate::wire::{SessionId, StripHeader};
 
-/// One device's program with all it takes to run it.
+/// One device's program and everything needed to run it.
 pub struct Prepared {
     /// The session it belongs to.
     pub session: SessionId,
@@ -23,7 +23,7 @@ pub struct Prepared {
     pub program: Program,
     /// All transfers of the plan.
     pub transfers: Arc<[Transfer]>,
-    /// The layers' kernels with their packed weights.
+    /// The kernels, with packed weights.
     pub kernels: Kernels,
     /// Memory of the frames' buffers.
     pub(super) arena: Arena,
@@ -34,7 +34,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Joins a program and the kernels prepared for [what it computes](Program::regions).
+    /// Combines a program with kernels that were prepared for [what it computes](Program::regions).
     pub fn new(
         (session, generation): (SessionId, Generation),
         graph: Arc<Graph>,
@@ -69,16 +69,15 @@ impl Prepared {
         }
     }
 
-    /// How input number `input` travels; as float32 where nothing else was said.
-    pub fn encoding(&self, input: usize) -> Encoding {
+    /// How input number `input` travels; float32 by default.
+    pub(crate) fn encoding(&self, input: usize) -> Encoding {
         self.encodings.get(input).copied().unwrap_or(Encoding::F32)
     }
 
-    /// Who sends the strip that `header` announces, if it is one that this device receives and
-    /// its payload has the right length.
+    /// Checks the header and the payload length of a strip; returns who sends it.
     ///
     /// # Errors
-    /// When it is not.
+    /// When this device does not receive that strip, or its length is wrong.
     pub fn check_strip(&self, header: &StripHeader, payload: usize) -> Result<DeviceIx, ExecError> {
         self.receive_step(header.transfer)?;
         let transfer = &self.transfers[header.transfer.0 as usize];
@@ -86,7 +85,7 @@ impl Prepared {
         Ok(transfer.from)
     }
 
-    /// The step that takes in a transfer.
+    /// The step that receives a transfer.
     pub(super) fn receive_step(&self, transfer: TransferId) -> Result<StepIx, ExecError> {
         self.receives.get(&transfer).copied().ok_or(ExecError::Stray(transfer))
     }
@@ -96,7 +95,7 @@ impl Prepared {
         &self.calls[step.index()]
     }
 
-    /// How many times the steps name each buffer.
+    /// How often the steps use each buffer.
     pub(super) fn uses(&self) -> &[u32] {
         &self.uses
     }

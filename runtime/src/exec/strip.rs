@@ -1,25 +1,25 @@
-//! Regions of maps to bytes and back: one copy on each side.
+//! Converts regions of maps to bytes and back, with one copy on each side.
 //!
-//! On the way a strip is blocks of channels x rows x width x lanes, as in a map, but without the
-//! lanes of its first and last block that it has no channels for:
+//! A strip on the wire consists of blocks of channels x rows x width x lanes, as in a map, but
+//! without the lanes of its first and last block that are outside its channels:
 //!
 //! ```text
 //! channels 8..40 of a map of 16 lanes: 8 lanes of block 0, all of block 1, 8 lanes of block 2
 //! ```
 //!
-//! Every function here takes maps that cover the region it is told; a [`Frame`](super::Frame)
-//! makes them so.
+//! Every map that is passed in must cover the given region; a [`Frame`](super::Frame) guarantees
+//! it.
 
 use std::ops::Range;
 
-use super::Input;
+use super::input::Input;
 use crate::graph::Shape;
 use crate::kernel::Map;
 use crate::program::Encoding;
 use crate::region::{ChannelRange, Region};
 
 /// The bytes of `region` of `map`, little-endian.
-pub fn pack(map: &Map, region: Region) -> Vec<u8> {
+pub(super) fn pack(map: &Map, region: Region) -> Vec<u8> {
     let mut bytes = vec![0; region.lines() as usize * map.width() as usize * 4];
     let (mut rest, _) = bytes.as_chunks_mut::<4>();
     let lanes = map.lanes() as usize;
@@ -43,9 +43,9 @@ pub fn pack(map: &Map, region: Region) -> Vec<u8> {
     bytes
 }
 
-/// Puts the bytes of `region`, packed from a map of `lanes`, where they belong in `map`. Lanes are
-/// converted where the sender's differ from the map's.
-pub fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
+/// Unpacks the bytes of `region`, which were packed from a map with `lanes`, into `map`, converting
+/// the layout if the map has other lanes.
+pub(super) fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
     let (mut rest, _) = bytes.as_chunks::<4>();
     let (width, rows) = (map.width() as usize, region.rows.len() as usize);
     for channels in blocks(region.channels, lanes) {
@@ -77,8 +77,8 @@ pub fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
     }
 }
 
-/// The pixels of `region` of a planar picture of `shape`.
-pub fn pack_pixels(pixels: &[u8], shape: Shape, region: Region) -> Vec<u8> {
+/// The pixels of `region` of a planar picture with this `shape`.
+pub(super) fn pack_pixels(pixels: &[u8], shape: Shape, region: Region) -> Vec<u8> {
     let width = shape.width as usize;
     let plane = shape.rows as usize * width;
     let rows = region.rows.indices();
@@ -91,7 +91,13 @@ pub fn pack_pixels(pixels: &[u8], shape: Shape, region: Region) -> Vec<u8> {
 }
 
 /// Normalises the pixels of `region` into `map`.
-pub fn unpack_pixels(bytes: &[u8], region: Region, mean: [f32; 3], std: [f32; 3], map: &mut Map) {
+pub(super) fn unpack_pixels(
+    bytes: &[u8],
+    region: Region,
+    mean: [f32; 3],
+    std: [f32; 3],
+    map: &mut Map,
+) {
     let width = map.width() as usize;
     let mut lines = bytes.chunks_exact(width);
     for channel in region.channels.start..region.channels.end {
@@ -104,8 +110,8 @@ pub fn unpack_pixels(bytes: &[u8], region: Region, mean: [f32; 3], std: [f32; 3]
     }
 }
 
-/// All elements of a map that holds a whole tensor, in the model's order: channels, rows, width.
-pub fn to_planar(map: &Map) -> Vec<f32> {
+/// All elements of a map in the model's order: channels, rows, width.
+pub(super) fn to_planar(map: &Map) -> Vec<f32> {
     let region = map.region();
     let lanes = map.lanes() as usize;
     let mut values = Vec::with_capacity(region.lines() as usize * map.width() as usize);
@@ -118,8 +124,8 @@ pub fn to_planar(map: &Map) -> Vec<f32> {
     values
 }
 
-/// Fills a map with the part that it covers of an input of `shape`.
-pub fn load_input(input: &Input, encoding: Encoding, shape: Shape, map: &mut Map) {
+/// Fills a map with the part that it covers of an input with this `shape`.
+pub(super) fn load_input(input: &Input, encoding: Encoding, shape: Shape, map: &mut Map) {
     let region = map.region();
     match (input, encoding) {
         (Input::Pixels(pixels), Encoding::Pixels { mean, std }) => {
@@ -142,7 +148,7 @@ pub fn load_input(input: &Input, encoding: Encoding, shape: Shape, map: &mut Map
     }
 }
 
-/// The channels of each block of `lanes` that has any of `channels`.
+/// Splits `channels` at the borders of blocks of `lanes`.
 fn blocks(channels: ChannelRange, lanes: u32) -> impl Iterator<Item = ChannelRange> {
     let count = channels.end.div_ceil(lanes);
     let blocks = (channels.start / lanes..count)

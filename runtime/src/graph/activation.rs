@@ -1,22 +1,22 @@
-//! What layers apply to their results, element by element.
+//! Activations: what layers apply to their results, element by element.
 
 use serde::{Deserialize, Serialize};
 
-/// What is applied to every element of a layer's result.
+/// Applied to every element of a layer's result.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Activation {
     /// Nothing.
     Linear,
     /// max(x, 0)
     Relu,
-    /// x limited to `min..=max`.
+    /// x clamped to `min..=max`.
     Clip {
         /// Smallest result.
         min: f32,
         /// Largest result.
         max: f32,
     },
-    /// x, or where that is negative x times `slope`.
+    /// x, or `slope` times x where x is negative.
     Leaky {
         /// Factor of negative values.
         slope: f32,
@@ -25,13 +25,13 @@ pub enum Activation {
     Sigmoid,
     /// x times its sigmoid.
     Silu,
-    /// `alpha` x + `beta` limited to `0..=1`.
+    /// `alpha` x + `beta`, clamped to `0..=1`.
     HardSigmoid {
         /// Factor.
         alpha: f32,
         /// Summand.
         beta: f32,
     },
-    /// x times (x / 6 + 1/2 limited to `0..=1`).
+    /// x times (x / 6 + 1/2, clamped to `0..=1`).
     HardSwish,
 }

@@ -1,9 +1,9 @@
 //! A model: a DAG of layers with static shapes.
 //!
-//! Layers are kept in topological order, each with one output tensor; tensors are the graph's
-//! inputs first, then the layers' outputs in order. A graph is built by a [`Builder`], which
-//! applies every operator's shape rule, and a graph that comes from elsewhere (the wire, a cache)
-//! is built anew in the same way, so a [`Graph`] in hand is always consistent.
+//! Layers are in topological order, and each has one output tensor. Tensors are numbered: first
+//! the graph's inputs, then the layers' outputs, in order. A [`Builder`] builds a graph and applies
+//! every operator's shape rule. A graph that comes from elsewhere (the wire, a cache) is rebuilt in
+//! the same way, so a [`Graph`] is always consistent.
 //!
 //! ```
 //! use edgeld_runtime::graph::{Activation, Builder, Op, Shape};
@@ -16,59 +16,26 @@
 //! ```
 
 mod activation;
-mod moves;
+mod error;
+mod ids;
 mod op;
 mod reach;
+mod rearrange;
 mod shape;
 mod window;
 
 use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
-pub use moves::{Pick, Reorder, Slice};
+pub use error::{GeometryError, GraphError};
+pub use ids::{LayerId, ParameterId, TensorId};
 pub use op::{Conv, Lrn, Op, Pool, Reduction};
-pub use reach::Reach;
+pub(crate) use reach::Reach;
+pub use rearrange::{Pick, Reorder, Slice};
 pub use shape::Shape;
 pub use window::{Sweep, Window};
 
-/// No tensor may have more elements (4 GB of float32): a bound on what a file can claim.
-const MAX_ELEMENTS: u64 = 1 << 30;
-
-/// Names a tensor of a graph: an input, or a layer's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TensorId(pub u32);
-
-/// Names a layer of a graph: its place in topological order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LayerId(pub u32);
-
-/// Names a parameter of a graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ParameterId(pub u32);
-
-impl TensorId {
-    /// For indexing tables by tensor.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl LayerId {
-    /// For indexing tables by layer.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl ParameterId {
-    /// For indexing tables by parameter.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
+use error::MAX_ELEMENTS;
 
 /// How a parameter's elements are stored; always little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +48,7 @@ pub enum DType {
 
 impl DType {
     /// Bytes of one element.
-    pub const fn size(self) -> u64 {
+    pub(crate) const fn size(self) -> u64 {
         match self {
             DType::F32 => 4,
             DType::F16 => 2,
@@ -89,11 +56,11 @@ impl DType {
     }
 }
 
-/// Weights of a layer, stored output-feature-major: `features` rows of `row` elements. What a
-/// share needs is a range of rows.
+/// Weights of a layer, stored output-feature-major: `features` rows of `row` elements. A share
+/// needs a range of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameter {
-    /// For messages.
+    /// Its name, for messages.
     pub name: String,
     /// Number of rows: output features.
     pub features: u32,
@@ -110,7 +77,7 @@ impl Parameter {
     }
 
     /// Bytes of all rows.
-    pub const fn bytes(&self) -> u64 {
+    pub(crate) const fn bytes(&self) -> u64 {
         self.row_bytes() * self.features as u64
     }
 }
@@ -118,24 +85,24 @@ impl Parameter {
 /// One step of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Layer {
-    /// Unique within the graph; the ONNX node's, where there is one.
+    /// Unique within the graph; the name of the ONNX node, if there is one.
     pub name: String,
     /// What it computes.
     pub op: Op,
     /// What it reads.
     pub inputs: Vec<TensorId>,
-    /// What is applied to its result.
+    /// Applied to its result.
     pub activation: Activation,
 }
 
-/// A graph's input or output, with the shape that the model's own file gives it.
+/// A graph's input or output, with the dimensions that the model itself gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// The model's name for it.
     pub name: String,
     /// Which tensor.
     pub tensor: TensorId,
-    /// The model's own dimensions, batch included: `[1, 3, 224, 224]`, `[1, 1000]`.
+    /// The model's own dimensions, including the batch: `[1, 3, 224, 224]`, `[1, 1000]`.
     pub dims: Vec<u64>,
 }
 
@@ -155,7 +122,7 @@ pub struct Graph {
     input_shapes: Vec<Shape>,
 }
 
-/// A graph as it is stored: not yet checked.
+/// A graph as stored: not checked yet.
 #[derive(Deserialize)]
 struct Blueprint {
     name: String,
@@ -199,12 +166,12 @@ impl Graph {
         &self.name
     }
 
-    /// What goes in.
+    /// Its inputs.
     pub fn inputs(&self) -> &[Port] {
         &self.inputs
     }
 
-    /// What comes out.
+    /// Its outputs.
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
     }
@@ -244,38 +211,38 @@ impl Graph {
         self.shapes[tensor.index()]
     }
 
-    /// The tensor that a layer makes.
+    /// The output tensor of a layer.
     pub fn output_of(&self, layer: LayerId) -> TensorId {
         TensorId(self.inputs.len() as u32 + layer.0)
     }
 
-    /// The layer that makes a tensor; `None` for the graph's inputs.
-    pub fn producer(&self, tensor: TensorId) -> Option<LayerId> {
+    /// The layer whose output a tensor is; `None` for the graph's inputs.
+    pub(crate) fn producer(&self, tensor: TensorId) -> Option<LayerId> {
         tensor.0.checked_sub(self.inputs.len() as u32).map(LayerId)
     }
 
-    /// The shapes that a layer reads, in the order of its inputs.
+    /// The shapes of a layer's inputs.
     pub fn input_shapes(&self, layer: LayerId) -> &[Shape] {
         &self.read_shapes[layer.index()]
     }
 
-    /// The shape that a layer makes.
+    /// The shape of a layer's output.
     pub fn output_shape(&self, layer: LayerId) -> Shape {
         self.shape(self.output_of(layer))
     }
 
     /// Whether a tensor is one of the graph's outputs.
-    pub fn is_output(&self, tensor: TensorId) -> bool {
+    pub(crate) fn is_output(&self, tensor: TensorId) -> bool {
         self.outputs.iter().any(|port| port.tensor == tensor)
     }
 
-    /// Bytes of all weights as they are stored.
+    /// Bytes of all weights as stored.
     pub fn weights_bytes(&self) -> u64 {
         self.parameters.iter().map(Parameter::bytes).sum()
     }
 }
 
-/// Makes a [`Graph`], layer by layer in topological order.
+/// Builds a [`Graph`], layer by layer in topological order.
 #[derive(Debug)]
 pub struct Builder {
     graph: Graph,
@@ -298,16 +265,17 @@ impl Builder {
         }
     }
 
-    /// The shape of a tensor made so far.
+    /// The shape of a tensor that has been added.
     pub fn shape(&self, tensor: TensorId) -> Shape {
         self.graph.shape(tensor)
     }
 
-    /// Adds an input; all inputs come before the first layer. `dims` is the model's own shape.
+    /// Adds an input; all inputs come before the first layer. `dims` are the model's own
+    /// dimensions.
     ///
     /// # Errors
-    /// When a layer was added already, the shape is empty or too large, or `dims` holds another
-    /// number of elements.
+    /// When a layer has been added already, the shape is empty or too large, or `dims` do not
+    /// multiply to its number of elements.
     pub fn input(
         &mut self,
         name: &str,
@@ -338,11 +306,11 @@ impl Builder {
         Ok(ParameterId(self.graph.parameters.len() as u32 - 1))
     }
 
-    /// Adds a layer and returns what it makes.
+    /// Adds a layer and returns its output.
     ///
     /// # Errors
-    /// When an input does not exist yet, the name is taken, the operator refuses its inputs, or a
-    /// parameter is missing or of the wrong size.
+    /// When an input does not exist yet, the operator refuses its inputs, or a parameter is missing
+    /// or of the wrong size.
     pub fn layer(
         &mut self,
         name: &str,
@@ -351,7 +319,7 @@ impl Builder {
         activation: Activation,
     ) -> Result<TensorId, GraphError> {
         if inputs.iter().any(|tensor| tensor.index() >= self.graph.shapes.len()) {
-            return Err(GraphError::Inconsistent("a layer reads a tensor that is not made yet"));
+            return Err(GraphError::Inconsistent("a layer reads a tensor that does not exist yet"));
         }
         let shapes: Vec<Shape> = inputs.iter().map(|tensor| self.shape(*tensor)).collect();
         let shape = op
@@ -376,10 +344,10 @@ impl Builder {
         Ok(self.push(shape))
     }
 
-    /// Names a tensor as an output. `dims` is the model's own shape.
+    /// Declares a tensor an output. `dims` are the model's own dimensions.
     ///
     /// # Errors
-    /// When the tensor does not exist or `dims` holds another number of elements.
+    /// When the tensor does not exist or `dims` do not multiply to its number of elements.
     pub fn output(
         &mut self,
         name: &str,
@@ -387,14 +355,14 @@ impl Builder {
         dims: Vec<u64>,
     ) -> Result<(), GraphError> {
         if tensor.index() >= self.graph.shapes.len() {
-            return Err(GraphError::Inconsistent("an output that no layer makes"));
+            return Err(GraphError::Inconsistent("an output that does not exist"));
         }
         check_dims(name, self.shape(tensor), &dims)?;
         self.graph.outputs.push(Port { name: name.to_owned(), tensor, dims });
         Ok(())
     }
 
-    /// The finished graph.
+    /// Finishes the graph.
     ///
     /// # Errors
     /// When it has no input, no output or no layer, or two layers share a name.
@@ -450,121 +418,4 @@ fn check_dims(name: &str, shape: Shape, dims: &[u64]) -> Result<(), GraphError> 
         return Err(GraphError::Dims { name: name.to_owned(), dims: dims.to_vec(), shape });
     }
     Ok(())
-}
-
-/// Why an operator refuses its inputs.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum GeometryError {
-    /// Too few or too many inputs.
-    #[error("{op} does not take {found} inputs")]
-    InputCount {
-        /// The operator.
-        op: &'static str,
-        /// How many inputs it was given.
-        found: usize,
-    },
-    /// Groups that do not divide the channels.
-    #[error(
-        "{groups} groups do not divide {channels} input channels and {features} output channels"
-    )]
-    Groups {
-        /// Number of groups.
-        groups: u32,
-        /// Input channels.
-        channels: u32,
-        /// Output channels.
-        features: u32,
-    },
-    /// A window that does not fit on its input.
-    #[error("the window {window:?} does not fit on an input of {input}")]
-    Window {
-        /// The window.
-        window: Window,
-        /// Where it was to be applied.
-        input: Shape,
-    },
-    /// Inputs that should have one shape.
-    #[error("{op} cannot join {a} and {b}")]
-    Differ {
-        /// The operator.
-        op: &'static str,
-        /// One input.
-        a: Shape,
-        /// An input that does not fit it.
-        b: Shape,
-    },
-    /// A map where a vector is needed.
-    #[error("{op} takes a vector, not {input}")]
-    NotAVector {
-        /// The operator.
-        op: &'static str,
-        /// What it was given.
-        input: Shape,
-    },
-    /// A part that a map does not have, or elements that are not those of the map.
-    #[error("{op} does not fit on an input of {input}")]
-    Misfit {
-        /// The operator.
-        op: &'static str,
-        /// What it was given.
-        input: Shape,
-    },
-    /// More channels than can be counted.
-    #[error("the result is too large")]
-    TooLarge,
-}
-
-/// Why a graph cannot be.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum GraphError {
-    /// An operator refuses its inputs.
-    #[error("layer {layer}: {source}")]
-    Layer {
-        /// Which layer.
-        layer: String,
-        /// Why.
-        source: GeometryError,
-    },
-    /// A tensor or parameter that is empty or beyond all bounds.
-    #[error("{name} has {elements} elements; 1 to {MAX_ELEMENTS} can be handled")]
-    Size {
-        /// Which.
-        name: String,
-        /// Its size.
-        elements: u64,
-    },
-    /// A model's own shape that does not fit the tensor.
-    #[error("{name}: the dimensions {dims:?} do not hold the elements of {shape}")]
-    Dims {
-        /// Which port.
-        name: String,
-        /// The model's dimensions.
-        dims: Vec<u64>,
-        /// The tensor's shape.
-        shape: Shape,
-    },
-    /// A parameter whose size does not fit its layer.
-    #[error(
-        "layer {layer}: {parameter} has {} x {} elements, {} x {} are needed",
-        found.0, found.1, wanted.0, wanted.1
-    )]
-    Parameter {
-        /// Which layer.
-        layer: String,
-        /// Which parameter.
-        parameter: String,
-        /// Its features and elements per feature.
-        found: (u32, u32),
-        /// What the layer needs.
-        wanted: (u32, u64),
-    },
-    /// Two layers of one name.
-    #[error("two layers are named {name}")]
-    SameName {
-        /// The name.
-        name: String,
-    },
-    /// Anything else that contradicts itself.
-    #[error("inconsistent graph: {0}")]
-    Inconsistent(&'static str),
 }

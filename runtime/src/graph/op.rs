@@ -1,43 +1,46 @@
 //! What layers compute, and each operator's shape rule.
 //!
-//! Its region rule is in [`Reach`](super::Reach). [`crate::operators`] says what else a new
-//! operator takes.
+//! Region rules are in `reach.rs`. [`crate::onnx::operators`] lists what else a new operator needs.
 
 use serde::{Deserialize, Serialize};
 
-use super::{GeometryError, ParameterId, Reorder, Shape, Slice, Window};
+use super::error::GeometryError;
+use super::ids::ParameterId;
+use super::rearrange::{Reorder, Slice};
+use super::shape::Shape;
+use super::window::Window;
 use crate::region::{CHANNEL_BLOCK, ChannelRange};
 
-/// A convolution, and also a dense layer: that is a convolution whose window is the whole map.
+/// A convolution. A dense layer is one, too: its window is the whole map.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conv {
     /// Number of output channels.
     pub features: u32,
-    /// Input and output channels fall into this many groups that do not mix.
+    /// Number of groups into which input and output channels fall; groups do not mix.
     pub groups: u32,
-    /// What an output looks at.
+    /// The window that an output reads.
     pub window: Window,
-    /// `features` rows of input channels of a group x kernel rows x kernel columns.
+    /// `features` rows of (input channels of a group x kernel rows x kernel columns) elements.
     pub weight: ParameterId,
-    /// A factor per feature, applied to the sum before the bias: a folded BatchNormalization's.
+    /// A factor per feature, applied to the sum before the bias: from a folded BatchNormalization.
     pub scale: Option<ParameterId>,
     /// A summand per feature.
     pub bias: Option<ParameterId>,
 }
 
 impl Conv {
-    /// Whether it is a dense layer over `input`: its window covers all of the map.
+    /// Whether it is a dense layer over `input`: whether its window covers the whole map.
     pub fn is_dense(&self, input: Shape) -> bool {
         self.groups == 1 && self.window == Window::whole(input.rows, input.width)
     }
 
     /// Whether every output channel reads one input channel.
-    pub fn is_depthwise(&self, input: Shape) -> bool {
+    pub(crate) fn is_depthwise(&self, input: Shape) -> bool {
         self.groups > 1 && self.groups == input.channels
     }
 
     /// The input channels that `features` read: those of the groups they lie in.
-    pub fn input_channels(&self, features: ChannelRange, input: Shape) -> ChannelRange {
+    pub(crate) fn input_channels(&self, features: ChannelRange, input: Shape) -> ChannelRange {
         if features.is_empty() {
             return ChannelRange::empty();
         }
@@ -48,16 +51,16 @@ impl Conv {
         )
     }
 
-    /// The input channels that the block of features that begins with `first` reads: the same ones
-    /// for whatever part of the block is computed.
-    pub fn block_channels(&self, first: u32, input: Shape) -> ChannelRange {
+    /// The input channels that the block of features starting at `first` reads; they do not depend
+    /// on which part of the block is computed.
+    pub(crate) fn block_channels(&self, first: u32, input: Shape) -> ChannelRange {
         let block = ChannelRange::new(first, (first + CHANNEL_BLOCK).min(self.features));
         self.input_channels(block, input)
     }
 
-    /// Elements of the weights and biases of `features` in the smallest form that kernels read:
-    /// whole blocks of features, with a weight for every channel that the block reads.
-    pub fn packed_elements(&self, features: ChannelRange, input: Shape) -> u64 {
+    /// Elements of the weights and biases of `features` in the smallest form that kernels can read:
+    /// whole blocks of features, with a weight for every channel that a block reads.
+    pub(crate) fn packed_elements(&self, features: ChannelRange, input: Shape) -> u64 {
         let elements = |block: u32| {
             let channels = match self.is_depthwise(input) {
                 true => 1,
@@ -69,14 +72,14 @@ impl Conv {
     }
 }
 
-/// What a pool makes of the cells it looks at.
+/// How a pool reduces the cells of its window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reduction {
     /// The largest; padding does not count.
     Max,
     /// The mean.
     Average {
-        /// Whether padding counts as zeros (cells beyond the padding never do).
+        /// Whether padding counts as zeros (cells beyond the padding never count).
         count_padding: bool,
     },
 }
@@ -86,17 +89,18 @@ pub enum Reduction {
 pub struct Pool {
     /// Largest or mean.
     pub reduction: Reduction,
-    /// What an output looks at.
+    /// The window that an output reads.
     pub window: Window,
 }
 
-/// Local response normalisation: x / (bias + alpha / size * sum of squares)^beta, where the sum is
-/// over up to `size` channels around x's (Krizhevsky et al., 2012, section 3.3).
+/// Local response normalisation: x / (bias + alpha / size * sum of squares)^beta, summed over up to
+/// `size` channels around that of x (Krizhevsky et al., 2012, section 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Lrn {
-    /// How many channels: half of the others before x's, and after it half of them rounded up.
+    /// How many channels: x's own, half of the others (rounded down) before
+    /// it, the rest after it.
     pub size: u32,
-    /// Factor of the mean.
+    /// Factor of the mean square.
     pub alpha: f32,
     /// Exponent.
     pub beta: f32,
@@ -106,7 +110,7 @@ pub struct Lrn {
 
 impl Lrn {
     /// The channels around `channel`, of `total`.
-    pub fn around(&self, channel: u32, total: u32) -> ChannelRange {
+    pub(crate) fn around(&self, channel: u32, total: u32) -> ChannelRange {
         let before = self.size.saturating_sub(1) / 2;
         let after = self.size.saturating_sub(1) - before;
         let end = channel.saturating_add(after).saturating_add(1).min(total);
@@ -121,16 +125,17 @@ pub enum Op {
     Conv(Conv),
     /// Pooling; one input.
     Pool(Pool),
-    /// Sums over the width, row by row; one input. With [`Op::SumRows`] a global mean.
+    /// Sums over the width, row by row; one input. The first half of a global mean.
     SumWidth,
-    /// Sums over all rows, in row order, times `scale`; one input.
+    /// Sums over all rows, in row order, times `scale`; one input. The second half of a global
+    /// mean.
     SumRows {
-        /// Factor of the sum; a mean's is one over the number of elements.
+        /// Factor of the sum; for a mean, one over the number of elements.
         scale: f32,
     },
     /// Elementwise sum of inputs of one shape.
     Add,
-    /// Elementwise product of inputs, each of one shape or a vector of a factor per channel.
+    /// Elementwise product of inputs of one shape, and vectors with a factor per channel.
     Mul,
     /// Channels of all inputs, one after the other.
     Concat,
@@ -144,23 +149,23 @@ pub enum Op {
     Lrn(Lrn),
     /// Every element repeated, `rows` times downwards and `cols` times across; one input.
     Upsample {
-        /// Rows that a row becomes.
+        /// How often each row is repeated.
         rows: u32,
-        /// Columns that a column becomes.
+        /// How often each column is repeated.
         cols: u32,
     },
     /// Part of a map; one input.
     Slice(Slice),
-    /// Channels of `groups` groups dealt out in turn: first the groups' first channels, then
-    /// their second ones; one input.
+    /// Interleaves the channels of `groups` groups: the first channel of each group, then the
+    /// second of each, and so on; one input.
     Shuffle {
         /// How many groups.
         groups: u32,
     },
-    /// Each run of `block`^2 channels becomes one channel of `block` x `block` cells an element,
-    /// row by row; one input.
+    /// Every `block`^2 consecutive channels become one channel, each of whose cells becomes
+    /// `block` x `block` cells, row by row; one input.
     DepthToSpace {
-        /// How many times more rows and columns there are.
+        /// Factor by which rows and columns multiply.
         block: u32,
     },
     /// All elements in another order; one input.
@@ -168,7 +173,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The operator's name, for people.
+    /// The operator's name, for display.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Conv(_) => "conv",
@@ -191,11 +196,11 @@ impl Op {
         }
     }
 
-    /// The shape rule: what comes out of `inputs`.
+    /// The shape rule: the shape of the output for these input shapes.
     ///
     /// # Errors
     /// When the inputs are too few, too many, or do not fit the operator or each other.
-    pub fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, GeometryError> {
+    pub(crate) fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, GeometryError> {
         let one = || match inputs {
             [input] => Ok(*input),
             _ => Err(GeometryError::InputCount { op: self.name(), found: inputs.len() }),
@@ -282,7 +287,7 @@ impl Op {
         }
     }
 
-    /// All inputs joined by `join`, which refuses those that differ elsewhere.
+    /// The shape of all inputs joined by `join`, which refuses shapes that differ elsewhere.
     fn joined(
         &self,
         inputs: &[Shape],
@@ -297,7 +302,8 @@ impl Op {
         })
     }
 
-    /// A map with `cells` times fewer channels and more rows and columns.
+    /// The shape with `cells` times fewer channels and `rows` and `cols` times more rows and
+    /// columns.
     fn grown(
         &self,
         input: Shape,
@@ -313,8 +319,8 @@ impl Op {
         Ok(Shape { channels: input.channels / cells, rows, width })
     }
 
-    /// Whether output channel c reads channel c of every input and no other, so that the layer
-    /// can follow a split by features.
+    /// Whether output channel c reads only channel c of every input, so that the layer can follow
+    /// a split by features.
     pub fn is_channelwise(&self) -> bool {
         match self {
             Op::Pool(_)

@@ -1,43 +1,38 @@
 //! Region rules: which part of its inputs an operator reads.
 //!
-//! Down the rows, along which work is split, a rule is a [`Reach`]; channels are those of the
-//! output, or all, or a range that the operator says.
-//!
-//! ```
-//! use edgeld_runtime::graph::Reach;
-//! use edgeld_runtime::region::RowRange;
-//! // Rows 3 to 5 of a map of twice the height come from rows 1 and 2.
-//! assert_eq!(Reach::Repeated(2).rows(RowRange::new(3, 6), 10), RowRange::new(1, 3));
-//! ```
+//! For rows, along which work is split, the rule is a [`Reach`]. Channels are those of the output,
+//! or all, or a range that depends on the operator.
 
-use super::{Op, Shape, Sweep};
+use super::op::Op;
+use super::shape::Shape;
+use super::window::Sweep;
 use crate::region::{ChannelRange, Region, RowRange};
 
-/// The rows of an input that rows of an output read.
+/// Which rows of an input a range of output rows reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Those of the same number.
+pub(crate) enum Reach {
+    /// The same rows.
     Same,
-    /// All.
+    /// All rows.
     All,
-    /// Those that a window looks at.
+    /// The rows under a window.
     Window(Sweep),
-    /// Each input row makes so many rows.
+    /// Each input row makes this many output rows.
     Repeated(u32),
     /// Row r reads row `start` + r * `step`.
     Every {
-        /// The first.
+        /// The first input row.
         start: u32,
-        /// From one to the next.
+        /// The distance from one to the next.
         step: u32,
     },
-    /// Row r reads row r less this many, if the input has it.
+    /// Row r reads row r minus this many, if the input has it.
     After(u32),
 }
 
 impl Reach {
-    /// The rows, of `total`, that `out` reads.
-    pub fn rows(self, out: RowRange, total: u32) -> RowRange {
+    /// The rows that `out` reads of an input of `total` rows.
+    pub(crate) fn rows(self, out: RowRange, total: u32) -> RowRange {
         if out.is_empty() {
             return RowRange::empty();
         }
@@ -61,10 +56,10 @@ impl Reach {
 }
 
 impl Op {
-    /// The region rule down the rows, for input number `index`.
+    /// The region rule for the rows of input number `index`.
     ///
-    /// `inputs` are the shapes of all inputs, as [`Op::output_shape`] accepted them.
-    pub fn reach(&self, index: usize, inputs: &[Shape]) -> Reach {
+    /// `inputs` are the shapes of all inputs, as `Op::output_shape` accepted them.
+    pub(crate) fn reach(&self, index: usize, inputs: &[Shape]) -> Reach {
         match self {
             Op::Conv(conv) => Reach::Window(conv.window.rows),
             Op::Pool(pool) => Reach::Window(pool.window.rows),
@@ -85,9 +80,9 @@ impl Op {
         }
     }
 
-    /// The region rule: what part of input number `index` the outputs in `out` read.
+    /// The region rule: what the outputs in `out` read of input number `index`.
     ///
-    /// `inputs` are the shapes of all inputs, as [`Op::output_shape`] accepted them.
+    /// `inputs` are the shapes of all inputs, as `Op::output_shape` accepted them.
     pub fn reads(&self, index: usize, inputs: &[Shape], out: Region) -> Region {
         let input = inputs[index];
         if out.is_empty() {

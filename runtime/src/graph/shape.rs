@@ -33,8 +33,8 @@ impl Shape {
         self.channels as u64 * self.rows as u64 * self.width as u64
     }
 
-    /// As [`Shape::elements`], of a shape that may be beyond all bounds.
-    pub fn checked_elements(&self) -> Option<u64> {
+    /// As [`Shape::elements`], or `None` on overflow.
+    pub(crate) fn checked_elements(&self) -> Option<u64> {
         u64::from(self.channels).checked_mul(self.rows.into())?.checked_mul(self.width.into())
     }
 
@@ -44,7 +44,7 @@ impl Shape {
     }
 
     /// Whether it is a vector: one row of width one.
-    pub const fn is_vector(&self) -> bool {
+    pub(crate) const fn is_vector(&self) -> bool {
         self.rows == 1 && self.width == 1
     }
 }

@@ -1,13 +1,13 @@
-//! The geometry of sliding windows: which input rows a row of output looks at.
+//! The geometry of sliding windows: which input rows an output row reads.
 //!
 //! Along one axis with stride s, dilation d, kernel k and p cells of padding before it, output
-//! index o reads input indices o s - p + d t for t in 0..k. Walking a range back is therefore
+//! index o reads input indices o s - p + d t for t in 0..k. A range of outputs therefore reads
 //!
 //! ```text
 //! outputs a..b  read  inputs  a s - p .. (b - 1) s - p + d (k - 1) + 1
 //! ```
 //!
-//! clipped to the map: what lies outside is padding, which exists only at the true border.
+//! clipped to the map. What lies outside is padding, which exists only at the true border.
 //!
 //! ```
 //! use edgeld_runtime::graph::Sweep;
@@ -21,13 +21,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::region::Span;
 
-/// More padding than this is no model's: a bound on what a file can claim.
+/// No model has more padding: a bound on what a file can claim.
 const MAX_PADDING: u32 = 1 << 16;
 
 /// One axis of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sweep {
-    /// Cells the window looks at along this axis.
+    /// Cells of the window along this axis.
     pub kernel: u32,
     /// Input cells between neighbouring outputs.
     pub stride: u32,
@@ -42,26 +42,26 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// The window that looks at just the cell under it.
+    /// The window of a single cell.
     pub const fn point() -> Sweep {
         Sweep { kernel: 1, stride: 1, dilation: 1, pad_before: 0, pad_after: 0, ceil: false }
     }
 
     /// The window that covers an axis of `len` cells.
-    pub const fn whole(len: u32) -> Sweep {
+    pub(crate) const fn whole(len: u32) -> Sweep {
         Sweep { kernel: len, ..Sweep::point() }
     }
 
     /// Input cells from the window's first to its last, both included.
-    pub const fn extent(&self) -> u64 {
+    pub(crate) const fn extent(&self) -> u64 {
         self.dilation as u64 * (self.kernel as u64).saturating_sub(1) + 1
     }
 
-    /// Number of outputs over `len` inputs; `None` where the window does not fit or a field is
-    /// zero that must not be, or there is padding beyond all reason.
+    /// Number of outputs over `len` inputs; `None` if the window does not fit, a field is zero that
+    /// must not be, or the padding is unreasonably large.
     ///
-    /// With `ceil` a last window that would start in the padding after the input is dropped, as
-    /// ONNX and PyTorch do.
+    /// With `ceil`, a last window that would start in the padding after the input is dropped, as in
+    /// ONNX and PyTorch.
     pub fn outputs(&self, len: u32) -> Option<u32> {
         if self.kernel == 0 || self.stride == 0 || self.dilation == 0 {
             return None;
@@ -80,8 +80,8 @@ impl Sweep {
         u32::try_from(outputs).ok()
     }
 
-    /// The input cells that `outputs` read on an axis of `len` cells, padding left out.
-    pub fn reads<Axis: Copy>(&self, outputs: Span<Axis>, len: u32) -> Span<Axis> {
+    /// The input cells that `outputs` read on an axis of `len` cells, without padding.
+    pub(crate) fn reads<Axis: Copy>(&self, outputs: Span<Axis>, len: u32) -> Span<Axis> {
         if outputs.is_empty() {
             return Span::empty();
         }
@@ -109,7 +109,7 @@ impl Window {
         Window { rows: Sweep::point(), cols: Sweep::point() }
     }
 
-    /// The window that covers a whole map of `rows` x `width`: a dense layer's.
+    /// The window of a dense layer: a whole map of `rows` x `width`.
     pub const fn whole(rows: u32, width: u32) -> Window {
         Window { rows: Sweep::whole(rows), cols: Sweep::whole(width) }
     }
@@ -119,7 +119,7 @@ impl Window {
         Window { rows: sweep, cols: sweep }
     }
 
-    /// Cells it looks at.
+    /// Number of cells.
     pub const fn cells(&self) -> u64 {
         self.rows.kernel as u64 * self.cols.kernel as u64
     }

@@ -11,13 +11,13 @@ pub enum KernelError {
     Weights {
         /// Which layer.
         layer: String,
-        /// Why.
+        /// The cause.
         source: WeightError,
     },
-    /// The source gave more or fewer bytes than the parameter has.
+    /// The source returned another number of bytes than the parameter has.
     #[error(
-        "weights of layer {layer}: {found} bytes of {parameter} {features} where {wanted} were \
-         asked for; the model's file and its description do not fit"
+        "weights of layer {layer}: {parameter} {features} has {found} bytes instead of {wanted}; \
+         the model's file does not match its description"
     )]
     Length {
         /// Which layer.
@@ -26,12 +26,12 @@ pub enum KernelError {
         parameter: String,
         /// Which of its rows.
         features: ChannelRange,
-        /// Bytes that came.
+        /// Bytes returned.
         found: usize,
-        /// Bytes that were asked for.
+        /// Bytes requested.
         wanted: u64,
     },
-    /// A layer or features that the graph does not have.
+    /// The graph has no such layer or features.
     #[error("the graph has no features {features} of layer {layer}")]
     NoSuchLayer {
         /// The layer's number.
@@ -39,73 +39,71 @@ pub enum KernelError {
         /// Which features.
         features: ChannelRange,
     },
-    /// A layer is to be computed whose weights were not prepared.
+    /// The weights were not prepared.
     #[error(
-        "layer {layer}: features {wanted} are to be computed, {held} are prepared; prepare the \
-         kernels with what the program computes"
+        "layer {layer}: features {wanted} are not prepared, only {held} are; prepare the kernels \
+         for everything that the program computes"
     )]
     NotPrepared {
         /// Which layer.
         layer: String,
-        /// Features to be computed.
+        /// Features to compute.
         wanted: ChannelRange,
-        /// Features whose weights are there.
+        /// Features whose weights are prepared.
         held: ChannelRange,
     },
-    /// A sum that is not to be computed along with the layer before it.
-    #[error(
-        "layer {sum} is no sum that the kernel of layer {layer} can add to; run one after the other"
-    )]
+    /// A sum that cannot be computed together with this layer.
+    #[error("layer {sum} cannot be computed together with layer {layer}; run one after the other")]
     Apart {
         /// The layer's number.
         layer: u32,
         /// The sum's number.
         sum: u32,
     },
-    /// A region that begins or ends within a block of channels.
+    /// A region that starts or ends within a block of channels.
     #[error(
-        "layer {layer}: {region} is to be computed, but channels lie in blocks of {lanes}; cut \
-         features at multiples of {lanes}"
+        "layer {layer}: {region} cuts a block of {lanes} channels; cut features at multiples of \
+         {lanes}"
     )]
     CutBlock {
         /// Which layer.
         layer: String,
-        /// What is to be computed.
+        /// The region to compute.
         region: Region,
-        /// Channels of a block.
+        /// Channels per block.
         lanes: u32,
     },
-    /// More or fewer inputs than the layer has.
-    #[error("layer {layer} reads {wanted} maps, {found} were given")]
+    /// The wrong number of inputs.
+    #[error("layer {layer} reads {wanted} maps, but {found} were given")]
     InputCount {
         /// Which layer.
         layer: String,
-        /// Inputs of the layer.
+        /// Number of inputs of the layer.
         wanted: usize,
-        /// Inputs that were given.
+        /// Number of inputs given.
         found: usize,
     },
-    /// A map that lacks what is to be read or written.
-    #[error("layer {layer}: {what} must hold {wanted}, the map holds {found}")]
+    /// A map that does not cover what is read or written.
+    #[error("layer {layer}: {what} must hold {wanted}, but the map holds {found}")]
     Uncovered {
         /// Which layer.
         layer: String,
-        /// `input 0`, `the output`.
+        /// Which map: `input 0`, `the output`.
         what: String,
-        /// What is read or written.
+        /// The region that is read or written.
         wanted: Region,
-        /// What the map holds.
+        /// The region that the map holds.
         found: Region,
     },
-    /// A map of another width or layout.
+    /// A map of the wrong width or layout.
     #[error(
-        "layer {layer}: {what} is {} wide with {} lanes, the map {} wide with {} lanes",
+        "layer {layer}: {what} is {} wide with {} lanes, but the map is {} wide with {} lanes",
         wanted.0, wanted.1, found.0, found.1
     )]
     Layout {
         /// Which layer.
         layer: String,
-        /// `input 0`, `the output`.
+        /// Which map: `input 0`, `the output`.
         what: String,
         /// Width and lanes that are needed.
         wanted: (u32, u32),

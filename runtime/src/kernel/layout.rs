@@ -1,27 +1,22 @@
-//! In which layout each tensor's maps are kept.
+//! The layout of each tensor's maps.
 //!
-//! Own kernels compute [`LANES`] channels side by side: one vector is neighbouring channels of
-//! one pixel, so that no stride, border or thin strip leaves lanes unused, and nothing is
-//! transposed between layers. A picture's three channels would waste most of that; an input of
-//! few channels stays planar where only convolutions read it, which take either.
+//! This project's kernels compute [`LANES`] channels side by side. A vector holds neighbouring
+//! channels of one pixel, so that strides, borders and thin strips leave no lanes unused and
+//! nothing is transposed between layers. The three channels of a picture would waste most lanes: an
+//! input of few channels stays planar if only direct convolutions read it, which take either
+//! layout.
 //!
 //! ```text
 //! input  3 x 224 x 224, planar   -> conv 7x7 ->   64 x 112 x 112: 4 blocks x 112 x 112 x 16
 //! ```
 
-use super::KernelKind;
-use super::algorithm::Algorithm;
+use super::conv::algorithm::Algorithm;
+use super::memory::lanes::LANES;
+use super::setup::KernelKind;
 use crate::graph::{Graph, Op, TensorId};
-use crate::region::CHANNEL_BLOCK;
-
-/// Channels that lie side by side.
-pub(super) const LANES: u32 = CHANNEL_BLOCK;
-
-/// The same, as the length of vectors and arrays.
-pub(super) const BLOCK: usize = LANES as usize;
 
 /// The lanes of every tensor's maps.
-pub(super) fn lanes(graph: &Graph, kind: KernelKind) -> Vec<u32> {
+pub(crate) fn lanes(graph: &Graph, kind: KernelKind) -> Vec<u32> {
     let mut lanes = vec![if kind == KernelKind::Burn { 1 } else { LANES }; graph.tensor_count()];
     for port in graph.inputs() {
         if graph.shape(port.tensor).channels < LANES && only_windows_read(graph, port.tensor) {

@@ -1,26 +1,28 @@
-//! Weights in the form of the kernels that compute: own ones or burn's.
+//! Weights in the form that the kernels need: this project's or burn's.
 
 use std::sync::Arc;
 
-use super::algorithm::Algorithm;
-use super::weights::{Reader, Weights};
-use super::{KernelError, KernelKind, reference};
+use super::conv::algorithm::Algorithm;
+use super::conv::weights::{Reader, Weights};
+use super::error::KernelError;
+use super::reference;
+use super::setup::KernelKind;
 use crate::graph::{Conv, Shape};
 use crate::region::ChannelRange;
 
 /// Weights of some features of a layer.
 #[derive(Debug, Clone)]
-pub(super) enum Packed {
-    /// For own kernels.
+pub(crate) enum Packed {
+    /// For this project's kernels.
     Own(Weights),
     /// For burn's operators.
     Burn(Arc<reference::Weights>),
 }
 
 impl Packed {
-    /// Reads `features` of a layer of an input of this shape, in maps of so many lanes, as far as
-    /// `previous` does not have them.
-    pub(super) fn read(
+    /// Reads `features` of a layer, reusing what `previous` has. The input has this shape, in maps
+    /// with this many lanes.
+    pub(crate) fn read(
         (kind, algorithm): (KernelKind, Algorithm),
         mut reader: Reader<'_>,
         conv: &Conv,
@@ -47,8 +49,8 @@ impl Packed {
         })
     }
 
-    /// The features that can be computed.
-    pub(super) fn features(&self) -> ChannelRange {
+    /// The features that it holds weights for.
+    pub(crate) fn features(&self) -> ChannelRange {
         match self {
             Packed::Own(weights) => weights.features,
             Packed::Burn(weights) => weights.features,
@@ -56,7 +58,8 @@ impl Packed {
     }
 
     /// Bytes in memory.
-    pub(super) fn bytes(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
         match self {
             Packed::Own(weights) => weights.bytes(),
             Packed::Burn(weights) => weights.bytes(),

@@ -1,27 +1,26 @@
 //! `--kernels burn`: convolutions, dense layers and pools by burn-ndarray's own operators.
 //!
-//! They know no rows and no borders that lie elsewhere, so the input cells that the windows of a
-//! region see are cut out, with padding where the true border is, and the operator runs on that
-//! without padding of its own. These copies are the price of a reference; it is there to be
-//! right, and own kernels are tested against it.
+//! Burn's operators know nothing about strips. So the input cells under the windows of a region are
+//! copied, padded at the true border, and the operator runs on the copy without padding of its own.
+//! The reference need not be fast, only right: the project's kernels are tested against it.
 
 use burn::tensor::module::{avg_pool2d, conv2d, linear, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 
-use super::KernelError;
-use super::backend::{self, Tensor};
-use super::job::Job;
-use super::layout::LANES;
-use super::map::Map;
-use super::pool::counted;
-use super::weights::Reader;
+use super::call::job::Job;
+use super::conv::weights::Reader;
+use super::error::KernelError;
+use super::memory::lanes::LANES;
+use super::memory::map::Map;
+use super::memory::storage::{self, Storage, Tensor};
+use super::ops::pool::counted;
 use crate::graph::{Conv, Pool, Reduction, Shape, Window};
 use crate::region::{ChannelRange, Region};
 
 /// Weights of some features of a layer as burn tensors.
 #[derive(Debug, Clone)]
-pub(super) struct Weights {
-    pub(super) features: ChannelRange,
+pub(crate) struct Weights {
+    pub(crate) features: ChannelRange,
     weight: Weight,
     bias: Tensor<1>,
 }
@@ -35,8 +34,8 @@ enum Weight {
 }
 
 impl Weights {
-    /// Reads `features` of a layer of an input of this shape, a block at a time.
-    pub(super) fn read(
+    /// Reads `features` of a layer whose input has this shape, a block at a time.
+    pub(crate) fn read(
         reader: &mut Reader<'_>,
         conv: &Conv,
         shape: Shape,
@@ -62,19 +61,20 @@ impl Weights {
             }
         }
         let weight = match dense {
-            true => Weight::Dense(backend::tensor_of([row, count], weights)),
+            true => Weight::Dense(storage::tensor_of([row, count], weights)),
             false => {
                 let Window { rows, cols } = conv.window;
                 let (rows, cols) = (rows.kernel as usize, cols.kernel as usize);
                 let axes = [count, row / (rows * cols), rows, cols];
-                Weight::Conv(backend::tensor_of(axes, weights))
+                Weight::Conv(storage::tensor_of(axes, weights))
             }
         };
-        Ok(Weights { features, weight, bias: backend::tensor_of([count], biases) })
+        Ok(Weights { features, weight, bias: storage::tensor_of([count], biases) })
     }
 
     /// Bytes in memory.
-    pub(super) fn bytes(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
         let weights = match &self.weight {
             Weight::Dense(weight) => weight.shape().num_elements(),
             Weight::Conv(weight) => weight.shape().num_elements(),
@@ -82,20 +82,20 @@ impl Weights {
         4 * (weights as u64 + u64::from(self.features.len()))
     }
 
-    /// Places of `features` among those that are held.
+    /// The indices of `features` among those that are held.
     fn places(&self, features: ChannelRange) -> std::ops::Range<usize> {
         let start = self.features.start;
         ChannelRange::new(features.start - start, features.end - start).indices()
     }
 }
 
-/// The operator that computes a convolution, for people.
-pub(super) fn conv_name(conv: &Conv, shape: Shape) -> &'static str {
+/// The operator that computes a convolution, for display.
+pub(crate) fn conv_name(conv: &Conv, shape: Shape) -> &'static str {
     if conv.is_dense(shape) { "burn linear" } else { "burn conv2d" }
 }
 
-/// The operator that computes a pool, for people.
-pub(super) fn pool_name(pool: &Pool) -> &'static str {
+/// The operator that computes a pool, for display.
+pub(crate) fn pool_name(pool: &Pool) -> &'static str {
     match pool.reduction {
         _ if !can_pool(pool) => "average-pool",
         Reduction::Max => "burn max_pool2d",
@@ -104,7 +104,7 @@ pub(super) fn pool_name(pool: &Pool) -> &'static str {
 }
 
 /// Computes a region of a convolution or dense layer.
-pub(super) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, output: &mut Map) {
+pub(crate) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, output: &mut Map) {
     let features = job.region.channels;
     match &weights.weight {
         Weight::Dense(weight) => {
@@ -113,13 +113,13 @@ pub(super) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, o
             let weight = weight.clone().slice([0..elements, places.clone()]);
             let bias = weights.bias.clone().slice([places]);
             let result = linear(input.tensor().reshape([1, elements]), weight, Some(bias));
-            store(job, job.region, backend::in_order(result), output);
+            store(job, job.region, storage::in_order(result), output);
         }
         Weight::Conv(weight) => {
             for (features, groups) in runs(conv, features) {
                 let channels = conv.input_channels(features, job.shape);
                 let places = weights.places(features);
-                let input = cut(job, conv.window, channels, input, 0.0);
+                let input = copy_windows(job, conv.window, channels, input, 0.0);
                 let [_, inputs, rows, cols] = weight.dims();
                 let weight = weight.clone().slice([places.clone(), 0..inputs, 0..rows, 0..cols]);
                 let bias = weights.bias.clone().slice([places]);
@@ -127,33 +127,33 @@ pub(super) fn conv(job: &Job<'_>, conv: &Conv, weights: &Weights, input: &Map, o
                 let options = ConvOptions::new(stride, [0, 0], dilation, groups);
                 let result = conv2d(input, weight, Some(bias), options);
                 let region = Region::new(features, job.region.rows);
-                store(job, region, backend::in_order(result), output);
+                store(job, region, storage::in_order(result), output);
             }
         }
     }
 }
 
-/// Whether burn has an operator for this pool: its mean has no dilation.
-pub(super) fn can_pool(pool: &Pool) -> bool {
+/// Whether burn has an operator for this pool: its average pool has no dilation.
+pub(crate) fn can_pool(pool: &Pool) -> bool {
     pool.reduction == Reduction::Max || dilations(pool.window) == [1, 1]
 }
 
 /// Computes a region of a pool that burn has an operator for.
-pub(super) fn pool(job: &Job<'_>, pool: &Pool, input: &Map, output: &mut Map) {
+pub(crate) fn pool(job: &Job<'_>, pool: &Pool, input: &Map, output: &mut Map) {
     let Window { rows: down, cols: across } = pool.window;
     let (kernel, stride) =
         ([down, across].map(|sweep| sweep.kernel as usize), strides(pool.window));
     let channels = job.region.channels;
     let result = match pool.reduction {
         Reduction::Max => {
-            let input = cut(job, pool.window, channels, input, f32::NEG_INFINITY);
+            let input = copy_windows(job, pool.window, channels, input, f32::NEG_INFINITY);
             let options = MaxPoolOptions::new(kernel)
                 .with_stride(stride)
                 .with_dilation(dilations(pool.window));
             max_pool2d(input, options)
         }
         Reduction::Average { count_padding } => {
-            let input = cut(job, pool.window, channels, input, 0.0);
+            let input = copy_windows(job, pool.window, channels, input, 0.0);
             let options = AvgPoolOptions::new(kernel).with_stride(stride);
             let means = avg_pool2d(input, options);
             // The operator divides by all cells of the window; some do not count.
@@ -167,14 +167,14 @@ pub(super) fn pool(job: &Job<'_>, pool: &Pool, input: &Map, output: &mut Map) {
                 .flat_map(|row| columns.iter().map(move |column| cells / (row * column)))
                 .collect();
             let [_, _, rows, cols] = means.dims();
-            means * backend::tensor_of([1, 1, rows, cols], factors)
+            means * storage::tensor_of([1, 1, rows, cols], factors)
         }
     };
-    store(job, job.region, backend::in_order(result), output);
+    store(job, job.region, storage::in_order(result), output);
 }
 
-/// Runs of `features` that one grouped convolution can compute, with their number of groups:
-/// all of them if they are whole groups, else group by group.
+/// Splits `features` into parts that one grouped convolution can compute, each with its number of
+/// groups: everything at once if all groups are complete, else group by group.
 fn runs(conv: &Conv, features: ChannelRange) -> Vec<(ChannelRange, usize)> {
     let group = conv.features / conv.groups;
     if features.start.is_multiple_of(group) && features.end.is_multiple_of(group) {
@@ -187,8 +187,8 @@ fn runs(conv: &Conv, features: ChannelRange) -> Vec<(ChannelRange, usize)> {
         .collect()
 }
 
-/// What the windows of the job's region see, all of it, `padding` where there is no input.
-fn cut(
+/// Copies the cells under the windows of the job's region, with `padding` where there is no input.
+fn copy_windows(
     job: &Job<'_>,
     window: Window,
     channels: ChannelRange,
@@ -214,12 +214,12 @@ fn cut(
             line[left..left + inside].copy_from_slice(from);
         }
     }
-    backend::tensor_of([1, channels.len() as usize, height, width], cells)
+    storage::tensor_of([1, channels.len() as usize, height, width], cells)
 }
 
-/// Puts the result of an operator, which is all of `region`, into the output map.
-fn store(job: &Job<'_>, region: Region, result: backend::Storage, output: &mut Map) {
-    let mut lines = backend::elements(&result).chunks_exact(job.output.width as usize);
+/// Copies the result of an operator, which covers `region`, to the output map.
+fn store(job: &Job<'_>, region: Region, result: Storage, output: &mut Map) {
+    let mut lines = storage::elements(&result).chunks_exact(job.output.width as usize);
     for channel in region.channels.start..region.channels.end {
         for row in region.rows.start..region.rows.end {
             let to = output.line(channel, row);

@@ -2,34 +2,50 @@
 
 use std::collections::BTreeMap;
 
-use super::algorithm::Algorithm;
-use super::{Isa, KernelKind, weights};
+use serde::{Deserialize, Serialize};
+
+use super::conv::algorithm::Algorithm;
+use super::conv::weights;
+use super::simd::isa::Isa;
 use crate::graph::{Graph, LayerId, Op};
 use crate::region::Region;
 use crate::units::Bytes;
+
+/// Which kernels compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelKind {
+    /// burn-ndarray's own operators: the reference against which the others are tested.
+    Burn,
+    /// Every output's order of summation depends on the layer alone: the same bits for every plan.
+    Exact,
+    /// The fastest; within 1e-4 of the largest logit. Convolutions are transformed where that is
+    /// faster, which depends on a share's height and memory: other plans may give other bits.
+    Fast,
+}
 
 /// How a device computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
     /// Which kernels compute.
     pub kind: KernelKind,
-    /// Which instructions they may use; where the machine lacks them, the best that it has.
+    /// Which instructions they may use; if the machine lacks them, the best that it has.
     pub isa: Isa,
-    /// What packed weights should take at most. Transformed weights, several times larger, are
-    /// given up for plain ones until they do, those that gain least first.
+    /// How much packed weights should take at most. Transformed weights are several times larger:
+    /// those that gain least are replaced by plain ones until the limit is met.
     pub memory: Option<Bytes>,
 }
 
 impl From<KernelKind> for Setup {
-    /// With all instructions of this machine, in as much memory as is fastest.
+    /// With all instructions of this machine and no limit of memory.
     fn from(kind: KernelKind) -> Setup {
         Setup { kind, isa: Isa::detect(), memory: None }
     }
 }
 
 impl Setup {
-    /// How each convolution is computed, of the regions that are.
-    pub(super) fn algorithms(
+    /// The algorithm for each convolution in `regions`.
+    pub(crate) fn algorithms(
         &self,
         graph: &Graph,
         regions: &BTreeMap<LayerId, Region>,
@@ -56,7 +72,7 @@ impl Setup {
             })
         };
         let mut total: u64 = chosen.iter().map(|(id, algorithm)| bytes(*id, *algorithm)).sum();
-        // Transforms save a part of the products, of which a weight has one per pixel.
+        // A transform saves a fraction of the products, and a weight has one product per pixel.
         let mut transformed: Vec<LayerId> = chosen.keys().copied().collect();
         transformed.retain(|id| matches!(chosen[id], Algorithm::Winograd(_)));
         transformed.sort_by_key(|id| {

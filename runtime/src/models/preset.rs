@@ -20,10 +20,10 @@ pub enum Preset {
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Preset; 4] = [Preset::Imagenet, Preset::Lite, Preset::Unit, Preset::Raw];
+    pub(crate) const ALL: [Preset; 4] = [Preset::Imagenet, Preset::Lite, Preset::Unit, Preset::Raw];
 
-    /// Its name in flags and in the metadata of model files.
-    pub const fn name(self) -> &'static str {
+    /// Its name on the command line and in the metadata of model files.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Preset::Imagenet => "imagenet",
             Preset::Lite => "lite",
@@ -32,7 +32,7 @@ impl Preset {
         }
     }
 
-    /// How pictures travel and are normalised where they arrive.
+    /// How pictures travel, and how they are normalised on arrival.
     pub const fn encoding(self) -> Encoding {
         let (mean, std) = match self {
             Preset::Imagenet => ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),

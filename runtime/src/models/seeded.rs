@@ -1,12 +1,13 @@
-//! Weights made from a seed: the same bits on every machine, any rows in any order.
+//! Weights from a seed: the same bits on every machine, for any rows in any order.
 //!
 //! Element i of a parameter is a function of (seed, parameter, i) alone: a counter run through an
 //! integer hash with two rounds (the constants are Wellons' `lowbias32`), read as a signed 24-bit
 //! fraction u in [-1, 1) and multiplied once. No state is carried from element to element, so a
-//! range of rows costs what it holds, and the loop vectorises.
+//! range of rows costs no more than its own elements, and the loop vectorises.
 //!
-//! A uniform value a u has variance a^2 / 3. He et al. (2015) keep the variance through a layer
-//! and its Relu at 2 / fan-in, hence a = sqrt(6 / fan-in), fan-in being the elements of a row.
+//! A uniform value a u has variance a^2 / 3. According to He et al. (2015) a layer and its Relu
+//! preserve variance if that of the weights is 2 / fan-in, hence a = sqrt(6 / fan-in), where fan-in
+//! is the number of elements per row.
 
 use std::sync::Arc;
 
@@ -14,11 +15,11 @@ use crate::graph::{DType, Graph, ParameterId};
 use crate::region::ChannelRange;
 use crate::weights::{WeightError, WeightSource};
 
-/// Amplitude of parameters with one element per feature: biases, small beside activations of
-/// variance one.
+/// Amplitude of parameters with one element per feature: biases, which are small compared with
+/// activations of variance one.
 const BIAS_AMPLITUDE: f32 = 0.05;
 
-/// Weights of a graph, made when asked for.
+/// Weights of a graph, computed on demand.
 #[derive(Debug, Clone)]
 pub struct SeededWeights {
     graph: Arc<Graph>,
@@ -26,7 +27,7 @@ pub struct SeededWeights {
 }
 
 impl SeededWeights {
-    /// Weights for all parameters of `graph`, which are of type float32.
+    /// Weights for all parameters of `graph`, which must be float32.
     pub fn new(graph: Arc<Graph>, seed: u64) -> SeededWeights {
         debug_assert!(graph.parameters().iter().all(|parameter| parameter.dtype == DType::F32));
         SeededWeights { graph, seed }

@@ -1,19 +1,21 @@
 //! The VGG networks (Simonyan and Zisserman 2015) with seeded weights.
 //!
-//! Blocks of 3x3 convolutions, each block ended by a 2x2 pool, then three dense layers; the
-//! network ends in logits. VGG16 at 224x224 takes 30.9 GFLOP and has 553 MB of weights.
+//! Blocks of 3x3 convolutions, each followed by a 2x2 pool, then three dense layers; the output is
+//! logits. VGG16 at 224x224 takes 30.9 GFLOP and has 553 MB of weights.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Model, Preset, SeededWeights};
+use super::model::Model;
+use super::preset::Preset;
+use super::seeded::SeededWeights;
 use crate::graph::{
     Activation, Builder, Conv, DType, Graph, GraphError, Op, Parameter, Pool, Reduction, Shape,
     Sweep, TensorId, Window,
 };
 
 /// Names of all built-in models.
-pub const BUILT_IN: [&str; 4] = ["vgg11", "vgg13", "vgg16", "vgg19"];
+pub(crate) const BUILT_IN: [&str; 4] = ["vgg11", "vgg13", "vgg16", "vgg19"];
 
 /// Convolutions of each block, by number of layers with weights.
 const DEPTHS: [(u32, [u32; 5]); 4] =
@@ -41,26 +43,26 @@ pub enum SpecError {
     /// No built-in model of that name.
     #[error("there is no built-in model {0:?}; there are vgg11, vgg13, vgg16 and vgg19")]
     Unknown(String),
-    /// Not of the form `key=value`.
+    /// A setting that is not of the form `key=value`.
     #[error("{spec}: {part:?} is not a setting; write {example}", example = EXAMPLE)]
     Setting {
-        /// What was asked for.
+        /// The specification.
         spec: String,
-        /// The part that makes no sense.
+        /// The invalid part.
         part: String,
     },
     /// A key that does not exist.
     #[error("{spec}: there is no setting {key:?}; there are size, seed and classes")]
     Key {
-        /// What was asked for.
+        /// The specification.
         spec: String,
         /// The unknown key.
         key: String,
     },
-    /// A value out of range or no number.
+    /// A value that is out of range or not a number.
     #[error("{spec}: {key}={value:?} must be a whole number{at_least}")]
     Value {
-        /// What was asked for.
+        /// The specification.
         spec: String,
         /// Which setting.
         key: String,
@@ -74,8 +76,8 @@ pub enum SpecError {
 const EXAMPLE: &str = "vgg16?size=448&seed=7&classes=10";
 
 impl Vgg {
-    /// The network of `depth` layers with weights (11, 13, 16 or 19), 224x224 pixels, seed 0, 1000
-    /// classes.
+    /// The network with `depth` layers that have weights (11, 13, 16 or 19), for 224x224 pixels and
+    /// 1000 classes, with seed 0.
     pub fn new(depth: u32) -> Option<Vgg> {
         let (_, convs) = DEPTHS.into_iter().find(|entry| entry.0 == depth)?;
         Some(Vgg { depth, convs, size: 224, seed: 0, classes: 1000 })
@@ -89,7 +91,7 @@ impl Vgg {
 
     /// Sets the seed of the weights.
     #[must_use]
-    pub fn seed(self, seed: u64) -> Vgg {
+    pub(crate) fn seed(self, seed: u64) -> Vgg {
         Vgg { seed, ..self }
     }
 
@@ -99,10 +101,10 @@ impl Vgg {
         Vgg { classes, ..self }
     }
 
-    /// The network with its weights.
+    /// The network with weights.
     ///
     /// # Errors
-    /// When the input is smaller than 32 pixels or the network too large.
+    /// When the input is smaller than 32 pixels or the network is too large.
     pub fn model(&self) -> Result<Model, GraphError> {
         let graph = Arc::new(self.graph()?);
         Ok(Model {
@@ -113,11 +115,11 @@ impl Vgg {
         })
     }
 
-    /// The network without its weights.
+    /// The network without weights.
     ///
     /// # Errors
-    /// When the input is smaller than 32 pixels or the network too large.
-    pub fn graph(&self) -> Result<Graph, GraphError> {
+    /// When the input is smaller than 32 pixels or the network is too large.
+    pub(crate) fn graph(&self) -> Result<Graph, GraphError> {
         let size = u64::from(self.size);
         let mut net = Builder::new(&format!("vgg{}", self.depth));
         let mut x =

@@ -1,5 +1,5 @@
-//! Values that are known when a model is loaded: weights, which stay in their file, and small
-//! things such as shapes, axes and bounds, which are read.
+//! Values that are known while loading: weights, which stay in their file, and small values such as
+//! shapes, axes and bounds, which are read.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::error::Problem;
 use super::storage::Storage;
 use crate::graph::DType;
 
-/// No constant has more elements; the bound that [`crate::graph`] has too.
+/// The most elements of a constant; the same bound as in [`crate::graph`].
 const MAX_ELEMENTS: u64 = 1 << 30;
 
-/// Nothing has more dimensions.
+/// The most dimensions of a value.
 pub(crate) const MAX_RANK: usize = 16;
 
-/// Constants that are read as numbers are never longer: one number per feature.
+/// The most elements of a constant that is read as numbers, such as one number per feature.
 const MAX_NUMBERS: u64 = 1 << 24;
 const MAX_FILLED: u64 = 1 << 16;
 
@@ -58,14 +58,14 @@ impl Element {
     }
 }
 
-/// Where little-endian elements are.
+/// Where a constant's little-endian elements are.
 #[derive(Debug, Clone)]
 pub(crate) enum Data {
     /// In a file, from `offset` on.
     Stored { storage: Arc<Storage>, offset: u64 },
     /// In memory.
     Held(Arc<[u8]>),
-    /// Nowhere: all elements are these bytes.
+    /// Not stored: every element has these bytes.
     Fill(Arc<[u8]>),
 }
 
@@ -95,7 +95,7 @@ impl Data {
     }
 }
 
-/// A tensor that is known when the model is loaded.
+/// A tensor that is known while loading.
 #[derive(Debug, Clone)]
 pub(crate) struct Constant {
     pub(crate) name: String,
@@ -133,7 +133,7 @@ impl Constant {
         Ok(Constant { dims, ..self.clone() })
     }
 
-    /// The type it has as a layer's parameter.
+    /// Its type as a layer's parameter.
     pub(crate) fn dtype(&self) -> Result<DType, Problem> {
         match self.element {
             Element::F32 => Ok(DType::F32),
@@ -166,7 +166,7 @@ impl Constant {
         })
     }
 
-    /// Its elements as integers; floats are cut off as Cast does.
+    /// Its elements as integers; floats are truncated, as `Cast` does.
     pub(crate) fn to_ints(&self) -> Result<Vec<i64>, Problem> {
         let bytes = self.numbers()?;
         Ok(match self.element {

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use super::slim::WireError;
 use crate::graph::{GeometryError, GraphError};
-use crate::models::PresetError;
 
-/// Why a model file was refused. Every message names the file, what in it, and what to try.
+/// Why a model file was refused. Every message says which file, what in it, and what to try.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
     /// The file cannot be read.
@@ -17,7 +16,7 @@ pub enum OnnxError {
     Io {
         /// Which file.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The file is not an ONNX model, or not all of one.
@@ -25,7 +24,7 @@ pub enum OnnxError {
     Malformed {
         /// Which file.
         file: PathBuf,
-        /// What makes no sense, and where.
+        /// What is wrong, and where.
         what: String,
     },
     /// A node cannot be loaded.
@@ -33,7 +32,7 @@ pub enum OnnxError {
     Node {
         /// Which file.
         file: PathBuf,
-        /// The node's name; where it has none, `#` and its index.
+        /// The node's name, or `#` and its index if it has none.
         node: String,
         /// Its operator.
         operator: String,
@@ -50,21 +49,13 @@ pub enum OnnxError {
         /// What is wrong with it.
         problem: Box<Problem>,
     },
-    /// The layers do not make a graph.
+    /// The layers do not form a valid graph.
     #[error("{}: {source}", file.display())]
     Graph {
         /// Which file.
         file: PathBuf,
         /// Why not.
         source: GraphError,
-    },
-    /// The metadata names a preset that does not exist.
-    #[error("{}: metadata edgeld.preset: {source}", file.display())]
-    Preset {
-        /// Which file.
-        file: PathBuf,
-        /// Which presets there are.
-        source: PresetError,
     },
 }
 
@@ -74,25 +65,25 @@ pub enum Problem {
     /// An operator without a loader.
     #[error("this operator is not supported; supported are {supported}")]
     Operator {
-        /// All operators that have one.
+        /// The operators that are supported.
         supported: String,
     },
     /// An input that is required.
     #[error("input {0} is missing")]
     InputMissing(usize),
-    /// A name that nothing makes.
+    /// A name that nothing defines.
     #[error(
         "it reads {0:?}, which neither an earlier node nor an input nor an initializer makes; \
          sort the nodes topologically"
     )]
     Undefined(String),
-    /// A name that is made twice.
+    /// A name that is defined twice.
     #[error("it makes {0:?}, which exists already")]
     Redefined(String),
-    /// A value that has to be known when the model is loaded.
+    /// A computed value where a constant is required.
     #[error("input {0} is computed at run time; only a constant is supported here")]
     NotConstant(usize),
-    /// A constant where a computed value is needed.
+    /// A constant where a computed value is required.
     #[error("input {0} is a constant; only a value computed at run time is supported here")]
     NotComputed(usize),
     /// An attribute of the wrong type or out of range.
@@ -103,23 +94,23 @@ pub enum Problem {
         /// What is accepted.
         wanted: &'static str,
     },
-    /// Dimensions that the operator does not take here.
+    /// Dimensions that are not supported here.
     #[error("dimensions {dims:?}, but {wanted}")]
     Dims {
-        /// Those found.
+        /// The dimensions found.
         dims: Vec<u64>,
-        /// What is accepted, as a sentence.
+        /// What is accepted, as a clause.
         wanted: String,
     },
-    /// Dimensions that have to be given.
+    /// Dimensions that the caller has to fix.
     #[error("dimensions {dims} are not fixed; give them, as --input-shape {example}")]
     Dynamic {
-        /// As the file has them, `?` for those that it leaves open.
+        /// The dimensions in the file, with `?` for those it leaves open.
         dims: String,
-        /// A value for the flag.
+        /// An example value for the option.
         example: String,
     },
-    /// Data of a tensor that is not what its type and dimensions say.
+    /// A tensor whose data does not match its type and dimensions.
     #[error("tensor {name:?}: {what}")]
     Tensor {
         /// Which.
@@ -132,7 +123,7 @@ pub enum Problem {
     Io {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The operator refuses its inputs' shapes.

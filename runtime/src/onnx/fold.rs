@@ -1,10 +1,10 @@
-//! Layers that others take in.
+//! Folds layers into others.
 //!
-//! Exporters write x sigmoid(x) as two nodes that both read x, so that neither can be folded into
-//! the layer that makes it when it is loaded:
+//! Exporters write x sigmoid(x) as two nodes that both read x, so neither can be folded into the
+//! layer that computes x while nodes are loaded:
 //!
 //! ```text
-//! Conv x -> Sigmoid s -> Mul(x, s)      conv; identity, Sigmoid; mul    as the nodes come
+//! Conv x -> Sigmoid s -> Mul(x, s)      conv; identity, Sigmoid; mul    node by node
 //!                                       conv; identity, Silu            once Mul is loaded
 //!                                       conv, Silu                      once all are loaded
 //! ```
@@ -14,11 +14,11 @@ use super::error::Problem;
 use super::import::{Import, View};
 use crate::graph::{Activation, Conv, DType, Layer, Op, ParameterId, TensorId, Window};
 
-/// A hard sigmoid's factor and summand where x times it is a hard swish.
+/// The factor and summand of the hard sigmoid whose product with x is a hard swish.
 const HARD_SWISH: (f32, f32) = (1.0 / 6.0, 0.5);
 
 impl Import {
-    /// Applies `activation` to a view: within the layer that makes it, or as a layer of its own.
+    /// Applies `activation` to a view: in the layer that computes it, or in a layer of its own.
     pub(crate) fn activate(
         &mut self,
         name: &str,
@@ -36,8 +36,8 @@ impl Import {
         result.reshaped(view.dims.clone())
     }
 
-    /// Multiplies channel c of a view by `scale[c]` and adds `shift[c]`: within the convolution
-    /// that makes it, or as a depthwise 1x1 convolution of its own. There is a number for every
+    /// Multiplies channel c of a view by `scale[c]` and adds `shift[c]`: in the convolution that
+    /// computes it, or in a depthwise 1x1 convolution of its own. There must be a number for every
     /// channel.
     pub(crate) fn affine(
         &mut self,
@@ -78,15 +78,15 @@ impl Import {
         Ok(view.clone())
     }
 
-    /// The layer that makes a view's tensor, where nothing else reads that and nothing has been
-    /// applied to it yet.
+    /// The layer that computes a view's tensor, if nothing else reads that tensor and the layer has
+    /// no activation yet.
     pub(crate) fn foldable(&mut self, view: &View) -> Option<&mut Layer> {
         let layer = view.tensor.index().checked_sub(self.inputs.len())?;
         let layer = self.layers.get_mut(layer)?;
         (view.sole && layer.activation == Activation::Linear).then_some(layer)
     }
 
-    /// The numbers of a parameter with one per feature; `default` where there is none.
+    /// The numbers of a parameter with one per feature; `default` if there is no parameter.
     fn numbers_of(
         &self,
         id: Option<ParameterId>,
@@ -104,9 +104,9 @@ impl Import {
         Constant { name, dims, element, data }.to_floats()
     }
 
-    /// Whether `gate` is a function of `x` such that x times it is an activation too; its layer
-    /// then makes the product. Nothing else may read it.
-    pub(crate) fn gated(&mut self, x: &View, gate: &View) -> bool {
+    /// If x times `gate` is an activation of x and nothing else reads `gate`, makes the layer of
+    /// `gate` compute the product and returns true.
+    pub(crate) fn fold_gate(&mut self, x: &View, gate: &View) -> bool {
         let first = self.inputs.len();
         let layer = gate.tensor.index().checked_sub(first).and_then(|at| self.layers.get_mut(at));
         let Some(layer) = layer.filter(|_| gate.sole && gate.dims == x.dims) else { return false };
@@ -125,14 +125,15 @@ impl Import {
         true
     }
 
-    /// Takes layers that are nothing but an activation into those whose results they alone read.
+    /// Folds layers that only apply an activation into the layer before, if nothing else reads
+    /// that.
     pub(super) fn fold_activations(&mut self, outputs: &mut [(String, View)]) {
         let first = self.inputs.len();
         let mut readers = vec![0; self.shapes.len()];
         let read = self.layers.iter().flat_map(|layer| &layer.inputs);
         let read = read.copied().chain(outputs.iter().map(|(_, view)| view.tensor));
         read.for_each(|tensor| readers[tensor.index()] += 1);
-        // By tensor: what it is when the folded layers are gone.
+        // By tensor: its id after folding.
         let mut renamed: Vec<TensorId> = (0..first as u32).map(TensorId).collect();
         let mut shapes = self.shapes[..first].to_vec();
         let mut kept: Vec<Layer> = Vec::new();

@@ -1,10 +1,10 @@
-//! The graph in the making, while nodes are loaded one after the other.
+//! The graph under construction, while nodes are loaded one after another.
 //!
-//! A layer that has been added can still change: a later BatchNormalization or Relu that alone
-//! reads its result is folded into it. What a name of the file stands for is a [`Value`]: either
-//! a constant, or a *view* of a tensor, that is a tensor of the graph (channels x rows x width)
-//! together with the dimensions that the file gives it. Flatten, Reshape, Squeeze and Unsqueeze
-//! make another view of the same tensor and no layer:
+//! A layer that has been added can still change: a later BatchNormalization or Relu that is the
+//! only reader of its result is folded into it. A name of the file stands for a [`Value`]: a
+//! constant or a *view*, which is a tensor of the graph (channels x rows x width) together with the
+//! dimensions that it has in the file. Flatten, Reshape, Squeeze and Unsqueeze create another view
+//! of the same tensor and no layer:
 //!
 //! ```text
 //! MaxPool   pool5: 512x7x7   seen as [1, 512, 7, 7]
@@ -21,7 +21,7 @@ use crate::graph::{
     Shape, TensorId,
 };
 
-/// No tensor has more channels: a bound on what is made per channel.
+/// The most channels of a tensor: a bound on what is allocated per channel.
 pub(crate) const MAX_CHANNELS: u32 = 1 << 20;
 
 /// What a name of the file stands for.
@@ -29,7 +29,7 @@ pub(crate) const MAX_CHANNELS: u32 = 1 << 20;
 pub(crate) enum Value {
     /// Computed at run time.
     View(View),
-    /// Known when the model is loaded.
+    /// Known while loading.
     Constant(Constant),
 }
 
@@ -56,8 +56,8 @@ impl Value {
 pub(crate) struct View {
     pub(crate) tensor: TensorId,
     pub(crate) dims: Vec<u64>,
-    /// Whether only one node reads the tensor, through whatever views: then that node can be
-    /// folded into the layer that makes it.
+    /// Whether only one node reads the tensor, through any view: that node can then be folded into
+    /// the layer that computes the tensor.
     pub(crate) sole: bool,
 }
 
@@ -72,15 +72,15 @@ impl View {
     }
 }
 
-/// A graph in the making.
+/// A graph under construction.
 pub(crate) struct Import {
     builder_name: String,
     pub(super) inputs: Vec<(String, Vec<u64>)>,
     pub(super) layers: Vec<Layer>,
     pub(super) shapes: Vec<Shape>,
     pub(super) parameters: Vec<(Parameter, Data)>,
-    held: u64,
-    /// Names that are taken, each with the number that was last put after it.
+    charged: u64,
+    /// Names that are taken, each with the last number that was appended to it.
     names: HashMap<String, u64>,
 }
 
@@ -92,7 +92,7 @@ impl Import {
             layers: Vec::new(),
             shapes: Vec::new(),
             parameters: Vec::new(),
-            held: 0,
+            charged: 0,
             names: HashMap::new(),
         }
     }
@@ -106,8 +106,8 @@ impl Import {
         Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: false })
     }
 
-    /// A name for a layer that no other layer has.
-    pub(crate) fn unique(&mut self, wanted: &str) -> String {
+    /// A unique name for a layer.
+    pub(crate) fn unique_name(&mut self, wanted: &str) -> String {
         let mut name = wanted.to_owned();
         while self.names.contains_key(&name) {
             let last = self.names.entry(wanted.to_owned()).or_insert(1);
@@ -118,8 +118,8 @@ impl Import {
         name
     }
 
-    /// The shape of a viewed tensor, where the view has it channels first, as the file's
-    /// operators want it: `[1, channels, rows, width]`, or `[1, channels]` of a vector.
+    /// The shape of a viewed tensor, provided that the view is channels first, as operators need
+    /// it: `[1, channels, rows, width]`, or `[1, channels]` for a vector.
     pub(crate) fn channels_first(&self, view: &View) -> Result<Shape, Problem> {
         let shape = self.shapes[view.tensor.index()];
         if (2..=4).contains(&view.dims.len()) && view.dims == dims_of(shape, view.dims.len()) {
@@ -129,7 +129,7 @@ impl Import {
         Err(Problem::Dims { dims: view.dims.clone(), wanted: wanted.to_owned() })
     }
 
-    /// As [`Import::channels_first`], for operators with windows, which want four dimensions.
+    /// As [`Import::channels_first`], for operators with windows, which need four dimensions.
     pub(crate) fn map(&self, view: &View) -> Result<Shape, Problem> {
         if view.dims.len() != 4 {
             let wanted = "only 1 x channels x rows x width is supported".to_owned();
@@ -138,14 +138,14 @@ impl Import {
         self.channels_first(view)
     }
 
-    /// The shape of the tensor, however it is viewed.
+    /// The shape of the tensor, whatever the view.
     pub(crate) fn shape(&self, view: &View) -> Shape {
         self.shapes[view.tensor.index()]
     }
 
-    /// The view of a tensor that has its dimensions, channels first. Reshaping moves no element,
-    /// but is a layer where what follows goes by channels and rows.
-    pub(crate) fn settled(&mut self, name: &str, view: &View) -> Result<View, Problem> {
+    /// Makes a view channels first. Reshaping moves no elements, but takes a layer if what follows
+    /// works on channels and rows.
+    pub(crate) fn make_channels_first(&mut self, name: &str, view: &View) -> Result<View, Problem> {
         if self.channels_first(view).is_ok() {
             return Ok(view.clone());
         }
@@ -155,12 +155,12 @@ impl Import {
             self.shapes[view.tensor.index()] = shape;
             return Ok(view.clone());
         }
-        let name = self.unique(&format!("{name}/reshape"));
+        let name = self.unique_name(&format!("{name}/reshape"));
         let reshape = Op::Reorder(Reorder::reshape(shape));
         self.layer(&name, reshape, &[view])?.reshaped(view.dims.clone())
     }
 
-    /// Adds a layer; its result is viewed channels first, with as many dimensions as the first
+    /// Adds a layer. The view of its result is channels first, with as many dimensions as the first
     /// input.
     pub(crate) fn layer(&mut self, name: &str, op: Op, inputs: &[&View]) -> Result<View, Problem> {
         let shapes: Vec<Shape> = inputs.iter().map(|view| self.shape(view)).collect();
@@ -177,7 +177,7 @@ impl Import {
         Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: true })
     }
 
-    /// Has the layer that makes a view compute something else, of another shape.
+    /// Replaces the operator of the layer that computes a view; the shape may change.
     pub(crate) fn replace(&mut self, view: &View, op: Op) -> Result<View, Problem> {
         let layer = view.tensor.index() - self.inputs.len();
         let shapes = self.layers[layer].inputs.iter().map(|tensor| self.shapes[tensor.index()]);
@@ -187,15 +187,15 @@ impl Import {
         Ok(View { dims: dims_of(shape, view.dims.len()), ..view.clone() })
     }
 
-    /// Bytes of all constants that were made while loading.
-    pub(super) fn held(&self) -> u64 {
-        self.held
+    /// Bytes of all constants that were computed while loading.
+    pub(super) fn charged(&self) -> u64 {
+        self.charged
     }
 
-    /// Counts what a constant takes of memory.
-    pub(super) fn hold(&mut self, data: &Data) {
+    /// Counts the memory of a constant.
+    pub(super) fn charge(&mut self, data: &Data) {
         if let Data::Held(bytes) = data {
-            self.held += bytes.len() as u64;
+            self.charged += bytes.len() as u64;
         }
     }
 
@@ -213,7 +213,7 @@ impl Import {
         })?;
         let dtype = constant.dtype()?;
         let parameter = Parameter { name: name.to_owned(), features, row, dtype };
-        self.hold(&constant.data);
+        self.charge(&constant.data);
         self.parameters.push((parameter, constant.data.clone()));
         Ok(ParameterId(self.parameters.len() as u32 - 1))
     }
@@ -223,22 +223,21 @@ impl Import {
         let data = Data::Held(values.iter().flat_map(|value| value.to_le_bytes()).collect());
         let features = values.len() as u32;
         let parameter = Parameter { name: name.to_owned(), features, row: 1, dtype: DType::F32 };
-        self.hold(&data);
+        self.charge(&data);
         self.parameters.push((parameter, data));
         ParameterId(self.parameters.len() as u32 - 1)
     }
 
-    /// An output of the model: a tensor that a layer makes.
+    /// Declares an output of the model; if it is an input, too, a layer copies it.
     pub(super) fn output(&mut self, name: &str, view: View) -> Result<View, Problem> {
         if view.tensor.index() >= self.inputs.len() {
             return Ok(view);
         }
-        let layer = self.unique(name);
+        let layer = self.unique_name(name);
         self.layer(&layer, Op::Identity, &[&view])?.reshaped(view.dims)
     }
 
-    /// The finished graph and where its parameters are; those that folding left without a reader
-    /// are gone.
+    /// The finished graph and where its parameters are, without those that folding left unread.
     pub(super) fn finish(
         mut self,
         mut outputs: Vec<(String, View)>,
@@ -282,7 +281,7 @@ fn shape_of(dims: &[u64]) -> Result<Shape, Problem> {
     }
 }
 
-/// Refuses shapes that no memory is to be set aside for.
+/// Refuses shapes that are too large.
 fn check_size(shape: Shape) -> Result<(), Problem> {
     let dims = dims_of(shape, 4);
     let fits = product(&dims).is_some_and(|elements| elements > 0);
@@ -293,8 +292,7 @@ fn check_size(shape: Shape) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A shape as the file's dimensions, channels first: `rank` of them where all others are 1, else
-/// all four.
+/// A shape as dimensions, channels first: `rank` of them if all others are 1, otherwise all four.
 fn dims_of(shape: Shape, rank: usize) -> Vec<u64> {
     let all = [1, shape.channels, shape.rows, shape.width].map(u64::from);
     let kept = rank.clamp(2, 4);

@@ -1,20 +1,21 @@
 //! Models from ONNX files.
 //!
-//! A file is loaded in three steps. `slim.rs` walks its bytes and leaves the weights out, noting
-//! where they are; prost decodes what is left into the structs of `proto.rs`; then every node that
-//! contributes to an output is loaded in order by its operator's function, all of which are
-//! listed in [`crate::operators`], into a graph in the making (`import.rs`). Weights are read from
-//! the file when somebody asks for rows of them, never before and never all at once; only
-//! matrices that have to be transposed are kept in memory.
+//! A file is loaded in three steps. `slim.rs` walks its bytes and leaves out the weights, noting
+//! where they are. prost decodes the rest into the structs of `proto.rs`. Then every node that
+//! contributes to an output is loaded, in order, by its operator's function (all are listed in
+//! [`operators`]) into a graph under construction (`import.rs`). Weights are read from the file
+//! when somebody asks for rows of them, never earlier and never all at once; only matrices that
+//! have to be transposed are kept in memory.
 //!
-//! No file makes this panic, or set aside memory that the file only claims to fill.
+//! No file can cause a panic, or an allocation that the file does not back with bytes.
 
 mod constant;
 mod error;
 mod fold;
-pub(crate) mod import;
-pub(crate) mod node;
-pub(crate) mod nodes;
+mod import;
+mod node;
+mod nodes;
+pub mod operators;
 mod ports;
 mod proto;
 mod slim;
@@ -25,6 +26,7 @@ mod tests;
 mod weights;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,46 +40,66 @@ use self::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 use self::storage::Storage;
 use self::tensor::Files;
 use self::weights::FileWeights;
-use crate::models::{Model, Options};
-use crate::operators;
+use crate::graph::Graph;
+use crate::weights::WeightSource;
 
 /// The metadata property that names the preset for a model's pictures.
 const PRESET: &str = "edgeld.preset";
 
-/// What constants that are made while loading may take in all: so many times the file's size,
+/// How much memory constants computed while loading may take: this many times the file's size,
 const MOST_COPIES: u64 = 4;
-/// and so many bytes more.
+/// plus this many bytes.
 const MOST_EXTRA: u64 = 64 << 20;
 
-/// Opens a model file.
-///
-/// # Errors
-/// When the file cannot be read, is no ONNX model, or needs something that is not supported.
-pub fn open(path: &Path, options: &Options) -> Result<Model, OnnxError> {
-    let storage =
-        Storage::open(path).map_err(|source| OnnxError::Io { file: path.to_owned(), source })?;
-    load(storage, options)
+/// A model as its file describes it.
+#[derive(Clone)]
+pub(crate) struct OnnxModel {
+    /// What it computes.
+    pub(crate) graph: Arc<Graph>,
+    /// Where its weights come from.
+    pub(crate) weights: Arc<dyn WeightSource>,
+    /// The name of the preset for its pictures, if the file has one.
+    pub(crate) preset: Option<String>,
+    /// The file.
+    pub(crate) file: PathBuf,
 }
 
-/// Opens a model that is part of the program; `name` stands for its path.
+impl fmt::Debug for OnnxModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OnnxModel({})", self.file.display())
+    }
+}
+
+/// Opens a model file; `input_shape` fixes the dynamic dimensions of its inputs.
+///
+/// # Errors
+/// When the file cannot be read, is not an ONNX model, or needs something that is not supported.
+pub(crate) fn open(path: &Path, input_shape: Option<&[u64]>) -> Result<OnnxModel, OnnxError> {
+    let storage =
+        Storage::open(path).map_err(|source| OnnxError::Io { file: path.to_owned(), source })?;
+    load(storage, input_shape)
+}
+
+/// Opens a model that is part of the program; `name` takes the place of its path.
 ///
 /// # Errors
 /// As [`open`].
-pub fn from_bytes(name: &str, bytes: &'static [u8], options: &Options) -> Result<Model, OnnxError> {
-    load(Storage::memory(name, bytes), options)
+pub(crate) fn from_bytes(
+    name: &str,
+    bytes: &'static [u8],
+    input_shape: Option<&[u64]>,
+) -> Result<OnnxModel, OnnxError> {
+    load(Storage::memory(name, bytes), input_shape)
 }
 
-fn load(storage: Storage, options: &Options) -> Result<Model, OnnxError> {
+fn load(storage: Storage, input_shape: Option<&[u64]>) -> Result<OnnxModel, OnnxError> {
     let file = storage.path().to_owned();
     let malformed = |what: String| OnnxError::Malformed { file: file.clone(), what };
     let bytes = slim::slim(&storage).map_err(|error| malformed(error.to_string()))?;
     let model = ModelProto::decode(&*bytes).map_err(|error| malformed(error.to_string()))?;
     let graph = model.graph.as_ref().ok_or_else(|| malformed("there is no graph".to_owned()))?;
     let preset = model.metadata_props.iter().find(|property| property.key == PRESET);
-    let preset = preset
-        .map(|property| property.value.parse())
-        .transpose()
-        .map_err(|source| OnnxError::Preset { file: file.clone(), source })?;
+    let preset = preset.map(|property| property.value.clone());
     let name = file.file_stem().map_or("model".into(), |stem| stem.to_string_lossy());
     let mut loader = Loader {
         graph,
@@ -93,7 +115,7 @@ fn load(storage: Storage, options: &Options) -> Result<Model, OnnxError> {
         import: Import::new(&name),
     };
     let live = loader.live_nodes();
-    loader.inputs(&file, options)?;
+    loader.inputs(&file, input_shape)?;
     for (index, node) in graph.node.iter().enumerate().filter(|(index, _)| live.contains(index)) {
         loader.node(index, node).map_err(|problem| OnnxError::Node {
             file: file.clone(),
@@ -107,15 +129,15 @@ fn load(storage: Storage, options: &Options) -> Result<Model, OnnxError> {
         .import
         .finish(outputs)
         .map_err(|source| OnnxError::Graph { file: file.clone(), source })?;
-    Ok(Model {
+    Ok(OnnxModel {
         graph: Arc::new(graph),
         weights: Arc::new(FileWeights::new(parameters)),
         preset,
-        source: file.display().to_string(),
+        file,
     })
 }
 
-/// The version of ONNX's own operators; the oldest files do not say.
+/// The version of ONNX's own operator set; the oldest files do not state it.
 fn opset(model: &ModelProto) -> i64 {
     let own = model.opset_import.iter().find(|import| is_own(&import.domain));
     own.map_or(1, |import| import.version)
@@ -141,7 +163,7 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// The nodes that contribute to an output; counts who reads what on the way.
+    /// The nodes that contribute to an output; also counts the readers of each name.
     fn live_nodes(&mut self) -> HashSet<usize> {
         for output in &self.graph.output {
             *self.readers.entry(&output.name).or_default() += 1;
@@ -159,13 +181,13 @@ impl<'a> Loader<'a> {
     }
 
     /// Adds the inputs that are read. Older files list initializers among them.
-    fn inputs(&mut self, file: &Path, options: &Options) -> Result<(), OnnxError> {
+    fn inputs(&mut self, file: &Path, input_shape: Option<&[u64]>) -> Result<(), OnnxError> {
         for input in &self.graph.input {
             let name = input.name.as_str();
             if self.initializers.contains_key(name) || !self.readers.contains_key(name) {
                 continue;
             }
-            let view = ports::dimensions(input, options)
+            let view = ports::dimensions(input, input_shape)
                 .and_then(|dims| self.import.input(name, dims))
                 .and_then(|view| self.define(name, Value::View(view)));
             view.map_err(|problem| port_error(file, "input", name, problem))?;
@@ -200,7 +222,7 @@ impl<'a> Loader<'a> {
         let tensors = tensor_attributes(proto)
             .map(|(name, tensor)| Ok((name, self.files.constant(tensor)?)))
             .collect::<Result<_, Problem>>()?;
-        let name = self.import.unique(&node_name(index, proto));
+        let name = self.import.unique_name(&node_name(index, proto));
         let node = Node { name, opset: self.opset, proto, inputs, tensors };
         let values = (operator.load)(&mut self.import, &node)?;
         let mut values = values.into_iter();
@@ -216,15 +238,16 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Says what a name stands for from now on.
+    /// Defines what a name stands for.
     fn define(&mut self, name: &'a str, mut value: Value) -> Result<(), Problem> {
         match &mut value {
             Value::View(view) => view.sole &= self.readers.get(name) == Some(&1),
-            Value::Constant(constant) => self.import.hold(&constant.data),
+            Value::Constant(constant) => self.import.charge(&constant.data),
         }
-        // A few transposed or converted copies of the weights; a file that wants more is made to.
+        // Enough for a few transposed or converted copies of the weights; only a malicious file
+        // needs more.
         let most = self.files.bytes().saturating_mul(MOST_COPIES).saturating_add(MOST_EXTRA);
-        if self.import.held() > most {
+        if self.import.charged() > most {
             return Err(Problem::Invalid(format!("constants of over {most} bytes in all")));
         }
         match self.values.insert(name, value) {

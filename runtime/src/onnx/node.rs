@@ -1,23 +1,23 @@
-//! A node of the file with its inputs looked up: what operators' loaders are written against.
+//! A node of the file with its inputs resolved: the interface for operators' loaders.
 
 use super::constant::Constant;
 use super::error::Problem;
 use super::import::{Value, View};
 use super::proto::{AttributeProto, NodeProto, TensorProto};
 
-/// A node, its inputs looked up.
+/// A node with its inputs resolved.
 pub(crate) struct Node<'a> {
-    /// What its layer is called: the node's own name, made unique.
+    /// The name for its layer: the node's own name, made unique.
     pub(crate) name: String,
-    /// Version of ONNX's operator set that the model is written in.
+    /// The version of ONNX's operator set that the model uses.
     pub(crate) opset: i64,
     pub(super) proto: &'a NodeProto,
     pub(super) inputs: Vec<Option<Value>>,
-    /// The node's tensor attributes, read.
+    /// The node's tensor attributes.
     pub(super) tensors: Vec<(&'a str, Constant)>,
 }
 
-// Types of attributes, as ONNX numbers them; 0 is an older file that does not say.
+// ONNX's numbers for types of attributes; older files leave it at 0.
 const UNSAID: i32 = 0;
 const FLOAT: i32 = 1;
 const INT: i32 = 2;
@@ -36,12 +36,12 @@ impl Node<'_> {
         self.proto.output.len()
     }
 
-    /// An input that must be there.
+    /// A required input.
     pub(crate) fn value(&self, index: usize) -> Result<&Value, Problem> {
         self.inputs.get(index).and_then(Option::as_ref).ok_or(Problem::InputMissing(index))
     }
 
-    /// An input that is computed at run time.
+    /// A required input that is computed at run time.
     pub(crate) fn view(&self, index: usize) -> Result<&View, Problem> {
         match self.value(index)? {
             Value::View(view) => Ok(view),
@@ -49,7 +49,7 @@ impl Node<'_> {
         }
     }
 
-    /// An input that is known when the model is loaded.
+    /// A required input that is a constant.
     pub(crate) fn constant(&self, index: usize) -> Result<&Constant, Problem> {
         match self.value(index)? {
             Value::Constant(constant) => Ok(constant),
@@ -79,7 +79,7 @@ impl Node<'_> {
         }
     }
 
-    /// Whether the attribute is there.
+    /// Whether the node has this attribute.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.proto.attribute.iter().any(|attribute| attribute.name == name)
     }
@@ -105,7 +105,7 @@ impl Node<'_> {
         Ok(found.map_or(default, |attribute| attribute.f.unwrap_or(0.0)))
     }
 
-    /// A string attribute; the empty string where it is not there.
+    /// A string attribute; the empty string if there is none.
     pub(crate) fn text(&self, name: &str) -> Result<&str, Problem> {
         let found = self.attribute(name, STRING, "a string")?;
         let bytes = found.and_then(|attribute| attribute.s.as_deref()).unwrap_or_default();
@@ -130,7 +130,7 @@ impl Node<'_> {
         self.tensors.iter().find(|(found, _)| *found == name).map(|(_, constant)| constant)
     }
 
-    /// A list of integers that was an attribute once and is an input from `opset` on.
+    /// A list of integers that was an attribute in older versions and is an input from `opset` on.
     pub(crate) fn ints_or_input(
         &self,
         name: &str,

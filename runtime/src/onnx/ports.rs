@@ -1,31 +1,33 @@
-//! The dimensions of a model's inputs: those of the file, and for what it leaves open those that
-//! the user gives.
+//! The dimensions of a model's inputs: from the file, or from the user where the file leaves them
+//! open.
 
 use super::constant::Element;
 use super::error::Problem;
 use super::proto::{TensorTypeProto, ValueInfoProto};
-use crate::models::Options;
 
-/// The dimensions of an input, all of them fixed; a batch that is left open is 1.
-pub(super) fn dimensions(input: &ValueInfoProto, options: &Options) -> Result<Vec<u64>, Problem> {
+/// The dimensions of an input, all fixed; an open batch dimension is 1.
+pub(super) fn dimensions(
+    input: &ValueInfoProto,
+    given: Option<&[u64]>,
+) -> Result<Vec<u64>, Problem> {
     let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
     let Some(TensorTypeProto { element, shape }) = tensor else {
-        return Err(Problem::Unsupported("an input that is no tensor".to_owned()));
+        return Err(Problem::Unsupported("an input that is not a tensor".to_owned()));
     };
     if !Element::from_onnx(i64::from(*element)).is_some_and(Element::is_float) {
         return Err(Problem::Unsupported(format!(
             "an input of element type {element}; only floats are"
         )));
     }
-    // Some exporters write 0 or -1 for a dimension that is left open.
+    // Some exporters write 0 or -1 for an open dimension.
     let fixed =
         |dim: Option<i64>| dim.and_then(|dim| u64::try_from(dim).ok()).filter(|dim| *dim > 0);
     let found: Option<Vec<Option<u64>>> =
         shape.as_ref().map(|shape| shape.dim.iter().map(|dim| fixed(dim.value)).collect());
-    let dims = match (found, &options.input_shape) {
-        (None, Some(given)) => given.clone(),
+    let dims = match (found, given) {
+        (None, Some(given)) => given.to_vec(),
         (None, None) => return Err(dynamic(&[])),
-        (Some(found), given) => joined(&found, given.as_deref())?,
+        (Some(found), given) => joined(&found, given)?,
     };
     match dims.first() {
         Some(batch) if *batch != 1 && dims.len() > 1 => Err(Problem::Unsupported(format!(
@@ -35,7 +37,7 @@ pub(super) fn dimensions(input: &ValueInfoProto, options: &Options) -> Result<Ve
     }
 }
 
-/// The file's dimensions where it fixes them, the user's elsewhere.
+/// The file's dimensions where they are fixed, the user's elsewhere.
 fn joined(found: &[Option<u64>], given: Option<&[u64]>) -> Result<Vec<u64>, Problem> {
     let contradicts = |given: &&[u64]| {
         given.len() != found.len()

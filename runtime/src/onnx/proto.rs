@@ -1,10 +1,10 @@
-//! The part of ONNX's protobuf schema that is read, written by hand: tags and types are those of
-//! `onnx.proto3`. Fields that do not matter here (names of producers, documentation, subgraphs,
-//! training) are left out, and skipped when decoding.
+//! The part of ONNX's protobuf schema that is needed, written by hand: tags and types are those of
+//! `onnx.proto3`. Other fields (names of producers, documentation, subgraphs, training) are left
+//! out and skipped when decoding.
 
 use prost::Message;
 
-/// The fields that [`super::slim`] puts in place of a long payload; no file may have them.
+/// The fields with which `slim.rs` replaces a long payload; files must not have them.
 pub(super) const PAYLOAD_OFFSET: u32 = 15_001;
 pub(super) const PAYLOAD_LENGTH: u32 = 15_002;
 

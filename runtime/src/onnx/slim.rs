@@ -1,18 +1,18 @@
-//! Leaves the weights out of a model file before it is decoded.
+//! Strips the weights from a model file before it is decoded.
 //!
-//! A protobuf message is a sequence of fields, each a tag (field number and wire type, a varint)
-//! and a value; a nested message is a value with a length. This walks the fields of the file from
-//! front to back and copies them, except that a long `raw_data` or packed `float_data` of a
-//! tensor becomes its offset and length in the file:
+//! A protobuf message is a sequence of fields, each a tag (field number and wire type, as a varint)
+//! and a value; a nested message is a value with a length. This code walks the fields of the file
+//! from front to back and copies them, but replaces a long `raw_data` or packed `float_data` of a
+//! tensor by its offset and length in the file:
 //!
 //! ```text
 //! file   graph { initializer { dims 4096 25088 · name "w26" · raw_data (411 MB)         } }
 //! slim   graph { initializer { dims 4096 25088 · name "w26" · offset 60817731 · length … } }
 //! ```
 //!
-//! The slim model is a few hundred kB, whatever the file's size, and is what prost decodes. Only
-//! the bytes between payloads are read, and every length is checked against what is left of the
-//! message around it before anything is copied.
+//! The slim model, which prost decodes, is a few hundred kB whatever the file's size. Only the
+//! bytes between payloads are read, and every length is checked against the rest of the enclosing
+//! message before anything is copied.
 
 use super::proto::{PAYLOAD_LENGTH, PAYLOAD_OFFSET};
 use super::storage::Storage;
@@ -20,10 +20,10 @@ use super::storage::Storage;
 /// Shorter payloads stay where they are.
 const LONG: u64 = 1024;
 
-/// A model without its weights is never longer; a bound on what is read into memory.
+/// The longest model without weights: a bound on what is read into memory.
 const MAX_SLIM: usize = 256 << 20;
 
-/// What a walk needs to know of the schema.
+/// What the walk has to know of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Message {
     Model,
@@ -37,9 +37,9 @@ enum Message {
 enum Treatment {
     /// It is copied.
     Copy,
-    /// It is a message to be walked.
+    /// It is a message and is walked.
     Walk(Message),
-    /// It is a tensor's data: left out if long.
+    /// It is a tensor's data and is left out if long.
     Payload,
     /// It is skipped.
     Skip,
@@ -55,14 +55,14 @@ impl Message {
             (Message::Node, 5) => Walk(Message::Attribute),
             (Message::Attribute, 5) => Walk(Message::Tensor),
             (Message::Tensor, 4 | 9) => Payload,
-            // A tensor cannot bring its own idea of where its data is.
+            // A file must not place payloads itself.
             (Message::Tensor, PAYLOAD_OFFSET | PAYLOAD_LENGTH) => Skip,
             _ => Copy,
         }
     }
 }
 
-/// Why a file is no protobuf message.
+/// Why a file is not a protobuf message.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WireError {
     #[error("{0}")]
@@ -124,7 +124,7 @@ impl Walk<'_> {
         };
         match treatment {
             Treatment::Walk(message) => {
-                // The nested message is shorter here, so its length is known only afterwards.
+                // The nested message may shrink, so its length is known only afterwards.
                 let outer = std::mem::take(&mut self.out);
                 self.message(message, field_end)?;
                 let inner = std::mem::replace(&mut self.out, outer);
@@ -151,7 +151,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Copies a field of `length` bytes, with its length where it has one.
+    /// Copies a field of `length` bytes, with a length prefix if it has one.
     fn copy(
         &mut self,
         tag: u64,
@@ -204,7 +204,7 @@ impl<'a> Cursor<'a> {
         WireError::Malformed { at: self.position, what }
     }
 
-    /// What of the block lies ahead; at least one byte before the end of the file.
+    /// The rest of the block; at least one byte unless at the end of the file.
     fn ahead(&mut self) -> std::io::Result<&[u8]> {
         let block_end = self.block_start + self.block.len() as u64;
         if !(self.block_start..block_end).contains(&self.position) {

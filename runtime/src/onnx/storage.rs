@@ -1,10 +1,10 @@
-//! Bytes that are read at positions: a file on disk, or a model that is part of the program.
+//! Positioned reads from a file on disk or a model that is part of the program.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where a model's bytes are. Cheap positioned reads, from several threads at once.
+/// Where a model's bytes are. Reads are cheap and may come from several threads at once.
 #[derive(Debug)]
 pub(crate) struct Storage {
     /// For messages.
@@ -51,7 +51,7 @@ impl Storage {
         }
     }
 
-    /// Fills `buffer` with what is at `offset`.
+    /// Fills `buffer` with the bytes at `offset`.
     pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         match &self.place {
             Place::File(file) => file.read_at(offset, buffer),
@@ -66,7 +66,7 @@ impl Storage {
         }
     }
 
-    /// Appends the `length` bytes at `offset` to `out`. Nothing is set aside for bytes that the
+    /// Appends the `length` bytes at `offset` to `out`. Nothing is allocated for bytes that the
     /// file did not have when it was opened.
     pub(super) fn append(&self, offset: u64, length: u64, out: &mut Vec<u8>) -> io::Result<()> {
         let held = offset.checked_add(length).is_some_and(|end| end <= self.len);
@@ -107,7 +107,7 @@ impl Reader {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         use std::io::{Read, Seek, SeekFrom};
-        // Every use seeks first, so a reader that panicked leaves nothing behind that matters.
+        // Every use seeks first, so a panicked reader leaves no state that matters.
         let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.seek(SeekFrom::Start(offset))?;
         file.read_exact(buffer)

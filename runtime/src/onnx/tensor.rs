@@ -1,4 +1,4 @@
-//! From a tensor of the file to a [`Constant`], in whichever of ONNX's ways its data is stored.
+//! Turns a tensor of the file into a [`Constant`], however ONNX stores its data.
 
 use std::collections::HashMap;
 use std::path::{Component, Path};
@@ -12,7 +12,7 @@ use super::storage::Storage;
 /// `data_location` of a tensor whose data is in a file of its own.
 const EXTERNAL: i32 = 1;
 
-/// The model file and the files beside it that its tensors are in.
+/// The model file and the files beside it that hold tensors.
 pub(super) struct Files {
     model: Arc<Storage>,
     external: HashMap<String, Arc<Storage>>,
@@ -28,7 +28,7 @@ impl Files {
         self.model.len() + self.external.values().map(|storage| storage.len()).sum::<u64>()
     }
 
-    /// What a tensor of the file holds.
+    /// The contents of a tensor of the file.
     pub(super) fn constant(&mut self, tensor: &TensorProto) -> Result<Constant, Problem> {
         let problem =
             |what: &str| Problem::Tensor { name: tensor.name.clone(), what: what.to_owned() };
@@ -90,7 +90,7 @@ impl Files {
             None => Ok(None),
             Some(text) => match text.parse::<u64>() {
                 Ok(number) => Ok(Some(number)),
-                Err(_) => Err(problem(format!("external {key} {text:?} is no number"))),
+                Err(_) => Err(problem(format!("external {key} {text:?} is not a number"))),
             },
         };
         let location =
@@ -108,7 +108,7 @@ impl Files {
         Ok((Data::Stored { storage, offset }, length))
     }
 
-    /// Opens a file beside the model, or below its folder, and nowhere else.
+    /// Opens a file in the model's folder or below it, and nowhere else.
     fn beside(&mut self, location: &str) -> Result<Arc<Storage>, String> {
         if let Some(storage) = self.external.get(location) {
             return Ok(Arc::clone(storage));
@@ -124,7 +124,7 @@ impl Files {
         }
         let path = folder.join(location);
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-        // A symbolic link may lead out as well.
+        // A symbolic link may lead outside, too.
         let real = path.canonicalize().map_err(failed)?;
         if !real.starts_with(folder.canonicalize().map_err(failed)?) {
             return Err(outside());

@@ -1,4 +1,4 @@
-//! What is refused, and that nothing in a file can make the loader panic.
+//! Which files are refused, and that no file makes the loader panic.
 
 use proptest::prelude::*;
 use prost::Message;
@@ -84,18 +84,18 @@ fn sample() -> ModelProto {
     }
 }
 
-fn load_bytes(bytes: Vec<u8>) -> Result<Model, OnnxError> {
-    load(Storage::memory("test.onnx", bytes.leak()), &Options::default())
+fn load_bytes(bytes: Vec<u8>) -> Result<OnnxModel, OnnxError> {
+    load(Storage::memory("test.onnx", bytes.leak()), None)
 }
 
-/// What loading the sample says after `change`.
+/// The error of loading the sample after `change`.
 fn refusal(change: impl FnOnce(&mut GraphProto)) -> String {
     let mut model = sample();
     change(model.graph.as_mut().unwrap());
-    load_bytes(model.encode_to_vec()).map(|model| model.source).unwrap_err().to_string()
+    load_bytes(model.encode_to_vec()).map(|model| model.file).unwrap_err().to_string()
 }
 
-/// Loads bytes and, where that works, reads all weights.
+/// Loads bytes and, if that works, reads all weights.
 fn exercise(bytes: Vec<u8>) {
     if let Ok(model) = load_bytes(bytes)
         && model.graph.weights_bytes() < 1 << 20
@@ -112,7 +112,7 @@ fn the_sample_loads() {
         names,
         ["a_node", "p_node", "c_node", "m_node/rows", "m_node/sum", "g_node", "y_node"]
     );
-    assert_eq!(model.preset.map(|preset| preset.name()), Some("unit"));
+    assert_eq!(model.preset.as_deref(), Some("unit"));
     Manifest::build(&model.graph, &*model.weights, &mut |_, _| ()).unwrap();
 }
 
@@ -155,9 +155,7 @@ fn dimensions_left_open_need_the_flag() {
     let mut model = sample();
     model.graph.as_mut().unwrap().input[0] = port("x", &[0, 4, 0, 5]);
     let bytes: &'static [u8] = model.encode_to_vec().leak();
-    let given = |dims: &[u64]| {
-        from_bytes("test.onnx", bytes, &Options { input_shape: Some(dims.to_vec()) })
-    };
+    let given = |dims: &[u64]| from_bytes("test.onnx", bytes, Some(dims));
     assert_eq!(given(&[1, 4, 9, 5]).unwrap().graph.inputs()[0].dims, [1, 4, 9, 5]);
     assert!(given(&[1, 3, 9, 5]).unwrap_err().to_string().contains("the model has ? x 4 x ? x 5"));
 }
@@ -174,7 +172,7 @@ fn external_data_stays_beside_the_model() {
         let entry = StringStringEntryProto { key: "location".into(), value: location.into() };
         tensor.external_data = vec![entry];
         std::fs::write(&path, model.encode_to_vec()).unwrap();
-        let error = open(&path, &Options::default()).unwrap_err().to_string();
+        let error = open(&path, None).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("outside the model's folder"), "{location}: {error}");
     }
@@ -186,9 +184,9 @@ fn files_that_are_no_models_are_refused() {
         let error = load_bytes(bytes.to_vec()).unwrap_err();
         assert!(matches!(error, OnnxError::Malformed { .. }), "{error}");
     }
-    let missing = open(Path::new("nowhere.onnx"), &Options::default()).unwrap_err().to_string();
+    let missing = open(Path::new("nowhere.onnx"), None).unwrap_err().to_string();
     assert!(missing.contains("nowhere.onnx") && missing.contains("vgg16"), "{missing}");
-    assert!(open(Path::new("."), &Options::default()).is_err());
+    assert!(open(Path::new("."), None).is_err());
 }
 
 #[test]
@@ -208,14 +206,14 @@ proptest! {
     ) {
         let mut bytes = sample().encode_to_vec();
         for (at, byte) in changes {
-            // The weights themselves are the larger part of the file and cannot be wrong.
+            // Most of the file is weights, which cannot be invalid.
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
         exercise(bytes);
     }
 
-    /// Whatever numbers and names a well-formed file has.
+    /// Whatever numbers and names a well-formed file contains.
     #[test]
     fn strange_attributes_never_panic(
         index in any::<prop::sample::Index>(),

@@ -1,4 +1,4 @@
-//! Gives out rows of weights straight from the model file.
+//! Supplies rows of weights straight from the model file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::graph::{Parameter, ParameterId};
 use crate::region::ChannelRange;
 use crate::weights::{WeightError, WeightSource};
 
-/// The weights of a model file: places in the file, or in memory what had to be transposed.
+/// The weights of a model file: positions in the file, or in memory if they had to be transposed.
 #[derive(Debug)]
 pub(super) struct FileWeights {
     parameters: Vec<(Parameter, Data)>,
@@ -44,7 +44,7 @@ impl WeightSource for FileWeights {
         })
     }
 
-    /// Path, size and time of the last change of every file that they are in.
+    /// Path, size and modification time of every file involved.
     fn origin(&self) -> Option<String> {
         let stored = self.parameters.iter().filter_map(|(_, data)| match data {
             Data::Stored { storage, .. } => Some(storage.path()),

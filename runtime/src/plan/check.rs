@@ -1,16 +1,16 @@
 //! What makes a plan valid, checked before anything is derived from it.
 
-use super::{Cuts, DeviceIx, Plan, Split, Stage};
+use super::stage::{Cuts, DeviceIx, Plan, Split, Stage};
 use crate::graph::{Graph, LayerId, Op};
 use crate::region::CHANNEL_BLOCK;
 
 /// Why a plan does not fit its graph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// No device at all.
+    /// No device.
     #[error("a plan needs at least one device")]
     NoDevices,
-    /// Stages that leave out or repeat layers.
+    /// Stages that skip or repeat layers.
     #[error("stage {stage} starts at layer {found}, layer {wanted} is next")]
     Order {
         /// Index of the stage.
@@ -35,17 +35,17 @@ pub enum PlanError {
         stage: usize,
         /// The cuts.
         cuts: Vec<u32>,
-        /// Rows or features there are.
+        /// Number of rows or features.
         total: u32,
         /// Number of devices.
         devices: u16,
     },
-    /// A split by features of layers that cannot be.
+    /// A split by features that includes a layer that does not allow it.
     #[error("stage {stage}: {layer} cannot be part of a split by features")]
     Features {
         /// Index of the stage.
         stage: usize,
-        /// The layer that is in the way.
+        /// The layer that does not allow it.
         layer: String,
     },
     /// A device that is not in the plan.
@@ -61,8 +61,8 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Whether the plan fits `graph`: every layer in exactly one stage, cuts that share out all
-    /// rows or features, features cut on blocks and group borders.
+    /// Checks that the plan fits `graph`: every layer is in exactly one stage, cuts share out all
+    /// rows or features, and features are cut at block and group borders.
     ///
     /// # Errors
     /// The first thing found that does not fit.
@@ -112,9 +112,8 @@ impl Plan {
     }
 }
 
-/// The smallest step at which a layer's output features may be cut: a block, or a group where
-/// groups are larger, so that cuts fall on group borders too. `None` if the layer cannot be split
-/// by features.
+/// The step at which a layer's output features may be cut: a block, or with several groups a
+/// multiple of both a block and a group. `None` if the layer cannot be split by features.
 pub fn feature_step(graph: &Graph, layer: LayerId) -> Option<u32> {
     match &graph.layer(layer).op {
         Op::Conv(conv) => {
@@ -125,7 +124,7 @@ pub fn feature_step(graph: &Graph, layer: LayerId) -> Option<u32> {
     }
 }
 
-/// With one group any block border will do; with several, a border of both.
+/// With one group any block border will do; with several it must be a group border, too.
 fn lcm(block: u32, group: u32, groups: u32) -> u32 {
     if groups == 1 {
         return block;

@@ -1,15 +1,15 @@
-//! Who owns which part of every tensor that crosses from one stage to another.
+//! Who owns which part of every tensor that leaves its stage.
 //!
-//! Owned regions of a tensor are disjoint and cover it. A device may compute more than it owns
-//! (redundant work inside a fused stage); what it owns is what others may ask it for.
+//! The owned regions of a tensor are disjoint and cover it. A device may compute more than it owns
+//! (redundant work inside a fused stage), but it sends only what it owns.
 
-use super::{DeviceIx, Plan, Split};
+use super::stage::{DeviceIx, Plan, Split};
 use crate::graph::{Graph, TensorId};
 use crate::region::{ChannelRange, Region, RowRange};
 
-/// For every tensor: the stage that makes it, the stages that read it, who owns what.
+/// For every tensor: the stage that computes it, the stages that read it, and who owns what.
 #[derive(Debug, Clone)]
-pub struct Ownership {
+pub(crate) struct Ownership {
     tensors: Vec<Entry>,
 }
 
@@ -23,7 +23,7 @@ struct Entry {
 
 impl Ownership {
     /// Derives ownership from a plan that was [checked](Plan::check) against `graph`.
-    pub fn derive(graph: &Graph, plan: &Plan) -> Ownership {
+    pub(crate) fn derive(graph: &Graph, plan: &Plan) -> Ownership {
         let mut stage_of = vec![0; graph.layers().len()];
         for (index, stage) in plan.stages.iter().enumerate() {
             for layer in stage.layer_ids() {
@@ -54,23 +54,23 @@ impl Ownership {
         Ownership { tensors }
     }
 
-    /// The stage that makes `tensor`; `None` for the graph's inputs.
-    pub fn producer(&self, tensor: TensorId) -> Option<usize> {
+    /// The stage that computes `tensor`; `None` for the graph's inputs.
+    pub(crate) fn producer(&self, tensor: TensorId) -> Option<usize> {
         self.tensors[tensor.index()].producer
     }
 
-    /// The stages that read `tensor` and do not make it, in order.
-    pub fn readers(&self, tensor: TensorId) -> &[usize] {
+    /// The other stages that read `tensor`, in order.
+    pub(crate) fn readers(&self, tensor: TensorId) -> &[usize] {
         &self.tensors[tensor.index()].readers
     }
 
-    /// Whether `tensor` leaves the stage that makes it.
-    pub fn is_boundary(&self, tensor: TensorId) -> bool {
+    /// Whether `tensor` leaves the stage that computes it.
+    pub(crate) fn is_boundary(&self, tensor: TensorId) -> bool {
         self.tensors[tensor.index()].is_boundary
     }
 
-    /// What `device` owns of `tensor` once it is made.
-    pub fn owned(&self, tensor: TensorId, device: DeviceIx) -> Region {
+    /// What `device` owns of `tensor` once it has been computed.
+    pub(crate) fn owned(&self, tensor: TensorId, device: DeviceIx) -> Region {
         self.tensors[tensor.index()].owned[device.index()]
     }
 }

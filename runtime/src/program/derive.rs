@@ -1,25 +1,27 @@
 //! From a plan to every device's program.
 //!
-//! For each stage and device the receptive field is walked back from what the device owns of the
-//! stage's boundary tensors; that gives the regions it computes and the regions it needs of
-//! earlier tensors. What it needs and did not make itself comes from the owners. With
-//! [`Exchange::Peer`] a strip is sent once, when it is made, for all its later readers; with
-//! [`Exchange::Leader`] everything made is gathered to the leader, which scatters it again for
+//! For each stage and device, the receptive field is walked back from what the device owns of the
+//! stage's boundary tensors. That yields the regions it computes and the regions it needs of
+//! earlier tensors. What it needs and did not compute itself comes from the owners. With
+//! [`Exchange::Peer`] a strip is sent once, as soon as it is computed, for all its later readers.
+//! With [`Exchange::Leader`] every result is gathered to the leader, which scatters it again for
 //! each stage that reads it. That is the only difference.
 
 use std::collections::BTreeMap;
 
-use super::{Action, Buffer, BufferId, Program, Purpose, Run, Step, StepIx, Transfer, TransferId};
+use super::step::{
+    Action, Buffer, BufferId, Program, Purpose, Run, Step, StepIx, Transfer, TransferId,
+};
 use crate::graph::{Graph, LayerId, TensorId};
 use crate::halo::walk_back;
 use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split};
 use crate::region::{Region, RowRange};
 
-/// A one-layer share is cut into border pieces and an interior only if the interior has at least
-/// this many rows: thinner strips cost more than the overlap gains.
+/// A one-layer share is cut into borders and an interior only if the interior has at least this
+/// many rows: with thinner ones the cut costs more than the overlap gains.
 const MIN_INTERIOR_ROWS: u32 = 4;
 
-/// Everything that follows from a plan.
+/// The programs and transfers that follow from a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Derivation {
     /// A program per device, in cluster order.
@@ -60,7 +62,7 @@ pub fn derive(graph: &Graph, plan: &Plan) -> Result<Derivation, PlanError> {
 
 /// What one device does in one stage.
 struct Share {
-    /// Region of each of the stage's layers' outputs, in layer order.
+    /// Which region of each layer's output, in layer order.
     computed: Vec<(LayerId, Region)>,
     /// What it reads of tensors from other stages.
     needs: BTreeMap<TensorId, Region>,
@@ -104,12 +106,12 @@ impl Share {
     }
 }
 
-/// One device's program in the making.
+/// One device's program under construction.
 struct Draft {
     program: Program,
-    /// Where a tensor is kept from the stage that makes it (or first receives it) on.
+    /// Where a tensor is kept, from the stage that computes or first receives it on.
     homes: BTreeMap<TensorId, BufferId>,
-    /// Where a tensor is read from instead, in a stage it was scattered for.
+    /// Where a tensor is read from instead, in a stage for which it was scattered.
     scattered: BTreeMap<(usize, TensorId), BufferId>,
     /// Which step writes which region of which buffer.
     writers: Vec<(BufferId, Region, StepIx)>,
@@ -135,7 +137,7 @@ impl Draft {
         StepIx(self.program.steps.len() as u32 - 1)
     }
 
-    /// The steps that write what `region` of `buffer` holds.
+    /// The steps that write any of `region` of `buffer`.
     fn writers_of(&self, buffer: BufferId, region: Region) -> impl Iterator<Item = StepIx> {
         self.writers
             .iter()
@@ -189,7 +191,7 @@ impl Deriver<'_> {
         }
     }
 
-    /// What `device` reads of `tensor` in later stages or hands out as the answer.
+    /// What `device` reads of `tensor` in later stages or outputs.
     fn later_needs(&self, tensor: TensorId, device: DeviceIx) -> Region {
         let answers = device == DeviceIx::LEADER && self.graph.is_output(tensor);
         let start = if answers { self.graph.shape(tensor).region() } else { Region::empty() };
@@ -199,7 +201,7 @@ impl Deriver<'_> {
         })
     }
 
-    /// What `device` keeps of `tensor`, received rows included.
+    /// What `device` keeps of `tensor`, including received rows.
     fn home_region(&self, tensor: TensorId, device: DeviceIx) -> Region {
         let made = self.made(tensor, device);
         match self.plan.exchange {
@@ -220,7 +222,7 @@ impl Deriver<'_> {
         }
     }
 
-    /// Sends an input of the graph to those who will need it.
+    /// Sends an input of the graph to the devices that need it.
     fn distribute(&mut self, tensor: TensorId) {
         for transfer in self.transfers_of(tensor) {
             self.receive(transfer);
@@ -228,7 +230,7 @@ impl Deriver<'_> {
         }
     }
 
-    /// Declares the transfers that follow the making of `tensor`.
+    /// Declares the transfers of `tensor` once it is computed.
     fn transfers_of(&mut self, tensor: TensorId) -> Vec<TransferId> {
         let mut declared = Vec::new();
         for to in self.plan.device_ids() {
@@ -317,7 +319,7 @@ impl Deriver<'_> {
         }
     }
 
-    /// The leader hands every follower what its share of `stage` reads.
+    /// Has the leader send every follower what its share of `stage` reads.
     fn scatter(&mut self, stage: usize) {
         for device in self.plan.device_ids().skip(1) {
             let needs = self.shares[stage][device.index()].needs.clone();
@@ -333,7 +335,7 @@ impl Deriver<'_> {
         }
     }
 
-    /// Emits the compute steps of a share, each followed by the sends that it completes.
+    /// Adds the compute steps of a share, each followed by the sends that it completes.
     fn compute(&mut self, stage: usize, device: DeviceIx, outgoing: &[TransferId]) {
         let mut sends: Vec<TransferId> = outgoing
             .iter()
@@ -359,11 +361,11 @@ impl Deriver<'_> {
                 !complete
             });
         }
-        debug_assert!(sends.is_empty(), "a device sends only what it makes");
+        debug_assert!(sends.is_empty(), "a device sends only what it computes");
     }
 
-    /// The regions of the stage's layers that each compute step of a share makes: one step, or,
-    /// for a share of a single layer, its border rows first and then its interior.
+    /// The regions that each compute step of a share covers: one step, or, for a share of a single
+    /// layer, the border rows first and then the interior.
     fn pieces(
         &self,
         stage: usize,
@@ -393,7 +395,7 @@ impl Deriver<'_> {
         }
     }
 
-    /// The rows that no neighbour waits for and that read nothing from a neighbour.
+    /// The rows that no neighbour waits for and that need nothing from a neighbour.
     fn interior(
         &self,
         stage: usize,

@@ -1,11 +1,10 @@
-//! BODP, MoDNN's partition: shares in proportion to capability, the network ignored.
+//! BODP, MoDNN's partition: shares in proportion to capability, ignoring the network.
 
-/// Shares `total` units in proportion to `capabilities`, by largest remainder; the earlier device
-/// has it where remainders tie. Every device that can do anything gets at least `least`, should
-/// there be enough.
+/// Shares `total` units in proportion to `capabilities`, rounding by largest remainder; the earlier
+/// device wins a tie. Every device with a capability gets at least `least`, if there is enough.
 ///
-/// The paper rounds every share by itself, which need not add up; largest remainder is the
-/// nearest rounding that does.
+/// The paper rounds every share by itself, which need not add up to the total; largest remainder is
+/// the nearest rounding that does.
 pub(super) fn bodp(total: u32, capabilities: &[f64], least: u32) -> Vec<u32> {
     let sum: f64 = capabilities.iter().sum();
     if sum.is_nan() || sum <= 0.0 {

@@ -1,4 +1,4 @@
-//! A plan in words.
+//! Explains a plan in words.
 
 use super::problem::{Candidate, Problem, Solution};
 use crate::cost::{Resource, Work};
@@ -6,11 +6,11 @@ use crate::plan::{DeviceIx, PlanError};
 use crate::program::{Action, derive};
 use crate::units::Ms;
 
-/// Says why each device got what it got, what limits the makespan, and what the runners-up would
-/// cost; `names` are those of the devices, in cluster order.
+/// Explains why each device got its share, what limits the makespan, and what the runners-up would
+/// cost. `names` are the devices' names, in cluster order.
 ///
 /// # Errors
-/// When the solution is not one of this problem.
+/// When the solution does not belong to the problem.
 pub fn explain(
     problem: &Problem,
     solution: &Solution,
@@ -124,7 +124,7 @@ impl Words<'_> {
         )
     }
 
-    /// What holds a device back, where something does.
+    /// What holds a device back, if anything does.
     fn reason(&self, device: DeviceIx) -> &'static str {
         let time = &self.solution.prediction.devices[device.index()];
         let interface = time.uplink.max(time.downlink);

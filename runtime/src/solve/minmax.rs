@@ -1,11 +1,11 @@
-//! Exact min-max: contiguous shares such that the slowest is as fast as can be.
+//! Exact min-max: contiguous shares whose slowest is as fast as possible.
 //!
-//! What a share costs does not fall when it grows at either end. So for a bound T the devices,
-//! in order, each take as much as they can within T; if that takes everything, T can be had, and
-//! no other way of sharing has it if this one has not (a device that begins later than in the
-//! other way also ends no earlier). Both answers give more than one bit: all taken says that the
-//! optimum is at most the largest cost that occurred, not all taken that it is at least the
-//! smallest cost that stopped a device. Probes between the two end with the optimum itself.
+//! The cost of a share does not fall when it grows at either end. So for a bound T each device, in
+//! order, takes as much as it can within T. If that takes everything, T is feasible. If it does
+//! not, no other way of sharing meets T either, since in none does a device end later than here. A
+//! probe yields more than one bit: if everything was taken, the optimum is at most the largest cost
+//! that occurred; if not, it is at least the smallest cost that stopped a device. Probing between
+//! these two bounds ends at the optimum itself.
 
 use std::ops::Range;
 
@@ -16,12 +16,12 @@ pub(super) struct Limits {
     pub most: u32,
 }
 
-/// Shares `total` units among as many devices as there are limits; `cost(device, share)` is never
-/// negative, zero for an empty share and does not fall when the share grows. Returns the length
-/// of each share; of none where the limits leave units over.
+/// Shares `total` units among as many devices as there are limits. `cost(device, share)` is never
+/// negative, zero for an empty share, and does not fall when the share grows. Returns the length of
+/// each share, or nothing if the limits leave units over.
 ///
-/// `guess` is where the search begins. The optimum is exact where the optimum without least
-/// lengths keeps them anyway; they are honoured as long as they fit in `total`.
+/// The search starts from `guess`. Minimum lengths are honoured as long as they fit in `total`; the
+/// result is exact if the optimum without them happens to keep them.
 pub(super) fn minmax(
     total: u32,
     limits: &[Limits],
@@ -35,7 +35,7 @@ pub(super) fn minmax(
     if !high.is_finite() {
         return Vec::new();
     }
-    // The guess is seldom far off.
+    // The guess is rarely far off.
     let mut probe = high * FIRST_PROBE;
     for _ in 0..MAX_PROBES {
         match search.fill(probe, &best) {
@@ -55,11 +55,11 @@ pub(super) fn minmax(
     best.iter().zip(starts).map(|(end, start)| end - start).collect()
 }
 
-/// Enough to reach any two neighbouring costs; a bound for costs that break their promise.
+/// More than any monotonic cost needs; a bound in case a cost is not monotonic.
 const MAX_PROBES: u32 = 200;
-/// The first bound probed, as a part of the guess's largest cost.
+/// The first bound to probe, as a fraction of the largest cost of the guess.
 const FIRST_PROBE: f64 = 0.9;
-/// From here on the lower bound itself is probed: it jumps from cost to cost.
+/// Once the bounds are this close, the lower bound itself is probed: it jumps from cost to cost.
 const CLOSE: f64 = 1e-2;
 
 enum Fill {
@@ -71,12 +71,12 @@ struct Search<'a, C> {
     total: u32,
     limits: &'a [Limits],
     cost: &'a mut C,
-    /// Where each share of the last filling ends.
+    /// Where each share ends, after the last `fill`.
     ends: Vec<u32>,
 }
 
 impl<C: FnMut(usize, Range<u32>) -> f64> Search<'_, C> {
-    /// A first way of sharing: the guess, within the limits.
+    /// The guess, adjusted to the limits.
     fn begin(&mut self, guess: &[u32]) -> Vec<u32> {
         let mut start = 0;
         let mut owed: u32 = self.limits.iter().map(|limits| limits.least).sum();
@@ -106,7 +106,7 @@ impl<C: FnMut(usize, Range<u32>) -> f64> Search<'_, C> {
         if start < self.total { f64::INFINITY } else { largest }
     }
 
-    /// Every device takes as much as it can within `bound`; `near` says where shares may end.
+    /// Every device takes as much as it can within `bound`; `near` is a guess of where shares end.
     fn fill(&mut self, bound: f64, near: &[u32]) -> Fill {
         self.ends.clear();
         let mut owed: u32 = self.limits.iter().map(|limits| limits.least).sum();
@@ -130,8 +130,8 @@ impl<C: FnMut(usize, Range<u32>) -> f64> Search<'_, C> {
         if start == self.total { Fill::All } else { Fill::Short { stopped_by } }
     }
 
-    /// The furthest end in `ends` (both included; the first is known to be within `bound`), and
-    /// the cost of the next one.
+    /// The furthest end in `ends` whose cost is within `bound`, and the cost of the next one. Both
+    /// ends of the range are included; the first is known to be within the bound.
     fn furthest(
         &mut self,
         device: usize,
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A device that owns some units already and pays for others.
+    /// A device that owns some units already and pays for the others.
     #[derive(Debug, Clone)]
     struct Device {
         fixed: f64,

@@ -2,6 +2,7 @@
 
 mod bodp;
 mod explain;
+mod members;
 mod minmax;
 mod model;
 mod ocbp;
@@ -18,18 +19,18 @@ pub use problem::{
     Candidate, Fusion, Partition, Policy, Problem, Solution, SolveError, UnknownName,
 };
 
-use model::Model;
-use subsets::{Judged, Search};
+use model::GroupModel;
+use subsets::{Evaluated, Search};
 
 use crate::graph::{Graph, LayerId, TensorId};
 use crate::plan::DeviceIx;
 use crate::units::Ms;
 
-/// Finds the plan with the smallest predicted makespan. Deterministic: the same problem has the
-/// same solution, and a solution given as `previous` is found again.
+/// Finds the plan with the smallest predicted makespan. It is deterministic: the same problem has
+/// the same solution, and a solution given as `previous` is found again.
 ///
 /// # Errors
-/// When there is no device, or no plan fits the memory.
+/// When there is no device, or no plan fits in memory.
 pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
     let Problem { graph, encodings, profile, policy, .. } = problem;
     if profile.is_empty() {
@@ -37,37 +38,41 @@ pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
     }
     let groups = stages::groups(graph, policy);
     let leaves = leaves_group(graph, &groups);
-    let models: Vec<Model> =
-        groups.iter().map(|group| Model::new(graph, encodings, profile, group, &leaves)).collect();
+    let models: Vec<GroupModel> = groups
+        .iter()
+        .map(|group| GroupModel::new(graph, encodings, profile, group, &leaves))
+        .collect();
     let mut search = Search::new(problem, &models);
-    let alone = search.only(DeviceIx::LEADER)?;
+    let alone = search.try_whole(DeviceIx::LEADER)?;
     if profile.len() > 1 {
-        search.subsets()?;
+        search.try_subsets()?;
         if !policy.spread {
-            search.follower(fastest_follower(&models, profile.len()))?;
-            search.previous()?;
+            search.try_follower(fastest_follower(&models, profile.len()))?;
+            search.try_previous()?;
         }
     }
     choose(search, alone, policy)
 }
 
-/// Picks the fastest candidate; of equals the previous plan, then the leader alone.
+/// Picks the fastest candidate; of equals the previous plan, then a single device.
 fn choose(
     search: Search<'_>,
-    alone: Option<Judged>,
+    alone: Option<Evaluated>,
     policy: &Policy,
 ) -> Result<Solution, SolveError> {
     let mut found = search.found;
-    let alone_time = alone.as_ref().map(|judged| judged.prediction.total);
+    let alone_time = alone.as_ref().map(|evaluated| evaluated.prediction.total);
     let waived = (policy.spread || policy.leader_idle) && !found.is_empty();
     let mut runners_up = Vec::new();
     match alone {
-        Some(judged) if waived => runners_up.push((judged.candidate, judged.prediction.total)),
-        Some(judged) => found.push(judged),
+        Some(evaluated) if waived => {
+            runners_up.push((evaluated.candidate, evaluated.prediction.total))
+        }
+        Some(evaluated) => found.push(evaluated),
         None => {}
     }
     found.sort_by(|a, b| {
-        let rank = |judged: &Judged| match judged.candidate {
+        let rank = |evaluated: &Evaluated| match evaluated.candidate {
             Candidate::Previous => 0,
             Candidate::Only(_) => 1,
             Candidate::Over(_) => 2,
@@ -82,12 +87,12 @@ fn choose(
             available: short.available,
         }));
     };
-    runners_up.extend(found.map(|judged| (judged.candidate, judged.prediction.total)));
+    runners_up.extend(found.map(|evaluated| (evaluated.candidate, evaluated.prediction.total)));
     runners_up.sort_by(|a: &(Candidate, Ms), b| a.1.0.total_cmp(&b.1.0));
-    let mut told = vec![best.candidate.clone()];
+    let mut seen = vec![best.candidate.clone()];
     runners_up.retain(|(candidate, _)| {
-        let new = !told.contains(candidate);
-        told.push(candidate.clone());
+        let new = !seen.contains(candidate);
+        seen.push(candidate.clone());
         new
     });
     Ok(Solution {
@@ -100,8 +105,8 @@ fn choose(
     })
 }
 
-/// For every tensor, whether it is read by another group than the one that makes it, or is an
-/// output.
+/// For every tensor, whether it is an output or read by another group than the one that computes
+/// it.
 fn leaves_group(graph: &Graph, groups: &[stages::Group]) -> Vec<bool> {
     let mut leaves: Vec<bool> =
         (0..graph.tensor_count() as u32).map(|tensor| graph.is_output(TensorId(tensor))).collect();
@@ -118,8 +123,8 @@ fn leaves_group(graph: &Graph, groups: &[stages::Group]) -> Vec<bool> {
     leaves
 }
 
-/// The follower that would be done with the whole model first.
-fn fastest_follower(models: &[Model], devices: usize) -> DeviceIx {
+/// The follower that would run the whole model fastest.
+fn fastest_follower(models: &[GroupModel], devices: usize) -> DeviceIx {
     let time = |device: usize| models.iter().map(|model| model.whole[device]).sum::<f64>();
     let fastest = (1..devices).min_by(|a, b| time(*a).total_cmp(&time(*b)));
     DeviceIx(fastest.unwrap_or(0) as u16)

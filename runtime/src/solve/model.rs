@@ -1,8 +1,9 @@
-//! What a share of a group costs, fast: a planner asks a hundred thousand times a second.
+//! What a share of a group costs, computed fast: the planner asks a hundred thousand times a
+//! second.
 //!
-//! Shares by rows hold all channels, so the walk back through the receptive field is one of row
-//! ranges over a handful of layers, and the time of a layer is a line in its rows. All of it is
-//! worked out once per group: asking allocates nothing.
+//! Shares by rows hold all channels, so the walk back through the receptive field only has to track
+//! row ranges over a handful of layers, and the time of a layer is linear in its rows. Everything
+//! else is worked out once per group, so that a question allocates nothing.
 
 use super::stages::Group;
 use crate::cost::{ClusterProfile, LayerKind, Work};
@@ -13,7 +14,8 @@ use crate::region::{ChannelRange, Region, RowRange};
 
 #[derive(Debug, Clone, Copy)]
 struct Read {
-    /// The node that makes it, or the number of nodes plus the place among the external tensors.
+    /// The index of the node that computes it; for an external tensor, the number of nodes plus its
+    /// index among the externals.
     slot: usize,
     /// Height of the tensor.
     rows: u32,
@@ -41,13 +43,13 @@ pub(super) struct Crossing {
     /// Bytes on the wire of one row of one channel.
     pub line_bytes: f64,
     slot: usize,
-    /// Whether the leader must have it whole, whatever the exchange: an answer.
+    /// Whether it is an output of the model, which the leader needs whatever the exchange.
     pub is_output: bool,
 }
 
-/// A group of layers, ready to be asked for costs.
+/// A group of layers, prepared for questions about costs.
 #[derive(Debug, Clone)]
-pub(super) struct Model {
+pub(super) struct GroupModel {
     pub group: Group,
     nodes: Vec<Node>,
     reads: Vec<Read>,
@@ -55,27 +57,27 @@ pub(super) struct Model {
     rates: Vec<Rate>,
     /// By device, then by read: milliseconds per row that is read.
     read_rates: Vec<f64>,
-    /// What it reads of earlier groups.
+    /// What it reads from earlier groups.
     pub externals: Vec<Crossing>,
-    /// What it makes for later ones.
+    /// What it computes for later groups.
     pub boundary: Vec<Crossing>,
-    /// Height of the last layer's map.
+    /// Rows of the last layer's output.
     pub rows: u32,
     /// Time of the whole group on each device.
     pub whole: Vec<f64>,
 }
 
-/// The row ranges of all nodes and externals of one share; reused from question to question.
+/// The row ranges of all nodes and externals for one share; reused between questions.
 pub(super) type Demand = Vec<RowRange>;
 
-impl Model {
+impl GroupModel {
     pub(super) fn new(
         graph: &Graph,
         encodings: &[Encoding],
         profile: &ClusterProfile,
         group: &Group,
         leaves: &[bool],
-    ) -> Model {
+    ) -> GroupModel {
         let count = group.layers.len();
         let first = graph.output_of(LayerId(group.layers.start));
         let crossing = |tensor: TensorId, slot: usize| {
@@ -93,7 +95,7 @@ impl Model {
                 is_output: graph.is_output(tensor),
             }
         };
-        let mut model = Model {
+        let mut model = GroupModel {
             group: group.clone(),
             nodes: Vec::with_capacity(count),
             reads: Vec::new(),
@@ -179,13 +181,13 @@ impl Model {
         }
     }
 
-    /// The rows of a tensor of `total` rows that go with `rows` of the last layer.
+    /// The rows of a tensor with `total` rows that correspond to `rows` of the last layer.
     fn scaled(&self, rows: RowRange, total: u32) -> RowRange {
         let scale = |row: u32| (u64::from(row) * u64::from(total) / u64::from(self.rows)) as u32;
         if total == self.rows { rows } else { RowRange::new(scale(rows.start), scale(rows.end)) }
     }
 
-    /// Milliseconds that a device computes to satisfy `demand`.
+    /// Milliseconds that a device needs to compute `demand`.
     pub(super) fn compute(&self, device: DeviceIx, demand: &Demand) -> f64 {
         let rates = &self.rates[device.index() * self.nodes.len()..][..self.nodes.len()];
         let read_rates = &self.read_rates[device.index() * self.reads.len()..][..self.reads.len()];
@@ -208,12 +210,12 @@ impl Model {
         time
     }
 
-    /// What a share that satisfies `demand` reads of an external tensor.
+    /// What a share with this `demand` reads of an external tensor.
     pub(super) fn need(&self, external: &Crossing, demand: &Demand) -> Region {
         region(external, demand[external.slot])
     }
 
-    /// What a share that satisfies `demand` makes of a boundary tensor.
+    /// What a share with this `demand` computes of a boundary tensor.
     pub(super) fn made(&self, crossing: &Crossing, demand: &Demand) -> Region {
         region(crossing, demand[crossing.slot])
     }
@@ -250,12 +252,12 @@ mod tests {
     use crate::cost::{DeviceProfile, LinkProfile};
     use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
     use crate::program::{Action, derive};
-    use crate::solve::stages::Splits;
+    use crate::solve::stages::AllowedSplit;
     use crate::solve::testing::residual;
     use proptest::prelude::*;
 
     proptest! {
-        /// What the planner believes of a share is what the programs then do.
+        /// What the planner assumes about a share is what the programs then do.
         #[test]
         fn agrees_with_the_derived_programs(lengths in prop::collection::vec(0u32..=11, 1..=5)) {
             let graph = residual();
@@ -280,10 +282,10 @@ mod tests {
             let plan = Plan { devices, exchange: Exchange::Peer, stages: vec![stage] };
             let derivation = derive(&graph, &plan).unwrap();
 
-            let group = Group { layers: 0..4, splits: Splits::Rows };
+            let group = Group { layers: 0..4, allowed: AllowedSplit::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
-            let model = Model::new(&graph, &[], &profile, &group, &leaves);
+            let model = GroupModel::new(&graph, &[], &profile, &group, &leaves);
             let mut demand = Demand::new();
             for program in &derivation.programs {
                 let expected: f64 = program

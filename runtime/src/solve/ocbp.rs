@@ -1,15 +1,15 @@
-//! OCBP, EdgeLD's partition: from BODP's shares, one row at a time from the slowest device to the
-//! fastest, transfers included.
+//! OCBP, EdgeLD's partition: starting from BODP's shares, moves one row at a time from the slowest
+//! device to the fastest, taking transfers into account.
 
 use std::ops::Range;
 
-/// Times that differ by less than this part of the largest count as equal.
+/// Times that differ by less than this fraction of the largest count as equal.
 const TOLERANCE: f64 = 0.01;
 
-/// Moves units between `lengths` until the predicted times `cost(device, share)` of the devices
-/// in `members` are within tolerance of each other, a share has shrunk to one unit, or a move
-/// does not lower the largest time. The paper has no such last rule and can move one row to and
-/// fro for ever; here every move lowers the largest time, and there are finitely many shares.
+/// Moves units between `lengths` until the predicted times `cost(device, share)` of the devices in
+/// `members` are within tolerance of each other, the slowest share has shrunk to one unit, or a
+/// move would not lower the largest time. The paper lacks the last rule and can move one row back
+/// and forth for ever; with it every move lowers the largest time, so the search ends.
 pub(super) fn ocbp(
     mut lengths: Vec<u32>,
     members: &[bool],

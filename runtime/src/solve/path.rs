@@ -1,95 +1,64 @@
 //! The cheapest sequence of splits over given devices: dynamic programming over groups.
 //!
-//! The state after a group is how it was split, since that says who holds what; for every state
-//! the cheapest way there is kept. A group's time is that of its slowest share, transfers
-//! included, and groups follow one another: an estimate that ignores overlap, so that the
-//! finished plan is judged by the simulation.
+//! The state after a group is how the group was split, since that determines who holds what; for
+//! every state the cheapest way to reach it is kept. A group takes as long as its slowest share,
+//! including transfers, and groups run one after another. That estimate ignores overlap, so the
+//! finished plan is evaluated by simulation.
 
-use super::model::{Crossing, Demand, Model};
+use super::members::Members;
+use super::model::{Crossing, Demand, GroupModel};
 use super::problem::{Partition, Policy, Problem};
-use super::shares::{Held, Link, Shared, Shares};
-use super::stages::Splits;
+use super::shares::{GroupProblem, GroupSplit, Holders, Link};
+use super::stages::AllowedSplit;
 use crate::plan::{DeviceIx, Plan, Split, Stage};
 use crate::region::{Region, RowRange};
 
-/// How many of the ways to have done the groups before, cheapest first, a min-max search is begun
-/// from.
+/// From how many states, cheapest first, a min-max search is started.
 const SEARCHES: usize = 2;
 
-/// Devices that a plan may use, and how much of the dense layers' features each may hold.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Members {
-    /// By device: whether it has a part in split stages.
-    pub splits: Vec<bool>,
-    /// By device: the largest part of a layer's features that it has memory for.
-    pub feature_cap: Vec<f64>,
-    /// Whether every group that can be split is.
-    pub forced: bool,
-    /// Whether members that all get from one device, or all send to it, count as sharing its
-    /// interface. The published partitions do not count so, and where strips are sent ahead of
-    /// time it is too careful.
-    pub share_links: bool,
-}
-
-impl Members {
-    /// The devices with a part.
-    pub(super) fn ids(&self) -> impl Iterator<Item = DeviceIx> {
-        let splits = self.splits.iter().enumerate();
-        splits.filter(|(_, part)| **part).map(|(index, _)| DeviceIx(index as u16))
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.splits.iter().filter(|part| **part).count()
-    }
-
-    pub(super) fn sharing(&self) -> f64 {
-        if self.share_links { self.count().saturating_sub(1).max(1) as f64 } else { 1.0 }
-    }
-}
-
-/// One way to have done the groups so far.
-struct Entry {
+/// How the groups so far were split, and at what cost.
+struct State {
     parent: Option<usize>,
     split: Split,
     total: f64,
-    /// By boundary tensor of the group, then by device: what it holds of it.
-    held: Vec<Vec<Region>>,
+    /// Who owns what of the last group's results: by boundary tensor, then by device.
+    owned: Vec<Vec<Region>>,
 }
 
 /// Finds plans for one problem.
 pub(super) struct Planner<'a> {
     problem: &'a Problem<'a>,
-    models: &'a [Model],
+    models: &'a [GroupModel],
     links: Vec<Link>,
     demand: Demand,
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [Model]) -> Planner<'a> {
+    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [GroupModel]) -> Planner<'a> {
         Planner { problem, models, links: Link::all(problem.profile), demand: Demand::new() }
     }
 
-    /// The plan with the smallest estimate over `members`; `None` where they have no memory for the
+    /// The plan with the smallest estimate over `members`; `None` if they lack the memory for dense
     /// features.
     pub(super) fn plan(&mut self, members: &Members) -> Option<Plan> {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut states: Vec<State> = Vec::new();
         let mut front: Vec<usize> = Vec::new();
         for at in 0..self.models.len() {
-            let mut next: Vec<Entry> = Vec::new();
+            let mut next: Vec<State> = Vec::new();
             let parents: Vec<Option<usize>> =
                 if at == 0 { vec![None] } else { front.iter().copied().map(Some).collect() };
-            for option in self.options(at, members) {
-                // A search for each parent is dear, and seldom begins from a bad one.
-                let parents = match option {
+            for choice in self.choices(at, members) {
+                // Searching from every parent is expensive, and the first ones are usually good.
+                let parents = match choice {
                     Choice::Rows => &parents[..parents.len().min(SEARCHES)],
                     _ => &parents[..],
                 };
                 let reached = parents
                     .iter()
-                    .filter_map(|parent| self.step(at, &option, &entries, *parent, members));
+                    .filter_map(|parent| self.extend(at, &choice, &states, *parent, members));
                 let best = reached.reduce(
-                    |best, entry| {
-                        if entry.total < best.total { entry } else { best }
+                    |best, state| {
+                        if state.total < best.total { state } else { best }
                     },
                 );
                 next.extend(best);
@@ -98,14 +67,14 @@ impl<'a> Planner<'a> {
                 return None;
             }
             next.sort_by(|a, b| a.total.total_cmp(&b.total));
-            front = (entries.len()..entries.len() + next.len()).collect();
-            entries.extend(next);
+            front = (states.len()..states.len() + next.len()).collect();
+            states.extend(next);
         }
         let mut last = front.first().copied();
         let mut splits = Vec::with_capacity(self.models.len());
         while let Some(at) = last {
-            splits.push(entries[at].split.clone());
-            last = entries[at].parent;
+            splits.push(states[at].split.clone());
+            last = states[at].parent;
         }
         splits.reverse();
         Some(self.assemble(splits))
@@ -126,19 +95,19 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The ways in which a group may be split.
-    fn options(&mut self, at: usize, members: &Members) -> Vec<Choice> {
+    /// The ways to split a group that are allowed.
+    fn choices(&mut self, at: usize, members: &Members) -> Vec<Choice> {
         let Policy { partition, leader_idle, .. } = self.problem.policy;
         let model = &self.models[at];
         let fastest =
             members.ids().min_by(|a, b| model.whole[a.index()].total_cmp(&model.whole[b.index()]));
         let mut whole = vec![DeviceIx::LEADER];
         whole.extend(fastest.filter(|device| *device != DeviceIx::LEADER));
-        let choice = match model.group.splits {
-            Splits::Leader => return vec![Choice::Whole(DeviceIx::LEADER)],
-            Splits::Whole => None,
-            Splits::Rows => (model.rows > 1).then_some(Choice::Rows),
-            Splits::Features => Some(Choice::Features),
+        let choice = match model.group.allowed {
+            AllowedSplit::Leader => return vec![Choice::Whole(DeviceIx::LEADER)],
+            AllowedSplit::Whole => None,
+            AllowedSplit::Rows => (model.rows > 1).then_some(Choice::Rows),
+            AllowedSplit::Features => Some(Choice::Features),
         };
         let Some(choice) = choice else { return whole.into_iter().map(Choice::Whole).collect() };
         let mut all = Vec::new();
@@ -146,8 +115,8 @@ impl<'a> Planner<'a> {
             all.extend(self.steady(at, members).map(Choice::Steady));
         }
         all.push(choice);
-        let forced = members.forced || partition != Partition::Minmax;
-        if !forced || (members.count() == 1 && !leader_idle) {
+        let must_split = members.must_split || partition != Partition::Minmax;
+        if !must_split || (members.count() == 1 && !leader_idle) {
             // An idle leader computes only what cannot be split.
             let idle = |device: &DeviceIx| leader_idle && *device == DeviceIx::LEADER;
             all.extend(whole.into_iter().filter(|device| !idle(device)).map(Choice::Whole));
@@ -155,88 +124,88 @@ impl<'a> Planner<'a> {
         all
     }
 
-    /// Min-max cuts of computation alone: they hardly move from one group to the next, so that
-    /// little has to be sent once the input is where it belongs.
+    /// Min-max cuts of computation alone. They hardly move from group to group, so that little has
+    /// to be sent once the input has been distributed.
     fn steady(&mut self, at: usize, members: &Members) -> Option<Vec<u32>> {
-        let mut shares = Shares {
+        let mut group = GroupProblem {
             problem: self.problem,
             model: &self.models[at],
-            held: &[],
+            holders: &[],
             sharing: 1.0,
             links: &self.links,
             demand: &mut self.demand,
         };
-        let total = shares.model.rows;
-        shares.share(total, None, members, |this, device, share| {
+        let total = group.model.rows;
+        group.share_out(total, None, members, |this, device, share| {
             this.model.walk_back(RowRange::new(share.start, share.end), this.demand);
             this.model.compute(device, this.demand)
         })
     }
 
-    fn step(
+    fn extend(
         &mut self,
         at: usize,
         choice: &Choice,
-        entries: &[Entry],
+        states: &[State],
         parent: Option<usize>,
         members: &Members,
-    ) -> Option<Entry> {
+    ) -> Option<State> {
         let model = &self.models[at];
-        let held: Vec<Held> = model
+        let holders: Vec<Holders> = model
             .externals
             .iter()
-            .map(|external| self.held(at, external, entries, parent))
+            .map(|external| self.holders(at, external, states, parent))
             .collect();
-        let before = parent.map_or(0.0, |parent| entries[parent].total);
-        let mut shares = Shares {
+        let before = parent.map_or(0.0, |parent| states[parent].total);
+        let mut group = GroupProblem {
             problem: self.problem,
             model,
-            held: &held,
+            holders: &holders,
             sharing: members.sharing(),
             links: &self.links,
             demand: &mut self.demand,
         };
-        let Shared { split, time, held } = match choice {
-            Choice::Whole(device) => shares.whole(*device),
+        let GroupSplit { split, time, owned } = match choice {
+            Choice::Whole(device) => group.whole(*device),
             Choice::Rows => {
-                let lengths = shares.lengths(members)?;
-                shares.rows(lengths)
+                let lengths = group.lengths(members)?;
+                group.rows(lengths)
             }
-            Choice::Steady(lengths) => shares.rows(lengths.clone()),
-            Choice::Features => shares.features(members)?,
+            Choice::Steady(lengths) => group.rows(lengths.clone()),
+            Choice::Features => group.features(members)?,
         };
-        Some(Entry { parent, split, total: before + time, held })
+        Some(State { parent, split, total: before + time, owned })
     }
 
-    /// Who holds what of a tensor on the way that leads to `parent`.
-    fn held<'e>(
+    /// Who holds what of a tensor in state `parent`.
+    fn holders<'e>(
         &self,
         at: usize,
         external: &Crossing,
-        entries: &'e [Entry],
+        states: &'e [State],
         parent: Option<usize>,
-    ) -> Held<'e> {
-        let (mut at, mut entry) = (at, parent);
-        while let Some(index) = entry {
+    ) -> Holders<'e> {
+        let (mut at, mut state) = (at, parent);
+        while let Some(index) = state {
             at -= 1;
             let made = self.models[at].boundary.iter().position(|b| b.tensor == external.tensor);
             if let Some(place) = made {
-                return Held::spread(&entries[index].held[place]);
+                return Holders::from_parts(&states[index].owned[place]);
             }
-            entry = entries[index].parent;
+            state = states[index].parent;
         }
-        Held::LEADER
+        Holders::LEADER_ALONE
     }
 }
 
 /// A way to split a group.
 #[derive(Debug, Clone)]
 enum Choice {
-    /// By rows, as the partition says.
+    /// By rows, with the policy's partition.
     Rows,
-    /// By rows, shares of these lengths.
+    /// By rows, with shares of these lengths.
     Steady(Vec<u32>),
-    /// By features, as the partition says.
+    /// By features, with the policy's partition.
     Features,
     /// On one device.
     Whole(DeviceIx),

@@ -1,4 +1,4 @@
-//! What the planner is asked, and what it answers.
+//! What goes into the planner, and what comes out.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,12 +15,12 @@ use crate::units::{Bytes, Ms};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Partition {
-    /// In proportion to speed, the network ignored (MoDNN).
+    /// In proportion to speed, ignoring the network (MoDNN).
     Bodp,
-    /// From there, row by row from the slowest device to the fastest, transfers included
-    /// (EdgeLD).
+    /// Starting from those, moves row by row from the slowest device to the fastest, taking
+    /// transfers into account (EdgeLD).
     Ocbp,
-    /// So that the slowest share is as fast as can be.
+    /// So that the slowest share is as fast as possible.
     #[default]
     Minmax,
 }
@@ -36,13 +36,13 @@ pub enum Fusion {
     Block,
 }
 
-/// A name that is none of those there are.
+/// A name that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not one of {known}")]
 pub struct UnknownName {
     /// What was given.
     pub found: String,
-    /// What may be given.
+    /// The names that exist.
     pub known: &'static str,
 }
 
@@ -71,7 +71,7 @@ names!(Partition, "bodp, ocbp, minmax", Bodp = "bodp", Ocbp = "ocbp", Minmax = "
 names!(Fusion, "layerwise, block", Layerwise = "layerwise", Block = "block");
 names!(Exchange, "leader, peer", Leader = "leader", Peer = "peer");
 
-/// Which plans may be chosen from.
+/// Which plans are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Policy {
     /// How rows are shared out.
@@ -80,10 +80,10 @@ pub struct Policy {
     pub fusion: Fusion,
     /// How strips travel.
     pub exchange: Exchange,
-    /// The leader has no part in split stages; it may hold whole ones.
+    /// The leader gets no share of split stages; it may run whole ones.
     pub leader_idle: bool,
-    /// Every device has a part of every split stage that has two rows for each, even where that
-    /// costs time.
+    /// Every device gets a share of every split stage with at least two rows per device, even if
+    /// that costs time.
     pub spread: bool,
 }
 
@@ -99,7 +99,7 @@ impl Default for Policy {
     }
 }
 
-/// Share out `graph` over the devices of `profile`.
+/// How to share out `graph` among the devices of `profile`.
 #[derive(Debug, Clone, Copy)]
 pub struct Problem<'a> {
     /// The model.
@@ -108,20 +108,20 @@ pub struct Problem<'a> {
     pub encodings: &'a [Encoding],
     /// The devices, in cluster order; the first is the leader.
     pub profile: &'a ClusterProfile,
-    /// Which plans may be chosen from.
+    /// Which plans are allowed.
     pub policy: Policy,
-    /// A plan for the same devices under the same policy; it is kept unless another is faster.
+    /// A plan for the same devices under the same policy, which is kept unless another is faster.
     pub previous: Option<&'a Plan>,
 }
 
-/// A kind of plan that was looked at.
+/// A kind of plan that was considered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Candidate {
-    /// The split over these devices.
+    /// A split over these devices.
     Over(Vec<DeviceIx>),
     /// Everything on one device.
     Only(DeviceIx),
-    /// The plan there was.
+    /// The previous plan.
     Previous,
 }
 
@@ -140,41 +140,41 @@ impl fmt::Display for Candidate {
     }
 }
 
-/// The plan chosen.
+/// The plan that was chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Solution {
     /// Who computes what.
     pub plan: Plan,
     /// Predicted time of one inference.
     pub predicted: Ms,
-    /// Predicted time of the leader alone; `None` where it cannot hold the model.
+    /// Predicted time of the leader alone; `None` if it cannot hold the model.
     pub alone: Option<Ms>,
-    /// How the predicted time comes about.
+    /// Details of the predicted time.
     pub prediction: Prediction,
     /// Which of the candidates it is.
     pub chosen: Candidate,
-    /// The other candidates that fit, fastest first.
+    /// The other candidates that fit in memory, fastest first.
     pub runners_up: Vec<(Candidate, Ms)>,
 }
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SolveError {
-    /// A cluster without devices.
+    /// The cluster has no devices.
     #[error("there is no device to plan for")]
     NoDevices,
-    /// Every plan takes more memory somewhere than there is.
+    /// Every plan needs more memory on some device than it has.
     #[error(
-        "no plan fits the memory: the closest takes {needed} on device {}, which may use \
-         {available}; {} are short. Give it more (--memory) or add a device",
+        "no plan fits in memory: the closest needs {needed} on device {}, which may use \
+         {available}; {} are short. Allow it more (--memory) or add a device",
         device.0, needed.saturating_sub(*available)
     )]
     Memory {
         /// Where the closest plan does not fit.
         device: DeviceIx,
-        /// What it takes there.
+        /// What it needs there.
         needed: Bytes,
-        /// What there is.
+        /// What the device has.
         available: Bytes,
     },
     /// A plan that does not fit its graph.

@@ -1,12 +1,12 @@
-//! What one group costs, things being held as they are, and how the partitions share it out.
+//! How the partitions share out one group, given who holds what it reads, and what that costs.
 
 use std::ops::Range;
 
 use super::bodp::bodp;
+use super::members::Members;
 use super::minmax::{Limits, minmax};
-use super::model::{Crossing, Demand, Model};
+use super::model::{Crossing, Demand, GroupModel};
 use super::ocbp::ocbp;
-use super::path::Members;
 use super::problem::{Partition, Problem};
 use crate::cost::{ClusterProfile, LinkProfile, Work};
 use crate::graph::LayerId;
@@ -14,17 +14,17 @@ use crate::plan::{Cuts, DeviceIx, Exchange, Split, feature_step};
 use crate::region::{ChannelRange, Region, RowRange};
 use crate::units::Bytes;
 
-/// Rows for each member that a group must have before everybody is to have a part of it.
+/// Rows per member that a group needs before every member must have a share (`spread`).
 const SPREAD: u64 = 2;
 
 /// A device's link in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
-    /// Of its interface, per byte.
+    /// Of the interface, per byte.
     per_byte: f64,
-    /// Of its processor, per byte.
+    /// Of the processor, per byte.
     processing: f64,
-    /// Of a message of no size.
+    /// Of an empty message.
     latency: f64,
 }
 
@@ -41,25 +41,26 @@ impl Link {
 
 /// Who holds what of an external tensor.
 #[derive(Clone, Copy)]
-pub(super) struct Held<'e> {
-    /// By device; `None` where the leader has all of it.
+pub(super) struct Holders<'e> {
+    /// By device; `None` if the leader has all of it.
     parts: Option<&'e [Region]>,
     /// The only device that has any, if there is just one.
-    owner: Option<DeviceIx>,
+    only: Option<DeviceIx>,
 }
 
-impl<'e> Held<'e> {
-    /// The leader has all of it.
-    pub(super) const LEADER: Held<'static> = Held { parts: None, owner: Some(DeviceIx::LEADER) };
+impl<'e> Holders<'e> {
+    /// The leader holds all of it.
+    pub(super) const LEADER_ALONE: Holders<'static> =
+        Holders { parts: None, only: Some(DeviceIx::LEADER) };
 
-    /// Every device its part.
-    pub(super) fn spread(parts: &'e [Region]) -> Held<'e> {
+    /// Every device holds its part.
+    pub(super) fn from_parts(parts: &'e [Region]) -> Holders<'e> {
         let mut holders = (0u16..).zip(parts).filter(|(_, part)| !part.is_empty());
         let first = holders.next().map(|(owner, _)| DeviceIx(owner));
-        Held { parts: Some(parts), owner: first.filter(|_| holders.next().is_none()) }
+        Holders { parts: Some(parts), only: first.filter(|_| holders.next().is_none()) }
     }
 
-    fn by(&self, device: DeviceIx, external: &Crossing) -> Region {
+    fn part_of(&self, device: DeviceIx, external: &Crossing) -> Region {
         match self.parts {
             Some(parts) => parts[device.index()],
             None if device == DeviceIx::LEADER => external.all(),
@@ -68,13 +69,14 @@ impl<'e> Held<'e> {
     }
 }
 
-/// One question: what does this group cost, things being held as they are?
-pub(super) struct Shares<'q> {
+/// A group to be split, given who holds what it reads.
+pub(super) struct GroupProblem<'q> {
     pub problem: &'q Problem<'q>,
-    pub model: &'q Model,
+    pub model: &'q GroupModel,
     /// By external tensor.
-    pub held: &'q [Held<'q>],
-    /// How many devices share the interface of one that alone has or wants a tensor.
+    pub holders: &'q [Holders<'q>],
+    /// How many devices share the interface of a device that is the only one to have or need a
+    /// tensor.
     pub sharing: f64,
     /// By device.
     pub links: &'q [Link],
@@ -82,38 +84,42 @@ pub(super) struct Shares<'q> {
 }
 
 /// A group split in some way.
-pub(super) struct Shared {
+pub(super) struct GroupSplit {
     pub split: Split,
     /// Milliseconds of the slowest share.
     pub time: f64,
-    /// By boundary tensor, then by device: what it holds of it afterwards.
-    pub held: Vec<Vec<Region>>,
+    /// Who owns what afterwards: by boundary tensor, then by device.
+    pub owned: Vec<Vec<Region>>,
 }
 
-impl Shares<'_> {
+impl GroupProblem<'_> {
     /// The rows of each device as the partition shares them out.
     pub(super) fn lengths(&mut self, members: &Members) -> Option<Vec<u32>> {
-        self.share(self.model.rows, None, members, |this, device, share| {
+        self.share_out(self.model.rows, None, members, |this, device, share| {
             this.rows_cost(device, RowRange::new(share.start, share.end))
         })
     }
 
-    pub(super) fn rows(&mut self, lengths: Vec<u32>) -> Shared {
+    pub(super) fn rows(&mut self, lengths: Vec<u32>) -> GroupSplit {
         let cuts = Cuts::from_lengths(lengths);
         let mut time: f64 = 0.0;
-        let mut kept = vec![Vec::new(); self.model.boundary.len()];
+        let mut owned = vec![Vec::new(); self.model.boundary.len()];
         for device in self.problem.profile.ids() {
             let rows: RowRange = cuts.range(device);
             time = time.max(self.rows_cost(device, rows));
             self.model.walk_back(rows, self.demand);
-            for (kept, crossing) in kept.iter_mut().zip(&self.model.boundary) {
-                kept.push(self.keeps(device, crossing, self.model.made(crossing, self.demand)));
+            for (owned, crossing) in owned.iter_mut().zip(&self.model.boundary) {
+                owned.push(self.owned_after(
+                    device,
+                    crossing,
+                    self.model.made(crossing, self.demand),
+                ));
             }
         }
-        Shared { split: Split::Rows(cuts), time, held: kept }
+        GroupSplit { split: Split::Rows(cuts), time, owned }
     }
 
-    pub(super) fn features(&mut self, members: &Members) -> Option<Shared> {
+    pub(super) fn features(&mut self, members: &Members) -> Option<GroupSplit> {
         let graph = self.problem.graph;
         let first = LayerId(self.model.group.layers.start);
         let features = graph.output_shape(first).channels;
@@ -129,7 +135,7 @@ impl Shares<'_> {
             .iter()
             .map(|cap| if *cap >= 1.0 { u32::MAX } else { (cap * f64::from(blocks)) as u32 })
             .collect();
-        let lengths = self.share(blocks, Some(&most), members, |this, device, share| {
+        let lengths = self.share_out(blocks, Some(&most), members, |this, device, share| {
             this.features_cost(device, range(share))
         })?;
         let mut ranges = Vec::with_capacity(lengths.len());
@@ -139,25 +145,25 @@ impl Shares<'_> {
             start += length;
         }
         let mut time: f64 = 0.0;
-        let mut kept = vec![Vec::new(); self.model.boundary.len()];
+        let mut owned = vec![Vec::new(); self.model.boundary.len()];
         for (device, range) in self.problem.profile.ids().zip(&ranges) {
             time = time.max(self.features_cost(device, *range));
-            for (kept, crossing) in kept.iter_mut().zip(&self.model.boundary) {
+            for (owned, crossing) in owned.iter_mut().zip(&self.model.boundary) {
                 let made = Region::new(*range, RowRange::all(crossing.rows));
-                kept.push(self.keeps(device, crossing, made));
+                owned.push(self.owned_after(device, crossing, made));
             }
         }
         let cuts = Cuts::from_lengths(ranges.iter().map(ChannelRange::len));
-        Some(Shared { split: Split::Features(cuts), time, held: kept })
+        Some(GroupSplit { split: Split::Features(cuts), time, owned })
     }
 
-    pub(super) fn whole(&mut self, device: DeviceIx) -> Shared {
+    pub(super) fn whole(&mut self, device: DeviceIx) -> GroupSplit {
         let time = if self.model.rows > 0 {
             self.rows_cost(device, RowRange::all(self.model.rows))
         } else {
             0.0
         };
-        let kept = self
+        let owned = self
             .model
             .boundary
             .iter()
@@ -166,15 +172,15 @@ impl Shares<'_> {
                 self.problem
                     .profile
                     .ids()
-                    .map(|other| self.keeps(other, crossing, made(other)))
+                    .map(|other| self.owned_after(other, crossing, made(other)))
                     .collect()
             })
             .collect();
-        Shared { split: Split::Whole(device), time, held: kept }
+        GroupSplit { split: Split::Whole(device), time, owned }
     }
 
-    /// What a device has of a boundary tensor once the group is done.
-    fn keeps(&self, device: DeviceIx, crossing: &Crossing, made: Region) -> Region {
+    /// What a device owns of a boundary tensor once the group is done.
+    fn owned_after(&self, device: DeviceIx, crossing: &Crossing, made: Region) -> Region {
         match self.problem.policy.exchange {
             Exchange::Peer => made,
             Exchange::Leader if device == DeviceIx::LEADER => crossing.all(),
@@ -182,8 +188,8 @@ impl Shares<'_> {
         }
     }
 
-    /// Shares `total` units among the members as the policy's partition says, at most `most` each.
-    pub(super) fn share(
+    /// Shares `total` units among the members by the policy's partition, at most `most` each.
+    pub(super) fn share_out(
         &mut self,
         total: u32,
         most: Option<&[u32]>,
@@ -194,7 +200,7 @@ impl Shares<'_> {
         let most = |device: usize| most.map_or(u32::MAX, |most| most[device]);
         let enough = SPREAD * members.count() as u64 <= u64::from(total);
         let least = u32::from(policy.spread && enough);
-        let parts = || members.splits.iter().copied().enumerate();
+        let parts = || members.has_share.iter().copied().enumerate();
         let capabilities: Vec<f64> = parts()
             .map(|(device, part)| {
                 let time = self.model.whole[device].max(f64::MIN_POSITIVE);
@@ -204,7 +210,7 @@ impl Shares<'_> {
         let start = bodp(total, &capabilities, least);
         let lengths = match policy.partition {
             Partition::Bodp => start,
-            Partition::Ocbp => ocbp(start, &members.splits, |device, share| {
+            Partition::Ocbp => ocbp(start, &members.has_share, |device, share| {
                 cost(self, DeviceIx(device as u16), share)
             }),
             Partition::Minmax => {
@@ -223,16 +229,16 @@ impl Shares<'_> {
         (fits && lengths.iter().sum::<u32>() == total).then_some(lengths)
     }
 
-    /// Milliseconds from the moment the group may begin to the end of a share of `rows`.
+    /// Milliseconds from the start of the group to the end of a share of `rows`.
     fn rows_cost(&mut self, device: DeviceIx, rows: RowRange) -> f64 {
         if rows.is_empty() {
             return 0.0;
         }
         self.model.walk_back(rows, self.demand);
         let mut time = self.model.compute(device, self.demand);
-        for (external, held) in self.model.externals.iter().zip(self.held) {
+        for (external, holders) in self.model.externals.iter().zip(self.holders) {
             let need = self.model.need(external, self.demand);
-            time += self.receive(device, external, *held, need);
+            time += self.receive(device, external, *holders, need);
         }
         for crossing in &self.model.boundary {
             time += self.gather(device, crossing, self.model.owned(crossing, rows));
@@ -240,7 +246,7 @@ impl Shares<'_> {
         time
     }
 
-    /// Milliseconds from the moment the group may begin to the end of a share of `features`.
+    /// Milliseconds from the start of the group to the end of a share of `features`.
     fn features_cost(&self, device: DeviceIx, features: ChannelRange) -> f64 {
         if features.is_empty() {
             return 0.0;
@@ -252,8 +258,8 @@ impl Shares<'_> {
             let rows = RowRange::all(graph.output_shape(layer).rows);
             time += profile.time(&Work::of(graph, layer, Region::new(features, rows))).0;
         }
-        for (external, held) in self.model.externals.iter().zip(self.held) {
-            time += self.receive(device, external, *held, external.all());
+        for (external, holders) in self.model.externals.iter().zip(self.holders) {
+            time += self.receive(device, external, *holders, external.all());
         }
         for crossing in &self.model.boundary {
             let owned = Region::new(features, RowRange::all(crossing.rows));
@@ -262,16 +268,22 @@ impl Shares<'_> {
         time
     }
 
-    /// Time to receive what is needed of a tensor and not held.
-    fn receive(&self, device: DeviceIx, external: &Crossing, held: Held, need: Region) -> f64 {
-        let mine = held.by(device, external);
+    /// Time to receive the part of `need` that the device does not hold.
+    fn receive(
+        &self,
+        device: DeviceIx,
+        external: &Crossing,
+        holders: Holders,
+        need: Region,
+    ) -> f64 {
+        let mine = holders.part_of(device, external);
         if mine.covers(need) {
             return 0.0;
         }
-        self.transfer(device, held.owner, external.missing(need, mine))
+        self.transfer(device, holders.only, external.missing(need, mine))
     }
 
-    /// Time to bring what the leader must have to it.
+    /// Time to send the leader what it must have.
     fn gather(&self, device: DeviceIx, crossing: &Crossing, owned: Region) -> f64 {
         let wanted = crossing.is_output || self.problem.policy.exchange == Exchange::Leader;
         if !wanted || device == DeviceIx::LEADER || owned.is_empty() {
@@ -281,8 +293,7 @@ impl Shares<'_> {
         self.transfer(device, Some(DeviceIx::LEADER), bytes)
     }
 
-    /// Time for `bytes` between a device and another that may be the only one that has them or
-    /// wants them.
+    /// Time for `bytes` between a device and `other`, if that is the only one to have or need them.
     fn transfer(&self, device: DeviceIx, other: Option<DeviceIx>, bytes: f64) -> f64 {
         let link = &self.links[device.index()];
         let (theirs, latency) = match other.map(|other| &self.links[other.index()]) {
@@ -299,20 +310,20 @@ mod tests {
     use crate::cost::DeviceProfile;
     use crate::graph::TensorId;
     use crate::solve::Policy;
-    use crate::solve::stages::{Group, Splits};
+    use crate::solve::stages::{AllowedSplit, Group};
     use crate::solve::testing::residual;
     use crate::units::{Mbps, Ms};
     use proptest::prelude::*;
 
     /// The largest cost of the best cuts of `start..total` among `devices` and those after.
-    fn brute_force(shares: &mut Shares, devices: &[DeviceIx], start: u32, total: u32) -> f64 {
+    fn brute_force(group: &mut GroupProblem, devices: &[DeviceIx], start: u32, total: u32) -> f64 {
         let [first, rest @ ..] = devices else {
             return if start == total { 0.0 } else { f64::INFINITY };
         };
         (start..=total)
             .map(|end| {
-                let mine = shares.rows_cost(*first, RowRange::new(start, end));
-                mine.max(brute_force(shares, rest, end, total))
+                let mine = group.rows_cost(*first, RowRange::new(start, end));
+                mine.max(brute_force(group, rest, end, total))
             })
             .fold(f64::INFINITY, f64::min)
     }
@@ -320,7 +331,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
-        /// Whoever holds whatever rows of the input, through the leader or between peers.
+        /// Whoever holds which rows of the input, through the leader or between peers.
         #[test]
         fn no_cuts_are_better_than_min_max(
             devices in prop::collection::vec(
@@ -337,10 +348,10 @@ mod tests {
             let policy = Policy { exchange, ..Policy::default() };
             let (graph, profile) = (&graph, &profile);
             let problem = Problem { graph, encodings: &[], profile, policy, previous: None };
-            let group = Group { layers: 0..4, splits: Splits::Rows };
+            let group = Group { layers: 0..4, allowed: AllowedSplit::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
-            let model = Model::new(graph, &[], profile, &group, &leaves);
+            let model = GroupModel::new(graph, &[], profile, &group, &leaves);
             let mut borders: Vec<u32> = devices.iter().map(|(_, _, _, border)| *border).collect();
             borders.sort_unstable();
             let starts = std::iter::once(0).chain(borders.iter().copied());
@@ -349,26 +360,29 @@ mod tests {
                 .zip(&borders)
                 .map(|(start, end)| Region::new(channels, RowRange::new(start, *end)))
                 .collect();
-            let held = [if through_leader { Held::LEADER } else { Held::spread(&parts) }];
+            let holders = [match through_leader {
+                true => Holders::LEADER_ALONE,
+                false => Holders::from_parts(&parts),
+            }];
             let members = Members {
-                splits: vec![true; devices.len()],
+                has_share: vec![true; devices.len()],
                 feature_cap: vec![1.0; devices.len()],
-                forced: false,
+                must_split: false,
                 share_links,
             };
             let mut demand = Demand::new();
-            let mut shares = Shares {
+            let mut group = GroupProblem {
                 problem: &problem,
                 model: &model,
-                held: &held,
+                holders: &holders,
                 sharing: members.sharing(),
                 links: &Link::all(profile),
                 demand: &mut demand,
             };
-            let lengths = shares.lengths(&members).unwrap();
-            let found = shares.rows(lengths);
+            let lengths = group.lengths(&members).unwrap();
+            let found = group.rows(lengths);
             let ids: Vec<DeviceIx> = profile.ids().collect();
-            let best = brute_force(&mut shares, &ids, 0, model.rows);
+            let best = brute_force(&mut group, &ids, 0, model.rows);
             prop_assert_eq!(found.time, best);
         }
     }

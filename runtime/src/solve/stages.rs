@@ -10,12 +10,12 @@ use crate::plan::Exchange;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
     pub layers: Range<u32>,
-    pub splits: Splits,
+    pub allowed: AllowedSplit,
 }
 
 /// How a group may be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Splits {
+pub(super) enum AllowedSplit {
     /// By rows, or whole on any device.
     Rows,
     /// By features, or whole on any device.
@@ -28,55 +28,56 @@ pub(super) enum Splits {
 
 /// Cuts a graph into groups.
 ///
-/// A block ends after every layer that changes the height. Reductions over rows, dense layers
-/// and softmax stand alone (with the channelwise layers that only follow a dense one); `name/rows`
-/// and `name/sum` are cut between. Through the leader, what is no convolution is the leader's:
-/// pools and dense layers end the block before them, and layer by layer sums and the like too.
+/// A block ends after every layer that changes the height. Reductions over rows, dense layers and
+/// softmax are groups of their own (a dense layer together with the channelwise layers that only
+/// follow it), and a global mean is cut between its two halves, `name/rows` and `name/sum`. With
+/// exchange through the leader, pools and dense layers run on the leader and therefore end the
+/// block before them; layer by layer, so do sums and the like.
 pub(super) fn groups(graph: &Graph, policy: &Policy) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut open = false;
     for layer in graph.layer_ids() {
-        let splits = splits(graph, policy, layer);
-        let alone = policy.fusion == Fusion::Layerwise || splits != Splits::Rows;
+        let allowed = allowed_split(graph, policy, layer);
+        let alone = policy.fusion == Fusion::Layerwise || allowed != AllowedSplit::Rows;
         match groups.last_mut() {
             Some(last)
                 if policy.fusion == Fusion::Block
-                    && last.splits == Splits::Features
+                    && last.allowed == AllowedSplit::Features
                     && follows(graph, LayerId(last.layers.start), layer) =>
             {
                 last.layers.end = layer.0 + 1;
                 continue;
             }
             Some(last) if open && !alone => last.layers.end = layer.0 + 1,
-            _ => groups.push(Group { layers: layer.0..layer.0 + 1, splits }),
+            _ => groups.push(Group { layers: layer.0..layer.0 + 1, allowed }),
         }
         open = !alone && !ends_block(graph, layer);
     }
     groups
 }
 
-fn splits(graph: &Graph, policy: &Policy, layer: LayerId) -> Splits {
+fn allowed_split(graph: &Graph, policy: &Policy, layer: LayerId) -> AllowedSplit {
     let op = &graph.layer(layer).op;
     let through_leader = policy.exchange == Exchange::Leader;
     let by_layer = policy.fusion == Fusion::Layerwise;
     match op {
         Op::Conv(conv) if conv.is_dense(graph.input_shapes(layer)[0]) => {
             if through_leader {
-                Splits::Leader
+                AllowedSplit::Leader
             } else {
-                Splits::Features
+                AllowedSplit::Features
             }
         }
-        Op::Conv(_) => Splits::Rows,
+        Op::Conv(_) => AllowedSplit::Rows,
         Op::SumRows { .. } | Op::Softmax | Op::Reorder(_) | Op::Stack => {
             if through_leader {
-                Splits::Leader
+                AllowedSplit::Leader
             } else {
-                Splits::Whole
+                AllowedSplit::Whole
             }
         }
-        Op::SumWidth | Op::Pool(_) if through_leader => Splits::Leader,
-        Op::SumWidth | Op::Pool(_) => Splits::Rows,
+        Op::SumWidth | Op::Pool(_) if through_leader => AllowedSplit::Leader,
+        Op::SumWidth | Op::Pool(_) => AllowedSplit::Rows,
         Op::Add
         | Op::Mul
         | Op::Concat
@@ -87,15 +88,15 @@ fn splits(graph: &Graph, policy: &Policy, layer: LayerId) -> Splits {
         | Op::Shuffle { .. }
         | Op::DepthToSpace { .. } => {
             if through_leader && by_layer {
-                Splits::Leader
+                AllowedSplit::Leader
             } else {
-                Splits::Rows
+                AllowedSplit::Rows
             }
         }
     }
 }
 
-/// Whether a layer changes the height, or is the first half of a reduction over rows.
+/// Whether a layer changes the height, or is the first half of a global mean.
 fn ends_block(graph: &Graph, layer: LayerId) -> bool {
     let rows = graph.output_shape(layer).rows;
     let op = &graph.layer(layer).op;
@@ -104,7 +105,7 @@ fn ends_block(graph: &Graph, layer: LayerId) -> bool {
     *op == Op::SumWidth || inputs.any(|shape| shape.rows != rows && !factors(shape))
 }
 
-/// Whether `layer` can be part of a split by features that `first` begins.
+/// Whether `layer` can be part of a split by features that starts with `first`.
 fn follows(graph: &Graph, first: LayerId, layer: LayerId) -> bool {
     let node = graph.layer(layer);
     let within = |tensor| graph.producer(tensor).is_some_and(|producer| producer >= first);

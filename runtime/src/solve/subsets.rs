@@ -1,10 +1,11 @@
-//! Which devices take part, and the choice among whole plans.
+//! Which devices take part: tries subsets and compares whole plans.
 //!
-//! Every candidate plan is derived and simulated; those that do not fit the memory are mended by
-//! taking dense features, then its whole part, from the device that is short.
+//! Every candidate plan is derived and simulated. If one does not fit in memory, dense features are
+//! taken from the device that is short, then its whole share.
 
-use super::model::Model;
-use super::path::{Members, Planner};
+use super::members::Members;
+use super::model::GroupModel;
+use super::path::Planner;
 use super::problem::{Candidate, Partition, Problem, SolveError};
 use crate::cost::{Prediction, makespan, memory};
 use crate::plan::{DeviceIx, Exchange, Plan, Split};
@@ -14,90 +15,89 @@ use crate::units::{Bytes, Ms};
 /// Frames that are computed at once.
 const IN_FLIGHT: u32 = 1;
 
-/// A plan that fits, and what it is predicted to take.
+/// A plan that fits in memory, and its predicted time.
 #[derive(Debug, Clone)]
-pub(super) struct Judged {
+pub(super) struct Evaluated {
     pub candidate: Candidate,
     pub plan: Plan,
     pub prediction: Prediction,
 }
 
-/// How a plan does not fit the memory.
+/// Where a plan does not fit in memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Short {
+pub(super) struct Shortage {
     pub device: DeviceIx,
     pub needed: Bytes,
     pub available: Bytes,
-    /// Bytes of weights among them.
+    /// How much of that is weights.
     weights: Bytes,
 }
 
-impl Short {
+impl Shortage {
     fn missing(&self) -> Bytes {
         self.needed.saturating_sub(self.available)
     }
 }
 
-/// Plans looked at so far.
+/// The plans considered so far.
 pub(super) struct Search<'a> {
     problem: &'a Problem<'a>,
-    models: &'a [Model],
+    models: &'a [GroupModel],
     planner: Planner<'a>,
-    pub found: Vec<Judged>,
+    pub found: Vec<Evaluated>,
     /// The plan that came closest to fitting, while none does.
-    pub closest: Option<Short>,
+    pub closest: Option<Shortage>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [Model]) -> Search<'a> {
+    pub(super) fn new(problem: &'a Problem<'a>, models: &'a [GroupModel]) -> Search<'a> {
         let planner = Planner::new(problem, models);
         Search { problem, models, planner, found: Vec::new(), closest: None }
     }
 
-    /// The predicted time of everything on one device, if it fits there.
-    pub(super) fn only(&mut self, device: DeviceIx) -> Result<Option<Judged>, SolveError> {
+    /// Evaluates everything on one device; `None` if it does not fit there.
+    pub(super) fn try_whole(&mut self, device: DeviceIx) -> Result<Option<Evaluated>, SolveError> {
         let plan = self.planner.whole(device);
-        Ok(self.judge(Candidate::Only(device), plan)?.ok())
+        Ok(self.evaluate(Candidate::Only(device), plan)?.ok())
     }
 
-    /// Looks at the plan of everything on one follower, which is none through the leader.
-    pub(super) fn follower(&mut self, device: DeviceIx) -> Result<(), SolveError> {
+    /// Considers everything on one follower, which only exchange between peers allows.
+    pub(super) fn try_follower(&mut self, device: DeviceIx) -> Result<(), SolveError> {
         if self.problem.policy.exchange == Exchange::Peer {
-            let only = self.only(device)?;
+            let only = self.try_whole(device)?;
             self.found.extend(only);
         }
         Ok(())
     }
 
-    /// Looks at the previous plan, if it is one for these devices and was not found again anyway.
-    /// The published partitions do
-    /// not judge by time and never keep one.
-    pub(super) fn previous(&mut self) -> Result<(), SolveError> {
+    /// Considers the previous plan, if it is for these devices and was not found again anyway. The
+    /// published partitions do not compare times and never keep one.
+    pub(super) fn try_previous(&mut self) -> Result<(), SolveError> {
         let Problem { graph, profile, policy, .. } = *self.problem;
         let Some(plan) = self.problem.previous else { return Ok(()) };
         let comparable = usize::from(plan.devices) == profile.len()
             && plan.exchange == policy.exchange
             && policy.partition == Partition::Minmax
-            && self.found.iter().all(|judged| judged.plan != *plan)
+            && self.found.iter().all(|evaluated| evaluated.plan != *plan)
             && self.planner.whole(DeviceIx::LEADER) != *plan
             && plan.check(graph).is_ok();
         if comparable {
-            let judged = self.judge(Candidate::Previous, plan.clone())?;
-            self.found.extend(judged.ok());
+            let evaluated = self.evaluate(Candidate::Previous, plan.clone())?;
+            self.found.extend(evaluated.ok());
         }
         Ok(())
     }
 
-    /// Looks at plans over the fastest devices: all, then without the slowest as long as that is
-    /// faster.
-    pub(super) fn subsets(&mut self) -> Result<(), SolveError> {
+    /// Considers plans over the most useful devices: all, then one fewer at a time as long as that
+    /// is not slower.
+    pub(super) fn try_subsets(&mut self) -> Result<(), SolveError> {
         let order = self.order();
         let careful = self.problem.policy.partition == Partition::Minmax;
         let mut best: Option<Ms> = None;
         let mut best_count = order.len();
         let mut misses = 0;
         for count in (1..=order.len()).rev() {
-            let predicted = self.over(&order[..count], careful)?;
+            let predicted = self.try_over(&order[..count], careful)?;
             match (predicted, best) {
                 (Some(now), Some(before)) if now.0 >= HOPELESS * before.0 => misses = PATIENCE,
                 (Some(now), Some(before)) if now.0 >= before.0 => misses += 1,
@@ -109,13 +109,13 @@ impl<'a> Search<'a> {
             }
         }
         if careful {
-            self.over(&order[..best_count], false)?;
+            self.try_over(&order[..best_count], false)?;
         }
         Ok(())
     }
 
-    /// Devices that may have a part in split stages, most useful first: by the time of the whole
-    /// model and of the strips that an equal share moves.
+    /// Devices that may get shares of split stages, most useful first: by the time that the whole
+    /// model takes on them plus that of the strips of an equal share.
     fn order(&self) -> Vec<DeviceIx> {
         let Problem { profile, policy, .. } = self.problem;
         let mut devices: Vec<DeviceIx> = profile
@@ -140,78 +140,83 @@ impl<'a> Search<'a> {
         devices
     }
 
-    /// Plans over just these devices, mended until the plan fits. Returns the prediction.
-    fn over(&mut self, devices: &[DeviceIx], share_links: bool) -> Result<Option<Ms>, SolveError> {
+    /// Considers a plan over just these devices, adjusted until it fits in memory. Returns its
+    /// predicted time.
+    fn try_over(
+        &mut self,
+        devices: &[DeviceIx],
+        share_links: bool,
+    ) -> Result<Option<Ms>, SolveError> {
         let count = self.problem.profile.len();
         let mut members = Members {
-            splits: vec![false; count],
+            has_share: vec![false; count],
             feature_cap: vec![1.0; count],
-            forced: self.problem.policy.spread,
+            must_split: self.problem.policy.spread,
             share_links,
         };
         for device in devices {
-            members.splits[device.index()] = true;
+            members.has_share[device.index()] = true;
         }
-        for _ in 0..MENDINGS {
+        for _ in 0..ATTEMPTS {
             let Some(plan) = self.planner.plan(&members) else { return Ok(None) };
             let candidate = Candidate::Over(members.ids().collect());
-            let judged = self.judge(candidate, plan.clone())?;
-            match judged {
-                Ok(judged) => {
-                    let predicted = judged.prediction.total;
-                    self.found.push(judged);
+            let evaluated = self.evaluate(candidate, plan.clone())?;
+            match evaluated {
+                Ok(evaluated) => {
+                    let predicted = evaluated.prediction.total;
+                    self.found.push(evaluated);
                     return Ok(Some(predicted));
                 }
-                Err(short) if !mend(&mut members, &plan, short) => return Ok(None),
+                Err(short) if !relieve(&mut members, &plan, short) => return Ok(None),
                 Err(_) => {}
             }
         }
         Ok(None)
     }
 
-    /// Derives and simulates a plan; says where it does not fit the memory.
-    pub(super) fn judge(
+    /// Derives and simulates a plan, or says where it does not fit in memory.
+    pub(super) fn evaluate(
         &mut self,
         candidate: Candidate,
         plan: Plan,
-    ) -> Result<Result<Judged, Short>, SolveError> {
+    ) -> Result<Result<Evaluated, Shortage>, SolveError> {
         let Problem { graph, encodings, profile, .. } = self.problem;
         let derivation = derive(graph, &plan)?;
         let shortages = derivation.programs.iter().filter_map(|program| {
             let need = memory(graph, program, IN_FLIGHT);
             let available = profile.device(program.device).memory;
-            (need.total() > available).then_some(Short {
+            (need.total() > available).then_some(Shortage {
                 device: program.device,
                 needed: need.total(),
                 available,
                 weights: need.weights,
             })
         });
-        if let Some(short) = shortages.max_by_key(Short::missing) {
+        if let Some(short) = shortages.max_by_key(Shortage::missing) {
             if self.closest.is_none_or(|closest| short.missing() < closest.missing()) {
                 self.closest = Some(short);
             }
             return Ok(Err(short));
         }
         let prediction = makespan(graph, encodings, profile, &derivation);
-        Ok(Ok(Judged { candidate, plan, prediction }))
+        Ok(Ok(Evaluated { candidate, plan, prediction }))
     }
 }
 
-/// Subsets in a row that are no faster before the search ends.
+/// The search ends after this many subsets in a row that are no faster.
 const PATIENCE: u32 = 2;
-/// A subset that is slower by this factor ends the search too.
+/// A subset that is slower by this factor ends the search at once.
 const HOPELESS: f64 = 1.05;
-/// Attempts to make a plan fit the memory: each takes a part from one device.
-const MENDINGS: u32 = 24;
+/// Attempts to make a plan fit in memory; each takes something from one device.
+const ATTEMPTS: u32 = 24;
 
-/// Takes from the device that is short: dense features as long as it holds some, else its part in
-/// split stages. False where there is nothing left to take.
-fn mend(members: &mut Members, plan: &Plan, short: Short) -> bool {
+/// Takes something from the device that is short of memory: dense features as long as it has some,
+/// then its share of split stages. Returns false if there is nothing left to take.
+fn relieve(members: &mut Members, plan: &Plan, short: Shortage) -> bool {
     let at = short.device.index();
     let whole = plan.stages.iter().any(|stage| stage.split == Split::Whole(short.device));
-    if whole && !members.forced {
-        members.forced = true;
+    if whole && !members.must_split {
+        members.must_split = true;
         return true;
     }
     let features = plan.stages.iter().filter_map(|stage| match &stage.split {
@@ -227,5 +232,5 @@ fn mend(members: &mut Members, plan: &Plan, short: Short) -> bool {
         members.feature_cap[at] = if keep > 0.05 { held * keep } else { 0.0 };
         return true;
     }
-    std::mem::replace(&mut members.splits[at], false) && members.ids().next().is_some()
+    std::mem::replace(&mut members.has_share[at], false) && members.ids().next().is_some()
 }

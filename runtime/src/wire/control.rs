@@ -1,8 +1,8 @@
-//! Control messages. Messages to a worker are imperative, those from it say what happened.
+//! Control messages. Messages to a worker are commands, those from it are events.
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, SessionId};
+use crate::ids::{NodeId, SessionId};
 use crate::kernel::KernelKind;
 use crate::plan::{DeviceIx, Generation, Plan};
 use crate::program::Encoding;
@@ -11,14 +11,14 @@ use crate::units::{Bytes, Ms};
 /// A device of a plan, as its peers need to know it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its place in the plan.
+    /// Its position in the plan.
     pub device: DeviceIx,
     /// Who it is.
     pub node: NodeId,
     /// Its name, for messages.
     pub name: String,
-    /// Where it may be reached, `host:port`, most promising first. Empty for the leader, which
-    /// dials all others itself.
+    /// Where to reach it, as `host:port`, most promising first. Empty for the leader, which dials
+    /// all others itself.
     pub addresses: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub enum LeaderMessage {
         /// With which kernels.
         kernels: KernelKind,
     },
-    /// Begin a session for a model.
+    /// Start a session for a model.
     Open {
         /// The session.
         session: SessionId,
@@ -65,7 +65,7 @@ pub enum LeaderMessage {
         /// The plan and who is in it.
         prepare: Prepare,
     },
-    /// Forget all that was done for these frames of a generation.
+    /// Discard all work on these frames of a generation.
     Abort {
         /// The session.
         session: SessionId,
@@ -74,7 +74,7 @@ pub enum LeaderMessage {
         /// The frames.
         frames: Vec<u64>,
     },
-    /// Forget a generation: no frame will come for it.
+    /// Discard a generation: no more frames will come for it.
     Retire {
         /// The session.
         session: SessionId,
@@ -85,7 +85,7 @@ pub enum LeaderMessage {
     Close {
         /// The session.
         session: SessionId,
-        /// Why, for people.
+        /// Why, in words.
         reason: String,
     },
 }
@@ -93,12 +93,12 @@ pub enum LeaderMessage {
 /// Why a worker will not run a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// It does not have the memory.
+    /// There is not enough memory.
     #[error("needs {needed}, {available} are free")]
     Memory {
-        /// What the plan takes here.
+        /// What the plan needs on this device.
         needed: Bytes,
-        /// What is left of the limit.
+        /// What is left within the limit.
         available: Bytes,
     },
     /// It cannot reach a device that it exchanges strips with.
@@ -106,18 +106,18 @@ pub enum Refusal {
     Unreachable {
         /// The other device.
         peer: NodeId,
-        /// What the system said.
+        /// The error of the operating system.
         error: String,
     },
-    /// It could not get its weights.
+    /// The weights could not be fetched.
     #[error("weights: {0}")]
     Weights(String),
-    /// The plan or the session makes no sense to it.
+    /// The plan or the session is invalid.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// The time a stage took on one device.
+/// How long a stage took on one device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StageTime {
     /// Index of the stage.
@@ -155,15 +155,15 @@ pub struct SuiteResult {
 pub enum WorkerMessage {
     /// Answer to [`LeaderMessage::Measure`].
     Measured(SuiteResult),
-    /// How far it is with its weights, for the progress bar.
+    /// How far it has got with its weights.
     Fetching {
         /// The session.
         session: SessionId,
         /// The generation.
         generation: Generation,
-        /// Bytes it has of those it needs.
+        /// Bytes that it has.
         have: Bytes,
-        /// Bytes it needs in all.
+        /// Bytes that it needs in total.
         need: Bytes,
     },
     /// The plan can run here.
@@ -193,7 +193,7 @@ pub enum WorkerMessage {
         /// What each of its stages took.
         times: Vec<StageTime>,
     },
-    /// Its part of a frame went wrong.
+    /// Its part of a frame failed.
     Failed {
         /// The session.
         session: SessionId,
@@ -212,15 +212,15 @@ pub enum WorkerMessage {
         generation: Generation,
         /// The other device.
         peer: NodeId,
-        /// What the system said.
+        /// The error of the operating system.
         error: String,
     },
-    /// The device goes away in order: its sessions end, and nobody need wonder why.
+    /// The device is leaving in an orderly way; its sessions end.
     Leaving,
 }
 
 impl WorkerMessage {
-    /// The session that it is about, if it is about one.
+    /// The session that it refers to, if any.
     pub fn session(&self) -> Option<SessionId> {
         match self {
             WorkerMessage::Fetching { session, .. }
@@ -234,8 +234,8 @@ impl WorkerMessage {
     }
 }
 
-/// What goes over a connection for weights. The worker asks, the leader answers in the same
-/// order, each answer with the chunk as payload.
+/// Messages on a connection for weights. The worker asks, and the leader answers in the same order,
+/// with each chunk as payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WeightsMessage {
     /// Send these chunks of the session's manifest, by index.
@@ -243,7 +243,7 @@ pub enum WeightsMessage {
         /// Indices into the manifest's chunks.
         chunks: Vec<u32>,
     },
-    /// A chunk; its bytes are the frame's payload.
+    /// A chunk; its bytes are the payload.
     Chunk {
         /// Its index.
         chunk: u32,

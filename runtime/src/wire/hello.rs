@@ -1,8 +1,8 @@
-//! The first message on every connection, from both sides.
+//! The handshake: the first message on every connection, from both sides.
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, SessionId};
+use crate::ids::{NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
@@ -18,26 +18,26 @@ pub enum Purpose {
     Strips(SessionId),
     /// Weights of one session: requests from the worker, chunks from the leader.
     Weights(SessionId),
-    /// Payloads that are echoed as an empty answer: how goodput and round trips are measured.
+    /// Payloads that are answered with an empty message, to measure goodput and round trips.
     Probe,
 }
 
-/// Who is there.
+/// Who is at this end of a connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// Oldest and newest protocol version spoken.
     pub protocol: (u16, u16),
-    /// The build, as `0.1.0`; for messages.
+    /// The version of the build, such as `0.1.0`; for messages.
     pub build: String,
     /// Which device.
     pub node: NodeId,
-    /// Its name, for people.
+    /// Its name, for display.
     pub name: String,
     /// The cluster it belongs to.
     pub cluster: String,
     /// Its instruction set.
     pub isa: Isa,
-    /// Threads that it computes on.
+    /// Threads that it computes with.
     pub threads: u16,
     /// Bytes that it may use.
     pub memory: u64,
@@ -45,7 +45,7 @@ pub struct Hello {
     pub purpose: Purpose,
 }
 
-/// Why a peer is not one to work with.
+/// Why two devices cannot work together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
     /// No protocol version in common.
@@ -79,7 +79,7 @@ impl Hello {
     /// Whether `self` can work with `peer`.
     ///
     /// # Errors
-    /// When versions or cluster names do not meet.
+    /// When protocol versions or cluster names do not match.
     pub fn accepts(&self, peer: &Hello) -> Result<(), HelloError> {
         if peer.protocol.0 > self.protocol.1 || peer.protocol.1 < self.protocol.0 {
             return Err(HelloError::Version {

@@ -1,8 +1,8 @@
-//! What devices say to each other, as bytes: pure encoding and decoding, no sockets.
+//! What devices send each other, as bytes: encoding and decoding only, no sockets.
 //!
-//! A connection opens with a [`Hello`] from each side. After that it carries frames: a MessagePack
+//! A connection starts with a [`Hello`] from each side. After that it carries frames: a MessagePack
 //! header of at most [`MAX_HEADER`] bytes and, for strips and weights, a raw little-endian payload.
-//! Control messages, strips and weights have connections of their own.
+//! Control messages, strips and weights use separate connections.
 
 mod control;
 mod hello;
@@ -19,16 +19,16 @@ pub use strip::{StripError, StripHeader};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No header is longer; a longer one is refused before memory is set aside for it.
+/// The longest header; a longer one is refused before memory is allocated for it.
 pub const MAX_HEADER: usize = 4 << 20;
 
-/// No payload is longer.
+/// The longest payload.
 pub const MAX_PAYLOAD: usize = 1 << 30;
 
-/// Bytes that are no message of this protocol.
+/// Bytes that are not a message of this protocol.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Longer than any message may be.
+    /// Longer than any message.
     #[error("a header of {found} bytes; at most {MAX_HEADER} are allowed")]
     TooLong {
         /// Its length.
@@ -41,7 +41,7 @@ pub enum DecodeError {
 
 /// Encodes a message as MessagePack with named fields, so that fields can be added.
 pub fn encode<Message: Serialize>(message: &Message) -> Vec<u8> {
-    // Serialising plain data into memory fails only for types that say so; ours do not.
+    // Serialising into memory fails only for types whose implementation says so; ours do not.
     rmp_serde::to_vec_named(message).expect("messages are plain data")
 }
 

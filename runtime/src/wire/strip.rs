@@ -1,18 +1,18 @@
 //! A strip: a region of a tensor on its way from one device to another.
 //!
-//! The payload is raw little-endian float32 in the order blocks of channels x rows x width x
-//! lanes (one lane is plain NCHW), or u8 pixels, planar, for an input that travels as a picture.
-//! Blocks are those of the whole tensor; of one that the strip has in part only its channels travel.
+//! The payload is raw little-endian float32 in the order blocks of channels x rows x width x lanes
+//! (one lane is plain NCHW), or planar u8 pixels for an input that travels as a picture. Blocks are
+//! those of the whole tensor; if the strip covers only part of a block, only those channels travel.
 
 use serde::{Deserialize, Serialize};
 
-use super::SessionId;
 use crate::graph::{Graph, TensorId};
+use crate::ids::SessionId;
 use crate::plan::Generation;
 use crate::program::{Encoding, Transfer, TransferId};
 use crate::region::Region;
 
-/// What stands before a strip's payload.
+/// The header of a strip.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StripHeader {
     /// The session it belongs to.
@@ -31,28 +31,28 @@ pub struct StripHeader {
     pub lanes: u16,
 }
 
-/// Why a strip is not the one that the plan says.
+/// Why a strip is not what the plan says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StripError {
     /// Tensor or region differ from the plan's.
     #[error("transfer {} is {} of tensor {}, the plan says {} of tensor {}",
         header.transfer.0, header.region, header.tensor.0, expected.region, expected.tensor.0)]
     Mismatch {
-        /// What came.
+        /// The strip that arrived.
         header: Box<StripHeader>,
         /// What the plan says.
         expected: Box<Transfer>,
     },
     /// A payload that is too short or too long.
-    #[error("a payload of {found} bytes, {expected} were expected")]
+    #[error("a payload of {found} bytes; {expected} were expected")]
     Length {
-        /// Bytes that came.
+        /// Bytes that arrived.
         found: usize,
-        /// Bytes that the plan says.
+        /// Bytes that the plan implies.
         expected: u64,
     },
-    /// A layout that cannot be.
-    #[error("{0} lanes")]
+    /// A layout that is impossible.
+    #[error("a strip with {0} lanes")]
     Lanes(u16),
 }
 
@@ -60,8 +60,8 @@ impl StripHeader {
     /// Checks a strip against the transfer that the plan says it is.
     ///
     /// # Errors
-    /// When tensor, region or the payload's length differ, or the lanes are none.
-    pub fn check(
+    /// When the tensor, region or length of the payload differs, or there are no lanes.
+    pub(crate) fn check(
         &self,
         payload: usize,
         expected: &Transfer,

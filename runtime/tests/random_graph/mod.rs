@@ -1,7 +1,7 @@
 //! Random small models and random plans for them, as proptest strategies.
 //!
-//! A case is drawn as a list of moves that are read against whatever shape they meet, so every
-//! draw is a valid graph and shrinking a draw gives a smaller graph.
+//! A case is a list of moves, each of which adapts to the shape that it finds, so that every list is
+//! a valid graph and a shrunk list is a smaller graph.
 
 use edgeld_runtime::graph::{
     Activation, Builder, Conv, DType, Graph, Lrn, Op, Parameter, Pick, Pool, Reduction, Reorder,
@@ -14,12 +14,12 @@ pub mod plan;
 /// A move is one layer; a residual block is three, a mean two.
 const MAX_MOVES: usize = 8;
 
-/// Products of products would grow beyond all bounds.
+/// Products of products would grow without bound.
 const BOUNDED: Activation = Activation::Clip { min: -8.0, max: 8.0 };
 
 /// Small models: chains, residual sums, concatenations, strides, dilation, groups, depthwise
 /// layers, pools with ceil mode, asymmetric pads, maps of width 1, sums over rows, dense heads,
-/// products, moved channels and rows, several inputs and outputs. Heights are 1 to 24, channels of an input 1 to 24.
+/// products, rearranged channels and rows, several inputs and outputs. Heights are 1 to 24, channels of an input 1 to 24.
 pub fn random_graph() -> impl Strategy<Value = Graph> {
     let width = prop_oneof![1 => Just(1u32), 4 => 2u32..=10];
     let input = (1u32..=24, 1u32..=24, width);

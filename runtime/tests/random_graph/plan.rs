@@ -1,4 +1,4 @@
-//! Random plans: any fusion, any split that is allowed, 1 to 8 devices, shares of any size.
+//! Random plans: any fusion, any allowed split, 1 to 8 devices, shares of any size.
 
 use edgeld_runtime::graph::{Graph, LayerId, Op};
 use edgeld_runtime::plan::{Cuts, DeviceIx, Exchange, Plan, Split, Stage};
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 /// Cuts by features fall on multiples of this.
 const BLOCK: u32 = 16;
 
-/// What a random plan is made of; read against whatever graph it meets.
+/// What a random plan is made from; it adapts to any graph.
 #[derive(Debug, Clone)]
 pub struct Dice {
     devices: u16,

@@ -1,11 +1,11 @@
-//! What the leader of a session is told, and what it tells to do.
+//! The leader's events and commands.
 
 use crate::coord::Reason;
 use crate::ids::NodeId;
 use crate::plan::{Generation, Plan};
 use crate::units::{Bytes, Ms};
 
-/// A plan that somebody made.
+/// A plan that the planner proposes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proposal {
     /// The plan.
@@ -14,7 +14,7 @@ pub struct Proposal {
     pub members: Vec<NodeId>,
     /// Why it was made.
     pub reason: Reason,
-    /// Good only until a better one has its weights; then another is asked for.
+    /// Good only until the weights for a better one have moved; once active, another is requested.
     pub provisional: bool,
     /// Predicted time of a frame.
     pub predicted: Ms,
@@ -23,13 +23,13 @@ pub struct Proposal {
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A device is connected, and its profile is known: it may be planned with.
+    /// A device is connected and its profile is known, so that plans may include it.
     Joined(NodeId),
-    /// A device said goodbye.
+    /// A device left in an orderly way.
     Left(NodeId),
-    /// A device died, or is silent for too long.
+    /// A device died or has been silent for too long.
     Lost(NodeId),
-    /// A member is getting its weights.
+    /// A member is fetching its weights.
     Progress {
         /// Which device.
         node: NodeId,
@@ -37,7 +37,7 @@ pub enum Event {
         generation: Generation,
         /// Bytes it has.
         have: Bytes,
-        /// Bytes it needs; nothing until that is known.
+        /// Bytes it needs; zero until that is known.
         need: Bytes,
     },
     /// A member is ready.
@@ -53,19 +53,19 @@ pub enum Event {
         node: NodeId,
         /// Which plan.
         generation: Generation,
-        /// Why, for people.
+        /// Why, in words.
         why: String,
     },
-    /// The answer to [`Command::Ask`].
+    /// The answer to [`Command::RequestPlan`].
     Proposed {
-        /// Which question.
-        ask: u32,
+        /// Which request.
+        request: u32,
         /// The plan, or why there is none.
         proposal: Result<Proposal, String>,
     },
-    /// Measurements say that another plan is better; taken up if nothing else is going on.
+    /// Measurements favour another plan; it is taken up unless another change is under way.
     Improved(Proposal),
-    /// A frame is to be answered.
+    /// A caller wants a frame answered.
     Submitted {
         /// Its number.
         frame: u64,
@@ -90,27 +90,27 @@ pub enum Event {
     },
     /// A member lost its connection to another.
     LinkDown {
-        /// Which device says so.
+        /// Which device reports it.
         node: NodeId,
         /// Under which plan.
         generation: Generation,
-        /// The other one.
+        /// The device at the other end.
         peer: NodeId,
     },
-    /// Time passes; to be told every [`TICK`](crate::coord::liveness::TICK) or so.
+    /// Time has passed; send one every [`TICK`](crate::coord::liveness::TICK) or so.
     Tick,
 }
 
-/// What is to be done.
+/// What the caller has to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Make a plan. An earlier question that is not yet answered is void.
-    Ask {
-        /// Names the question.
-        ask: u32,
+    /// Make a plan. An earlier request that is still open is void.
+    RequestPlan {
+        /// Identifies the request.
+        request: u32,
         /// Why.
         reason: Reason,
-        /// Who may be in it, in cluster order, the leader first.
+        /// The devices to choose from, in cluster order, the leader first.
         members: Vec<NodeId>,
     },
     /// Tell all members to get ready for a plan.
@@ -132,7 +132,7 @@ pub enum Command {
         /// Under which plan.
         generation: Generation,
     },
-    /// Tell these devices to forget what they did for a frame.
+    /// Tell these devices to discard their work on a frame.
     Abort {
         /// Its number.
         frame: u64,
@@ -141,44 +141,44 @@ pub enum Command {
         /// Who.
         members: Vec<NodeId>,
     },
-    /// Tell these devices to forget a plan.
+    /// Tell these devices to discard a plan.
     Retire {
         /// Its number.
         generation: Generation,
         /// Who.
         members: Vec<NodeId>,
     },
-    /// Hand out an answer.
+    /// Deliver an answer.
     Answer {
         /// Of which frame.
         frame: u64,
         /// Under which plan.
         generation: Generation,
-        /// How often the frame was begun anew.
+        /// How often the frame was restarted.
         retries: u32,
     },
-    /// A frame has failed for good.
-    GiveUp {
+    /// Report that a frame has failed for good.
+    FailFrame {
         /// Which.
         frame: u64,
-        /// How often it was begun.
+        /// How often it was started.
         attempts: u32,
         /// Why.
         error: String,
     },
-    /// A device will not be planned with for a while.
-    Rest {
+    /// Report that a device is left out of plans for a while.
+    BackOff {
         /// Which.
         node: NodeId,
-        /// Why, for people.
+        /// Why, in words.
         why: String,
     },
-    /// There is no plan, and nothing to wait for.
-    Stuck {
+    /// Report that there is no plan and nothing left to wait for.
+    NoPlan {
         /// Why.
         why: String,
     },
-    /// The session is over: no frame will be answered any more.
+    /// Report that the session is over: no more frames will be answered.
     End {
         /// Why.
         why: String,

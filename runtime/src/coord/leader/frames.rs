@@ -8,16 +8,16 @@ use crate::plan::Generation;
 /// Frames in flight at once.
 const IN_FLIGHT: usize = 1;
 
-/// A frame that went wrong by itself this often has failed.
+/// A frame fails for good when it has caused this many errors.
 const MAX_ERRORS: u32 = 3;
 
-/// A frame that was begun anew this often, for whatever reason, has failed.
+/// A frame fails for good when it has been restarted this often, for whatever reason.
 const MAX_RETRIES: u32 = 32;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
     pub(super) number: u64,
-    /// How often it was begun anew.
+    /// How often it was restarted.
     pub(super) retries: u32,
     errors: u32,
 }
@@ -44,7 +44,7 @@ impl Frames {
         self.waiting.push_back(Frame { number, retries: 0, errors: 0 });
     }
 
-    /// The next frame to start, if one may.
+    /// Starts the next frame, if another may be in flight.
     pub(super) fn start(&mut self, now: Moment, generation: Generation) -> Option<u64> {
         if self.running.len() >= IN_FLIGHT {
             return None;
@@ -54,23 +54,23 @@ impl Frames {
         Some(frame.number)
     }
 
-    /// Frame, generation and start of all that are in flight.
+    /// Number, generation and start of every frame in flight.
     pub(super) fn running(&self) -> impl Iterator<Item = (u64, Generation, Moment)> {
         self.running.iter().map(|run| (run.frame.number, run.generation, run.started))
     }
 
-    pub(super) fn runs(&self, number: u64, generation: Generation) -> bool {
+    pub(super) fn is_running(&self, number: u64, generation: Generation) -> bool {
         self.running().any(|(frame, under, _)| frame == number && under == generation)
     }
 
-    /// A frame is done, if it ran under that generation.
+    /// Takes out a frame that is done, if it ran under that generation.
     pub(super) fn finish(&mut self, number: u64, generation: Generation) -> Option<Frame> {
         let is = |run: &Running| run.frame.number == number && run.generation == generation;
         let at = self.running.iter().position(is)?;
         Some(self.running.remove(at).frame)
     }
 
-    /// Takes back the frames of a generation, last one first.
+    /// Takes out the frames of a generation, last one first.
     pub(super) fn recall(&mut self, generation: Generation) -> Vec<Frame> {
         let (mut back, stay): (Vec<Running>, Vec<Running>) =
             self.running.drain(..).partition(|run| run.generation == generation);
@@ -79,13 +79,17 @@ impl Frames {
         back.into_iter().map(|run| run.frame).collect()
     }
 
-    /// Queues a frame again before all others, or gives it up with the number of attempts and the
-    /// error.
-    pub(super) fn again(&mut self, mut frame: Frame, error: Option<&str>) -> Option<(u32, String)> {
+    /// Puts a frame back at the head of the queue; if it has failed for good, returns the number
+    /// of attempts and the error instead.
+    pub(super) fn requeue(
+        &mut self,
+        mut frame: Frame,
+        error: Option<&str>,
+    ) -> Option<(u32, String)> {
         frame.retries += 1;
         frame.errors += u32::from(error.is_some());
         if frame.errors >= MAX_ERRORS || frame.retries >= MAX_RETRIES {
-            let error = error.unwrap_or("devices were lost again and again").to_owned();
+            let error = error.unwrap_or("devices kept getting lost").to_owned();
             return Some((frame.retries, error));
         }
         self.waiting.push_front(frame);
@@ -96,7 +100,7 @@ impl Frames {
         self.waiting.drain(..)
     }
 
-    /// All of them, those in flight first.
+    /// All frames, those in flight first.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Frame> {
         self.running.drain(..).map(|run| run.frame).chain(self.waiting.drain(..))
     }

@@ -1,8 +1,10 @@
-//! What goes wrong: devices that are gone or refuse, links that break, no plan at all.
+//! What goes wrong: devices that vanish or refuse, links that break, no plan at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Command, Frame, LINK_GRACE, Leader, OWN_REFUSALS, RESTS_AWAITED};
+use super::event::Command;
+use super::frames::Frame;
+use super::{BACKOFFS_AWAITED, LINK_GRACE, Leader, OWN_REFUSALS};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;
@@ -19,7 +21,7 @@ impl Leader {
             return;
         }
         if reason == Reason::Lost {
-            self.rests.rest(node, now);
+            self.backoffs.start(node, now);
         }
         self.down.retain(|(_, blame), _| *blame != node);
         let broken: Vec<Generation> = self
@@ -31,13 +33,13 @@ impl Leader {
             .map(|live| live.generation)
             .collect();
         for generation in &broken {
-            self.break_off(*generation, None, out);
+            self.abandon(*generation, None, out);
         }
-        // A question under way may be answered with a plan for the device that is gone; one that
-        // is put off may be waiting for it.
-        let put_off = self.deferred.is_some() && self.preparing.is_none();
-        if !broken.is_empty() || self.asked.is_some() || put_off {
-            self.ask(reason, out);
+        // The answer to an open request may include the lost device; a deferred request may be
+        // waiting for it.
+        let deferred = self.deferred.is_some() && self.preparing.is_none();
+        if !broken.is_empty() || self.requested.is_some() || deferred {
+            self.request_plan(reason, out);
         }
     }
 
@@ -57,23 +59,23 @@ impl Leader {
         else {
             return;
         };
-        self.break_off(generation, None, out);
+        self.abandon(generation, None, out);
         if node != self.me {
-            self.rest(now, node, why, out);
-            self.ask(reason, out);
+            self.back_off(now, node, why, out);
+            self.request_plan(reason, out);
             return;
         }
         self.own_refusals += 1;
         if self.own_refusals < OWN_REFUSALS {
-            self.ask(reason, out);
+            self.request_plan(reason, out);
         } else {
             self.own_refusals = 0;
-            self.no_plan(reason, why, out);
+            self.planning_failed(reason, why, out);
         }
     }
 
-    /// Breaks off the plans over links that have been down for [`LINK_GRACE`].
-    pub(super) fn give_up_links(&mut self, now: Moment, out: &mut Vec<Command>) {
+    /// Abandons generations that use a link that has been down for [`LINK_GRACE`].
+    pub(super) fn abandon_dead_links(&mut self, now: Moment, out: &mut Vec<Command>) {
         let mut blamed = BTreeSet::new();
         let (late, fresh): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.down)
             .into_iter()
@@ -82,49 +84,55 @@ impl Leader {
         for (generation, blame) in late.into_keys() {
             if self.knows(generation) {
                 blamed.insert(blame);
-                self.break_off(generation, None, out);
+                self.abandon(generation, None, out);
             }
         }
         for node in &blamed {
-            self.rest(now, *node, "its connection to another device broke".into(), out);
+            self.back_off(now, *node, "its connection to another device broke".into(), out);
         }
         if !blamed.is_empty() {
-            self.ask(Reason::Link, out);
+            self.request_plan(Reason::Link, out);
         }
     }
 
-    /// The leader's own device is gone, and with it the session.
-    pub(super) fn end(&mut self, out: &mut Vec<Command>) {
-        let why = "the worker of the leading device itself has ended".to_owned();
+    /// Ends the session: the leader's own device is gone.
+    pub(super) fn end_session(&mut self, out: &mut Vec<Command>) {
+        let why = "the leader's own worker has ended".to_owned();
         for Frame { number, retries, .. } in self.frames.drain() {
-            out.push(Command::GiveUp { frame: number, attempts: retries, error: why.clone() });
+            out.push(Command::FailFrame { frame: number, attempts: retries, error: why.clone() });
         }
-        self.over = Some(why.clone());
+        self.ended = Some(why.clone());
         out.push(Command::End { why });
     }
 
-    /// A device is left out for a while, and the question under way asked anew without it.
-    pub(super) fn rest(&mut self, now: Moment, node: NodeId, why: String, out: &mut Vec<Command>) {
-        self.rests.rest(node, now);
-        out.push(Command::Rest { node, why });
+    /// Leaves a device out of plans for a while.
+    pub(super) fn back_off(
+        &mut self,
+        now: Moment,
+        node: NodeId,
+        why: String,
+        out: &mut Vec<Command>,
+    ) {
+        self.backoffs.start(node, now);
+        out.push(Command::BackOff { node, why });
     }
 
-    pub(super) fn no_plan(&mut self, reason: Reason, why: String, out: &mut Vec<Command>) {
+    pub(super) fn planning_failed(&mut self, reason: Reason, why: String, out: &mut Vec<Command>) {
         if self.active.is_some() {
             return;
         }
-        // With a device that rests for now there may be one.
-        let awaits = self.devices.iter().any(|node| self.rests.rests(*node));
-        if awaits && self.rests_awaited < RESTS_AWAITED {
-            self.rests_awaited += 1;
+        // There may be a plan with a device that is left out for now.
+        let awaits = self.devices.iter().any(|node| self.backoffs.is_left_out(*node));
+        if awaits && self.backoffs_awaited < BACKOFFS_AWAITED {
+            self.backoffs_awaited += 1;
             self.deferred = self.deferred.take().into_iter().chain([reason]).min();
             return;
         }
-        self.rests_awaited = 0;
+        self.backoffs_awaited = 0;
         for Frame { number, retries, .. } in self.frames.drain_waiting() {
-            out.push(Command::GiveUp { frame: number, attempts: retries, error: why.clone() });
+            out.push(Command::FailFrame { frame: number, attempts: retries, error: why.clone() });
         }
-        self.stuck = Some(why.clone());
-        out.push(Command::Stuck { why });
+        self.no_plan = Some(why.clone());
+        out.push(Command::NoPlan { why });
     }
 }

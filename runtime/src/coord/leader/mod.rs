@@ -1,26 +1,26 @@
 //! Which plan runs, which frame runs under which plan, what happens after a loss.
 //!
 //! A plan becomes a **generation** when it is prepared: every member fetches its weights and
-//! reserves its memory, and when all have said `Ready` the next frames run under it. Frames in
-//! flight finish under the generation they started in; a generation with a member that died is
-//! broken, its frames are run again from their input under another one. The leader keeps every
-//! input until the answer is out, so a frame is lost only with the leader.
+//! reserves its memory, and once all have said `Ready` the next frames run under it. Frames in
+//! flight finish under the generation they started in. A generation that loses a member is
+//! abandoned, and its frames are run again from their input under another one. The leader keeps
+//! every input until the answer is out, so a frame is lost only with the leader.
 //!
 //! ```text
-//!              Proposed             Ready from all            another is active, frames done
-//!  (asked) ───────────▶ preparing ─────────────────▶ active ──────────────────────────▶ retired
-//!     ▲                     │ loss, refusal, silence    │ loss, failure
-//!     └─────────────────────┴───────────────────────────┘  broken: retired, frames again
+//!               Proposed             Ready from all           another is active, frames done
+//!  (requested) ─────────▶ preparing ───────────────▶ active ─────────────────────────▶ retired
+//!      ▲                      │ loss, refusal, timeout  │ loss, failure
+//!      └──────────────────────┴─────────────────────────┘  abandoned: retired, frames rerun
 //! ```
 //!
 //! Joins and gradual changes never disturb a generation in preparation; they wait for it. Frames
-//! never wait for a join: a loss that leaves no plan to run ends a preparation that was under way
+//! never wait for a join: a loss that leaves no plan to run cancels a preparation that was started
 //! for another reason.
 
+mod backoff;
 mod event;
 mod frames;
 mod loss;
-mod rest;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -32,42 +32,44 @@ use crate::ids::NodeId;
 use crate::plan::Generation;
 use crate::units::{Bytes, Ms};
 
+use backoff::Backoffs;
 pub use event::{Command, Event, Proposal};
-use frames::{Frame, Frames};
-use rest::Rests;
+use frames::Frames;
 
-/// A member that fetches weights and gets none for this long while it prepares is left out.
-pub const PATIENCE: Ms = Ms(10_000.0);
+/// A member whose preparation makes no progress for this long is left out.
+const PREPARE_TIMEOUT: Ms = Ms(10_000.0);
 
-/// After a link broke, the death of the device behind it has this long to show.
-pub const LINK_GRACE: Ms = Ms(400.0);
+/// When a link breaks, the device behind it may have died. This is how long to wait for that news
+/// before the link itself is blamed.
+const LINK_GRACE: Ms = Ms(400.0);
 
-/// A frame that takes this long, and [`STALL_FACTOR`] times its prediction, is run again.
-pub const STALL: Ms = Ms(60_000.0);
+/// A frame that takes at least this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction, is run
+/// again.
+const FRAME_TIMEOUT: Ms = Ms(60_000.0);
 
-/// See [`STALL`].
-pub const STALL_FACTOR: f64 = 20.0;
+/// See [`FRAME_TIMEOUT`].
+const FRAME_TIMEOUT_FACTOR: f64 = 20.0;
 
-/// How often the leader's own device may refuse a plan before there is none.
+/// How often the leader's own device may refuse before planning counts as failed.
 const OWN_REFUSALS: u32 = 3;
 
-/// How often frames without a plan wait for the end of a device's rest before they are given up.
-const RESTS_AWAITED: u32 = 3;
+/// How many back-offs frames without a plan sit out before they fail.
+const BACKOFFS_AWAITED: u32 = 3;
 
-/// A plan with its number, and the members that it still waits for.
+/// A generation that is not retired yet, and the members that it still waits for.
 #[derive(Debug, Clone)]
 struct Live {
     generation: Generation,
     proposal: Proposal,
-    /// Who is not ready yet.
-    waiting: BTreeMap<NodeId, Fetched>,
+    /// Members that are not ready yet.
+    waiting: BTreeMap<NodeId, FetchProgress>,
 }
 
-/// How far a member is with its weights.
+/// How far a member has got with its weights.
 #[derive(Debug, Clone, Copy)]
-struct Fetched {
+struct FetchProgress {
     have: Bytes,
-    /// When it was last seen to make progress.
+    /// When it last made progress.
     at: Moment,
 }
 
@@ -77,43 +79,42 @@ impl Live {
     }
 }
 
-/// The leader of a session.
+/// The leader of a session, as a state machine.
 #[derive(Debug, Clone)]
 pub struct Leader {
     me: NodeId,
     devices: BTreeSet<NodeId>,
-    rests: Rests,
+    backoffs: Backoffs,
     newest: Generation,
-    asks: u32,
-    asked: Option<Reason>,
-    /// Asked for when the preparation under way has ended.
+    requests: u32,
+    requested: Option<Reason>,
+    /// To be requested when the current preparation has ended.
     deferred: Option<Reason>,
     preparing: Option<Live>,
     active: Option<Live>,
     retiring: Vec<Live>,
     frames: Frames,
-    /// Plans over a broken link, by the device that is taken for dead, until its death shows:
-    /// since when.
+    /// Broken links: since when, by generation and the device that is blamed until it is known
+    /// to be dead.
     down: BTreeMap<(Generation, NodeId), Moment>,
     own_refusals: u32,
-    rests_awaited: u32,
-    /// Why there is no plan now.
-    stuck: Option<String>,
-    /// Why there will never be one again.
-    over: Option<String>,
+    backoffs_awaited: u32,
+    /// Why there is no plan at present.
+    no_plan: Option<String>,
+    /// Why the session is over.
+    ended: Option<String>,
 }
 
 impl Leader {
-    /// A session led by `me` with the devices that are known already, and the commands that begin
-    /// it.
+    /// A session led by `me` with the devices known so far, and the commands that start it.
     pub fn new(me: NodeId, others: impl IntoIterator<Item = NodeId>) -> (Leader, Vec<Command>) {
         let mut leader = Leader {
             me,
             devices: others.into_iter().filter(|node| *node != me).collect(),
-            rests: Rests::default(),
+            backoffs: Backoffs::default(),
             newest: Generation(0),
-            asks: 0,
-            asked: None,
+            requests: 0,
+            requested: None,
             deferred: None,
             preparing: None,
             active: None,
@@ -121,12 +122,12 @@ impl Leader {
             frames: Frames::default(),
             down: BTreeMap::new(),
             own_refusals: 0,
-            rests_awaited: 0,
-            stuck: None,
-            over: None,
+            backoffs_awaited: 0,
+            no_plan: None,
+            ended: None,
         };
         let mut commands = Vec::new();
-        leader.ask(Reason::Start, &mut commands);
+        leader.request_plan(Reason::Start, &mut commands);
         (leader, commands)
     }
 
@@ -136,36 +137,31 @@ impl Leader {
     }
 
     /// Whether a plan is prepared, active or finishing.
-    pub fn knows(&self, generation: Generation) -> bool {
+    pub(crate) fn knows(&self, generation: Generation) -> bool {
         self.live(generation).is_some()
     }
 
-    /// Frames that are not answered yet.
-    pub fn unanswered(&self) -> usize {
-        self.frames.len()
-    }
-
-    /// Whether nothing is going on: no frame, no preparation, no question, no plan to retire.
+    /// Whether the leader is idle: no frame, no preparation, no open request, no plan to retire.
     pub fn is_quiet(&self) -> bool {
         self.frames.len() == 0
             && self.preparing.is_none()
-            && self.asked.is_none()
+            && self.requested.is_none()
             && self.retiring.is_empty()
     }
 
-    /// Takes in what happened at `now`; what is to be done, in this order.
+    /// Handles an event that happened at `now`; returns what to do, in this order.
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
         let out = &mut commands;
-        if let Some(why) = &self.over {
+        if let Some(why) = &self.ended {
             if let Event::Submitted { frame } = event {
-                out.push(Command::GiveUp { frame, attempts: 0, error: why.clone() });
+                out.push(Command::FailFrame { frame, attempts: 0, error: why.clone() });
             }
             return commands;
         }
         match event {
             Event::Joined(node) => self.joined(now, node, out),
-            Event::Left(node) | Event::Lost(node) if node == self.me => self.end(out),
+            Event::Left(node) | Event::Lost(node) if node == self.me => self.end_session(out),
             Event::Left(node) => self.gone(now, node, Reason::Left, out),
             Event::Lost(node) => self.gone(now, node, Reason::Lost, out),
             Event::Progress { node, generation, have, need } => {
@@ -175,10 +171,10 @@ impl Leader {
             Event::Refused { node, generation, why } => {
                 self.refused(now, node, generation, why, out);
             }
-            Event::Proposed { ask, proposal } => self.proposed(now, ask, proposal, out),
+            Event::Proposed { request, proposal } => self.proposed(now, request, proposal, out),
             Event::Improved(proposal) => {
                 let free = self.active.is_some() && self.preparing.is_none();
-                if free && self.asked.is_none() && self.is_possible(&proposal) {
+                if free && self.requested.is_none() && self.is_possible(&proposal) {
                     self.prepare(now, proposal, out);
                 }
             }
@@ -205,12 +201,12 @@ impl Leader {
     }
 
     fn joined(&mut self, now: Moment, node: NodeId, out: &mut Vec<Command>) {
-        if self.devices.insert(node) && !self.rests.is_resting(node, now) {
-            self.ask(Reason::Joined, out);
+        if self.devices.insert(node) && !self.backoffs.is_left_out_at(node, now) {
+            self.request_plan(Reason::Joined, out);
         }
     }
 
-    /// Bytes that came are progress; so is that none are missing, while the device packs them.
+    /// New bytes are progress. So is having them all: the device is then busy packing them.
     fn progressed(
         &mut self,
         now: Moment,
@@ -222,7 +218,7 @@ impl Leader {
             && let Some(fetched) = live.waiting.get_mut(&node)
             && (have > fetched.have || have >= need)
         {
-            *fetched = Fetched { have, at: now };
+            *fetched = FetchProgress { have, at: now };
         }
     }
 
@@ -241,30 +237,30 @@ impl Leader {
         if let Some(former) = self.active.replace(live) {
             self.retire_when_done(former, out);
         }
-        (self.own_refusals, self.rests_awaited) = (0, 0);
-        self.stuck = None;
+        (self.own_refusals, self.backoffs_awaited) = (0, 0);
+        self.no_plan = None;
         let better = provisional.then_some(Reason::Weights);
         if let Some(reason) = self.deferred.take().into_iter().chain(better).min() {
-            self.ask(reason, out);
+            self.request_plan(reason, out);
         }
     }
 
     fn proposed(
         &mut self,
         now: Moment,
-        ask: u32,
+        request: u32,
         proposal: Result<Proposal, String>,
         out: &mut Vec<Command>,
     ) {
-        let Some(reason) = self.asked.filter(|_| ask == self.asks) else { return };
-        self.asked = None;
+        let Some(reason) = self.requested.filter(|_| request == self.requests) else { return };
+        self.requested = None;
         let proposal = match proposal {
             Ok(proposal) => Proposal { reason, ..proposal },
-            Err(why) => return self.no_plan(reason, why, out),
+            Err(why) => return self.planning_failed(reason, why, out),
         };
         if !self.is_possible(&proposal) {
-            let why = "the plan is for devices that are not there".to_owned();
-            return self.no_plan(reason, why, out);
+            let why = "the plan names devices that are not present".to_owned();
+            return self.planning_failed(reason, why, out);
         }
         let same = self.active.as_ref().is_some_and(|live| {
             live.proposal.plan == proposal.plan && live.proposal.members == proposal.members
@@ -280,14 +276,14 @@ impl Leader {
             && proposal.members[1..].iter().all(|node| self.devices.contains(node))
     }
 
-    /// Whatever was being prepared is given up for `proposal`.
+    /// Starts to prepare `proposal` in place of whatever was being prepared.
     fn prepare(&mut self, now: Moment, proposal: Proposal, out: &mut Vec<Command>) {
         if let Some(live) = self.preparing.take() {
             self.retire(live, out);
         }
         self.newest = Generation(self.newest.0 + 1);
         let generation = self.newest;
-        let nothing = Fetched { have: Bytes::ZERO, at: now };
+        let nothing = FetchProgress { have: Bytes::ZERO, at: now };
         let waiting = proposal.members.iter().map(|node| (*node, nothing)).collect();
         out.push(Command::Prepare { generation, proposal: proposal.clone() });
         self.preparing = Some(Live { generation, proposal, waiting });
@@ -295,20 +291,21 @@ impl Leader {
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Command>) {
         let silent = self.preparing.as_ref().and_then(|live| {
-            let late = live.waiting.iter().find(|(_, fetched)| now.since(fetched.at) >= PATIENCE);
+            let late =
+                live.waiting.iter().find(|(_, fetched)| now.since(fetched.at) >= PREPARE_TIMEOUT);
             late.map(|(node, _)| (*node, live.generation))
         });
         if let Some((node, generation)) = silent {
-            let why = format!("not ready, and no progress for {PATIENCE}");
+            let why = format!("not ready, and no progress for {PREPARE_TIMEOUT}");
             self.refused(now, node, generation, why, out);
         }
-        self.give_up_links(now, out);
-        if let Some((frame, generation)) = self.stalled(now) {
-            let error = format!("no answer within {STALL}");
+        self.abandon_dead_links(now, out);
+        if let Some((frame, generation)) = self.overdue(now) {
+            let error = format!("no answer within {FRAME_TIMEOUT}");
             self.failed(now, self.me, generation, frame, &error, out);
         }
-        if self.rests.wake(now).iter().any(|node| self.devices.contains(node)) {
-            self.ask(Reason::Joined, out);
+        if self.backoffs.expire(now).iter().any(|node| self.devices.contains(node)) {
+            self.request_plan(Reason::Joined, out);
         }
     }
 
@@ -322,14 +319,14 @@ impl Leader {
         out.push(Command::Retire { generation: live.generation, members });
     }
 
-    /// Asks for a plan: now, or when the preparation under way has ended. After a loss that leaves
-    /// no plan to run, nobody waits for a preparation that was in no hurry.
-    fn ask(&mut self, reason: Reason, out: &mut Vec<Command>) {
+    /// Requests a plan: now, or when the current preparation has ended. If a loss has left no plan
+    /// to run, the current preparation is abandoned instead of awaited.
+    fn request_plan(&mut self, reason: Reason, out: &mut Vec<Command>) {
         let urgent = matches!(reason, Reason::Lost | Reason::Left | Reason::Link);
         if let Some(live) = self.preparing.as_ref().filter(|_| urgent && self.active.is_none()) {
-            self.break_off(live.generation, None, out);
+            self.abandon(live.generation, None, out);
         }
-        let reason = [self.deferred.take(), self.asked.take()]
+        let reason = [self.deferred.take(), self.requested.take()]
             .into_iter()
             .flatten()
             .fold(reason, Reason::min);
@@ -337,11 +334,11 @@ impl Leader {
             self.deferred = Some(reason);
             return;
         }
-        self.stuck = None;
-        self.asks += 1;
-        self.asked = Some(reason);
-        let others = self.devices.iter().copied().filter(|node| !self.rests.rests(*node));
+        self.no_plan = None;
+        self.requests += 1;
+        self.requested = Some(reason);
+        let others = self.devices.iter().copied().filter(|node| !self.backoffs.is_left_out(*node));
         let members = std::iter::once(self.me).chain(others).collect();
-        out.push(Command::Ask { ask: self.asks, reason, members });
+        out.push(Command::RequestPlan { request: self.requests, reason, members });
     }
 }

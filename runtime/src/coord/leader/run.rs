@@ -1,14 +1,15 @@
-//! How frames run: started in order, answered once, run again when their generation breaks.
+//! How frames run: started in order, answered once, rerun when their generation is abandoned.
 
-use super::{Command, Leader, Live, STALL, STALL_FACTOR};
+use super::event::Command;
+use super::{FRAME_TIMEOUT, FRAME_TIMEOUT_FACTOR, Leader, Live};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;
 
 impl Leader {
     pub(super) fn submitted(&mut self, frame: u64, out: &mut Vec<Command>) {
-        match &self.stuck {
-            Some(why) => out.push(Command::GiveUp { frame, attempts: 0, error: why.clone() }),
+        match &self.no_plan {
+            Some(why) => out.push(Command::FailFrame { frame, attempts: 0, error: why.clone() }),
             None => self.frames.submit(frame),
         }
     }
@@ -31,36 +32,36 @@ impl Leader {
         error: &str,
         out: &mut Vec<Command>,
     ) {
-        if !self.frames.runs(frame, generation) {
+        if !self.frames.is_running(frame, generation) {
             return;
         }
         let Some(proposal) = self.live(generation).map(|live| live.proposal.clone()) else {
             return;
         };
-        self.break_off(generation, Some((frame, error)), out);
+        self.abandon(generation, Some((frame, error)), out);
         if node != self.me {
-            self.rest(now, node, format!("frame {frame}: {error}"), out);
-            self.ask(Reason::Lost, out);
-        } else if self.active.is_none() && self.preparing.is_none() && self.asked.is_none() {
+            self.back_off(now, node, format!("frame {frame}: {error}"), out);
+            self.request_plan(Reason::Lost, out);
+        } else if self.active.is_none() && self.preparing.is_none() && self.requested.is_none() {
             if self.is_possible(&proposal) {
                 self.prepare(now, proposal, out);
             } else {
-                self.ask(proposal.reason, out);
+                self.request_plan(proposal.reason, out);
             }
         }
     }
 
-    pub(super) fn stalled(&self, now: Moment) -> Option<(u64, Generation)> {
+    pub(super) fn overdue(&self, now: Moment) -> Option<(u64, Generation)> {
         self.frames.running().find_map(|(frame, generation, started)| {
             let predicted = self.live(generation)?.proposal.predicted;
-            let limit = STALL.max(predicted * STALL_FACTOR);
+            let limit = FRAME_TIMEOUT.max(predicted * FRAME_TIMEOUT_FACTOR);
             (now.since(started) >= limit).then_some((frame, generation))
         })
     }
 
-    /// A generation cannot go on: its frames are run again under another. `failed` is the frame
-    /// that went wrong by itself, which is tried a limited number of times.
-    pub(super) fn break_off(
+    /// Retires a generation that cannot go on; its frames are run again under another. `failed` is
+    /// the frame that caused the error, if one did: it is tried only a limited number of times.
+    pub(super) fn abandon(
         &mut self,
         generation: Generation,
         failed: Option<(u64, &str)>,
@@ -82,8 +83,8 @@ impl Leader {
             let members = members.clone();
             out.push(Command::Abort { frame: frame.number, generation, members });
             let error = failed.filter(|(number, _)| *number == frame.number).map(|(_, e)| e);
-            if let Some((attempts, error)) = self.frames.again(frame, error) {
-                out.push(Command::GiveUp { frame: frame.number, attempts, error });
+            if let Some((attempts, error)) = self.frames.requeue(frame, error) {
+                out.push(Command::FailFrame { frame: frame.number, attempts, error });
             }
         }
         self.retire(live, out);

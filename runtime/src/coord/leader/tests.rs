@@ -1,4 +1,4 @@
-//! Single stories; `tests/coord_sim.rs` plays the many.
+//! Single scenarios; `tests/coord_sim.rs` simulates many.
 
 use super::*;
 use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
@@ -8,50 +8,50 @@ const OTHER: NodeId = NodeId(1);
 const THIRD: NodeId = NodeId(2);
 
 /// A leader and its clock.
-struct Story {
+struct Script {
     leader: Leader,
     now: f64,
-    said: Vec<Command>,
+    commands: Vec<Command>,
 }
 
-impl Story {
-    fn new(others: &[NodeId]) -> Story {
-        let (leader, said) = Leader::new(ME, others.iter().copied());
-        Story { leader, now: 0.0, said }
+impl Script {
+    fn new(others: &[NodeId]) -> Script {
+        let (leader, commands) = Leader::new(ME, others.iter().copied());
+        Script { leader, now: 0.0, commands }
     }
 
-    fn tell(&mut self, event: Event) -> &[Command] {
-        self.said = self.leader.handle(Moment(self.now), event);
-        &self.said
+    fn handle(&mut self, event: Event) -> &[Command] {
+        self.commands = self.leader.handle(Moment(self.now), event);
+        &self.commands
     }
 
-    /// Time passes, tick by tick; all that is said.
+    /// Lets time pass, tick by tick; returns all commands.
     fn wait(&mut self, time: f64) -> Vec<Command> {
         let until = self.now + time;
-        let mut said = Vec::new();
+        let mut commands = Vec::new();
         while self.now < until {
             self.now += 100.0;
-            said.extend_from_slice(self.tell(Event::Tick));
+            commands.extend_from_slice(self.handle(Event::Tick));
         }
-        said
+        commands
     }
 
-    fn ask(&self) -> u32 {
-        let asks = self.said.iter().filter_map(|command| match command {
-            Command::Ask { ask, .. } => Some(*ask),
+    fn request(&self) -> u32 {
+        let requests = self.commands.iter().filter_map(|command| match command {
+            Command::RequestPlan { request, .. } => Some(*request),
             _ => None,
         });
-        asks.max().expect("a plan is asked for")
+        requests.max().expect("a plan is asked for")
     }
 
     fn propose(&mut self, members: &[NodeId]) -> Generation {
-        let ask = self.ask();
-        self.tell(Event::Proposed { ask, proposal: Ok(proposal(members)) });
+        let request = self.request();
+        self.handle(Event::Proposed { request, proposal: Ok(proposal(members)) });
         self.prepared()
     }
 
     fn prepared(&self) -> Generation {
-        let prepared = self.said.iter().find_map(|command| match command {
+        let prepared = self.commands.iter().find_map(|command| match command {
             Command::Prepare { generation, .. } => Some(*generation),
             _ => None,
         });
@@ -60,9 +60,9 @@ impl Story {
 
     fn all_ready(&mut self, generation: Generation, members: &[NodeId]) {
         for node in members {
-            self.tell(Event::Ready { node: *node, generation });
+            self.handle(Event::Ready { node: *node, generation });
         }
-        assert!(self.said.contains(&Command::Activate { generation }));
+        assert!(self.commands.contains(&Command::Activate { generation }));
     }
 }
 
@@ -86,82 +86,87 @@ fn retired(commands: &[Command]) -> Vec<Generation> {
 }
 
 #[test]
-fn every_plan_over_a_dead_link_is_broken_off() {
+fn every_plan_over_a_dead_link_is_abandoned() {
     let all = [ME, OTHER, THIRD];
-    let mut story = Story::new(&all[1..]);
-    let first = story.propose(&all);
-    story.all_ready(first, &all);
-    story.tell(Event::Submitted { frame: 0 });
-    story.tell(Event::Improved(proposal(&[ME, THIRD, OTHER])));
-    let second = story.prepared();
-    story.all_ready(second, &all);
-    assert!(story.leader.knows(first), "its frame is under way");
+    let mut script = Script::new(&all[1..]);
+    let first = script.propose(&all);
+    script.all_ready(first, &all);
+    script.handle(Event::Submitted { frame: 0 });
+    script.handle(Event::Improved(proposal(&[ME, THIRD, OTHER])));
+    let second = script.prepared();
+    script.all_ready(second, &all);
+    assert!(script.leader.knows(first), "its frame is under way");
     for generation in [first, second] {
-        story.tell(Event::LinkDown { node: OTHER, generation, peer: THIRD });
+        script.handle(Event::LinkDown { node: OTHER, generation, peer: THIRD });
     }
-    let said = story.wait(LINK_GRACE.0 + 100.0);
-    assert_eq!(retired(&said), [first, second]);
-    let rests = said.iter().filter(|command| matches!(command, Command::Rest { .. }));
-    assert_eq!(rests.count(), 1, "{said:?}");
+    let commands = script.wait(LINK_GRACE.0 + 100.0);
+    assert_eq!(retired(&commands), [first, second]);
+    let backoffs = commands.iter().filter(|command| matches!(command, Command::BackOff { .. }));
+    assert_eq!(backoffs.count(), 1, "{commands:?}");
 }
 
 #[test]
 fn weights_that_do_not_come_are_no_progress() {
-    let mut story = Story::new(&[OTHER]);
-    let generation = story.propose(&[ME, OTHER]);
-    story.tell(Event::Ready { node: ME, generation });
+    let mut script = Script::new(&[OTHER]);
+    let generation = script.propose(&[ME, OTHER]);
+    script.handle(Event::Ready { node: ME, generation });
     let progress = |have| Event::Progress { node: OTHER, generation, have, need: Bytes(10) };
     for have in 0..3 {
         for _ in 0..9 {
-            story.tell(progress(Bytes(have)));
-            assert_eq!(retired(&story.wait(1_000.0)), []);
+            script.handle(progress(Bytes(have)));
+            assert_eq!(retired(&script.wait(1_000.0)), []);
         }
     }
-    story.tell(progress(Bytes(2)));
-    assert_eq!(retired(&story.wait(1_100.0)), [generation]);
+    script.handle(progress(Bytes(2)));
+    assert_eq!(retired(&script.wait(1_100.0)), [generation]);
 }
 
 #[test]
-fn a_device_that_packs_its_weights_has_time() {
-    let mut story = Story::new(&[OTHER]);
-    let generation = story.propose(&[ME, OTHER]);
-    story.tell(Event::Ready { node: ME, generation });
+fn a_device_that_packs_its_weights_is_not_timed_out() {
+    let mut script = Script::new(&[OTHER]);
+    let generation = script.propose(&[ME, OTHER]);
+    script.handle(Event::Ready { node: ME, generation });
     for _ in 0..60 {
-        story.tell(Event::Progress { node: OTHER, generation, have: Bytes(9), need: Bytes(9) });
-        assert_eq!(story.wait(1_000.0), []);
+        script.handle(Event::Progress { node: OTHER, generation, have: Bytes(9), need: Bytes(9) });
+        assert_eq!(script.wait(1_000.0), []);
     }
 }
 
 #[test]
-fn frames_wait_for_a_device_that_only_rests() {
-    let mut story = Story::new(&[OTHER]);
-    let generation = story.propose(&[ME, OTHER]);
-    story.tell(Event::Submitted { frame: 0 });
+fn frames_wait_for_a_device_that_backs_off() {
+    let mut script = Script::new(&[OTHER]);
+    let generation = script.propose(&[ME, OTHER]);
+    script.handle(Event::Submitted { frame: 0 });
     let why = "not now".to_owned();
-    story.tell(Event::Refused { node: OTHER, generation, why });
-    let ask = story.ask();
+    script.handle(Event::Refused { node: OTHER, generation, why });
+    let request = script.request();
     let none = || Err("not enough memory".to_owned());
-    assert_eq!(story.tell(Event::Proposed { ask, proposal: none() }), []);
-    let said = story.wait(1_500.0);
-    let [Command::Ask { ask, reason, members }] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(script.handle(Event::Proposed { request, proposal: none() }), []);
+    let commands = script.wait(1_500.0);
+    let [Command::RequestPlan { request, reason, members }] = &commands[..] else {
+        panic!("{commands:?}")
+    };
     assert_eq!((*reason, &members[..]), (Reason::Start, &[ME, OTHER][..]));
-    // It does not rest any more: there is nothing to wait for.
-    let said = story.tell(Event::Proposed { ask: *ask, proposal: none() });
-    assert!(matches!(said, [Command::GiveUp { frame: 0, .. }, Command::Stuck { .. }]), "{said:?}");
+    // Its back-off is over: there is nothing left to wait for.
+    let commands = script.handle(Event::Proposed { request: *request, proposal: none() });
+    assert!(
+        matches!(commands, [Command::FailFrame { frame: 0, .. }, Command::NoPlan { .. }]),
+        "{commands:?}"
+    );
 }
 
 #[test]
 fn without_the_leaders_own_device_the_session_is_over() {
-    let mut story = Story::new(&[OTHER]);
-    let generation = story.propose(&[ME, OTHER]);
-    story.all_ready(generation, &[ME, OTHER]);
-    story.tell(Event::Submitted { frame: 0 });
-    story.tell(Event::Submitted { frame: 1 });
-    let said = story.tell(Event::Lost(ME));
-    let given_up = |command: &Command| matches!(command, Command::GiveUp { .. });
-    assert_eq!(said.iter().filter(|command| given_up(command)).count(), 2);
-    assert!(matches!(said.last(), Some(Command::End { .. })));
-    assert!(matches!(story.tell(Event::Submitted { frame: 2 }), [Command::GiveUp { .. }]));
-    assert_eq!(story.wait(100_000.0), []);
-    assert_eq!(story.tell(Event::Joined(THIRD)), []);
+    let mut script = Script::new(&[OTHER]);
+    let generation = script.propose(&[ME, OTHER]);
+    script.all_ready(generation, &[ME, OTHER]);
+    script.handle(Event::Submitted { frame: 0 });
+    script.handle(Event::Submitted { frame: 1 });
+    let commands = script.handle(Event::Lost(ME));
+    let given_up = |command: &Command| matches!(command, Command::FailFrame { .. });
+    assert_eq!(commands.iter().filter(|command| given_up(command)).count(), 2);
+    assert!(matches!(commands.last(), Some(Command::End { .. })));
+    assert!(matches!(script.handle(Event::Submitted { frame: 2 }), [Command::FailFrame { .. }]));
+    assert_eq!(script.wait(100_000.0), []);
+    assert_eq!(script.handle(Event::Joined(THIRD)), []);
 }

@@ -1,17 +1,17 @@
-//! Layers without windows, and what is refused.
+//! Layers without windows, and errors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Bench, Values, bits, region, single};
 use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Window};
-use crate::kernel::layout::LANES;
+use crate::kernel::memory::lanes::LANES;
 use crate::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch};
 use crate::region::{ChannelRange, Region, RowRange};
 
 const SHAPE: Shape = Shape::new(37, 9, 21);
 
-/// The whole output, which must not depend on how it is cut.
+/// The whole output, which must not depend on how it is split.
 fn whole(inputs: &[Shape], activation: Activation, op: Op) -> (Bench, Vec<f32>) {
     let bench = Bench::new(single(inputs, activation, |_| op));
     let whole = bench.whole(KernelKind::Exact);

@@ -1,8 +1,8 @@
-//! Every kernel against the plainest possible loops, and every strip against the whole.
+//! Tests every kernel against the simplest possible loops, and every strip against the whole.
 
 mod layers;
-mod moves;
 mod naive;
+mod rearrange;
 mod windows;
 mod winograd;
 
@@ -13,19 +13,19 @@ use std::thread;
 use half::f16;
 use pulp::Arch;
 
-use super::layout::LANES;
 use super::{Alone, KernelKind, Kernels, Map, Scratch, Threads};
 use crate::graph::{Activation, Builder, DType, Graph, LayerId, Op, ParameterId, Shape};
+use crate::kernel::memory::lanes::LANES;
 use crate::region::{ChannelRange, Region, RowRange};
 use crate::weights::{WeightError, WeightSource};
 
-/// Something between -1 and 1 for the element `index` of the thing `seed`.
+/// A value between -1 and 1 for element `index`; depends on `seed`.
 fn value(seed: u32, index: usize) -> f32 {
     let mut x = (u64::from(seed) << 32 | index as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     let unit = ((x ^ (x >> 31)) >> 40) as f32 / (1u32 << 24) as f32;
-    // Exact in float16 too, so that its rounding is not what is compared.
+    // Exact in float16, too, so that its rounding does not matter.
     f16::from_f32(unit * 2.0 - 1.0).to_f32()
 }
 
@@ -52,7 +52,7 @@ impl WeightSource for Values {
     }
 }
 
-/// Threads that are spawned for every call: the tasks of a layer really run at the same time.
+/// Spawns threads for every call, so that the tasks of a layer really run at the same time.
 struct Many(usize);
 
 impl Threads for Many {
@@ -92,7 +92,7 @@ fn cut(shape: Shape, region: Region, values: &[f32]) -> Vec<f32> {
     part
 }
 
-/// Fills a region of a map; what else there is, is not a number.
+/// Fills a region of a map; all other elements become NaN.
 fn fill(map: &mut Map, region: Region, values: &[f32]) {
     map.as_mut_slice().fill(f32::NAN);
     let places = places(map, region);
@@ -101,7 +101,7 @@ fn fill(map: &mut Map, region: Region, values: &[f32]) {
     }
 }
 
-/// The elements of the channels of a map.
+/// The elements of a map, channel by channel.
 fn read(map: &Map) -> Vec<f32> {
     places(map, map.region()).into_iter().map(|place| map.as_slice()[place]).collect()
 }
@@ -147,8 +147,8 @@ impl Bench {
         Kernels::prepare(&self.graph, &regions, &source, kind, None).unwrap()
     }
 
-    /// Computes `region` from inputs that hold what it reads, and beside it rows that have yet to
-    /// come, onto a map that holds just it.
+    /// Computes `region`, to a map that holds just it, from inputs that hold what it reads and other
+    /// rows that have not arrived.
     fn region(&self, kind: KernelKind, region: Region, threads: &dyn Threads) -> Vec<f32> {
         self.region_by(&self.kernels(kind, region), region, threads)
     }
@@ -156,7 +156,7 @@ impl Bench {
     fn region_by(&self, kernels: &Kernels, region: Region, threads: &dyn Threads) -> Vec<f32> {
         let layer = self.graph.layer(LayerId(0));
         let shapes = self.graph.input_shapes(LayerId(0));
-        // What reads nothing but padding may be given any map.
+        // A region that reads only padding may come with any map.
         let unread = |shape: Shape| {
             let last = ChannelRange::new(shape.channels - 1, shape.channels);
             Region::new(last, RowRange::new(0, 1))
@@ -183,7 +183,7 @@ impl Bench {
         read(&output)
     }
 
-    /// The whole output and some region of it by the instruction set `arch`.
+    /// The whole output and a region of it, computed with the instruction set `arch`.
     fn by(&self, arch: Arch, region: Region) -> (Vec<f32>, Vec<f32>) {
         let whole = self.shape().region();
         let kernels = Kernels { arch, ..self.kernels(KernelKind::Exact, whole) };
@@ -195,7 +195,7 @@ impl Bench {
         self.region(kind, self.shape().region(), &Alone)
     }
 
-    /// What of the whole output lies in `region`.
+    /// The part of the whole output that lies in `region`.
     fn part(&self, whole: &[f32], region: Region) -> Vec<f32> {
         cut(self.shape(), region, whole)
     }
@@ -223,7 +223,7 @@ fn archs() -> Vec<Arch> {
     archs
 }
 
-/// Bits, so that a comparison is of what is stored and its message is short.
+/// The bits of values, for exact comparison and short messages.
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }

@@ -1,9 +1,9 @@
-//! The plainest possible loops, in double precision.
+//! The simplest possible loops, in double precision.
 
 use super::{Bench, value};
 use crate::graph::{Activation, Conv, LayerId, Op, Pool, Reduction, Shape, Sweep};
 
-/// A result, and the sum of the absolute values that it was made of: rounding is relative to it.
+/// A result, and the sum of the absolute values of its terms, to which rounding is relative.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Result {
     pub(super) value: f64,
@@ -11,7 +11,7 @@ pub(super) struct Result {
 }
 
 impl Result {
-    /// Whether `other` is the same but for rounding.
+    /// Whether `other` is the same except for rounding.
     pub(super) fn agrees(self, other: f32, tolerance: f64) -> bool {
         let difference = (self.value - f64::from(other)).abs();
         let both = |what: fn(f64) -> bool| what(self.value) && what(f64::from(other));
@@ -57,7 +57,7 @@ fn activate(result: Result, activation: Activation) -> Result {
         }
         Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
     };
-    // What is added on the way is rounded too.
+    // Intermediate sums are rounded, too.
     let summand = match activation {
         Activation::Sigmoid | Activation::HardSigmoid { .. } => 1.0,
         _ => 0.0,

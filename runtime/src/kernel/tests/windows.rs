@@ -9,9 +9,10 @@ use crate::cost;
 use crate::graph::{
     Activation, Builder, Conv, DType, LayerId, Op, Parameter, Pool, Reduction, Shape, Sweep, Window,
 };
-use crate::kernel::{Alone, KernelKind, Setup, weights};
+use crate::kernel::conv::weights;
+use crate::kernel::{Alone, KernelKind, Setup};
 
-/// One axis: how long it is, and the window that slides along.
+/// One axis: its length, and the window that slides along it.
 fn axis() -> impl Strategy<Value = (u32, Sweep)> {
     let sweep =
         (1u32..=5, 1u32..=3, 1u32..=2).prop_flat_map(|(kernel, stride, dilation)| {
@@ -38,7 +39,7 @@ fn activation() -> impl Strategy<Value = Activation> {
     ]
 }
 
-/// Groups, input channels of each, output channels of each.
+/// Groups, input channels per group, output channels per group.
 fn channels() -> impl Strategy<Value = (u32, u32, u32)> {
     prop_oneof![
         3 => (Just(1u32), 1u32..40, 1u32..40),

@@ -1,13 +1,13 @@
-//! Winograd's filtering with every tile, wherever a region begins and ends.
+//! Winograd convolutions with every tile, wherever a region starts and ends.
 
 use proptest::prelude::*;
 
 use super::{Bench, Values, archs, naive, region, single};
 use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Sweep, Window};
-use crate::kernel::algorithm::Algorithm;
+use crate::kernel::conv::algorithm::Algorithm;
+use crate::kernel::conv::weights::Reader;
+use crate::kernel::conv::winograd::tile::Tile;
 use crate::kernel::packed::Packed;
-use crate::kernel::weights::Reader;
-use crate::kernel::winograd::Tile;
 use crate::kernel::{Alone, KernelKind, Kernels};
 use crate::region::Region;
 
@@ -32,7 +32,7 @@ prop_compose! {
             let name = "parameter".to_owned();
             builder.parameter(Parameter { name, features, row, dtype: DType::F32 }).unwrap()
         };
-        // Blocks of channels, as every tensor has them that a layer made.
+        // In blocks of channels, like the output of any layer.
         let channels = channels.max(16);
         Bench::new(single(&[Shape::new(channels, rows, width)], activation, |builder| {
             let weight = parameter(builder, 9 * channels);
@@ -43,7 +43,7 @@ prop_compose! {
     }
 }
 
-/// Kernels that compute a region with this tile, and no other.
+/// Kernels that compute a region with this tile only.
 fn kernels(bench: &Bench, tile: Tile, region: Region) -> Kernels {
     let mut kernels = bench.kernels(KernelKind::Fast, region);
     let layer = bench.graph.layer(LayerId(0));

@@ -1,7 +1,6 @@
-//! Activations: functions of single elements, folded into the layer before where nothing else
-//! reads that.
+//! Activations, which are folded into the layer before if nothing else reads that.
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::Activation;
 use crate::onnx::error::Problem;
 use crate::onnx::import::Import;
@@ -31,7 +30,7 @@ pub(crate) fn clip(import: &mut Import, node: &Node) -> Loaded {
     }
     let activation = match (min, max) {
         (0.0, f32::INFINITY) => Activation::Relu,
-        // ONNX: with bounds the wrong way round everything becomes the upper one.
+        // In ONNX everything becomes the upper bound if the bounds are in the wrong order.
         (min, max) => Activation::Clip { min: min.min(max), max },
     };
     one(import.activate(&node.name, node.view(0)?, activation)?)

@@ -1,10 +1,10 @@
-//! Operators that are evaluated when the model is loaded: constants, and arithmetic on shapes.
+//! Operators that are evaluated while loading: constants, and arithmetic on shapes.
 
 use std::sync::Arc;
 
 use half::f16;
 
-use super::Loaded;
+use super::loaded::Loaded;
 use crate::onnx::constant::{Constant, Data, Element, product};
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, Value};
@@ -25,18 +25,19 @@ pub(crate) fn constant(_: &mut Import, node: &Node) -> Loaded {
     } else if node.has("value_int") {
         Constant::ints(name, Vec::new(), &[node.int("value_int", 0)?])
     } else {
-        return Err(Problem::Unsupported("a constant that is sparse or no number".to_owned()));
+        return Err(Problem::Unsupported("a constant that is sparse or not a number".to_owned()));
     };
     Ok(vec![Value::Constant(constant)])
 }
 
-/// `ConstantOfShape`: one number for all elements, none of them in memory.
+/// `ConstantOfShape`: the same number for all elements, which take no memory.
 pub(crate) fn constant_of_shape(_: &mut Import, node: &Node) -> Loaded {
     let shape = node.constant(0)?.to_ints()?;
     let dims: Option<Vec<u64>> = shape.iter().map(|dim| u64::try_from(*dim).ok()).collect();
     let dims = dims.filter(|dims| product(dims).is_some());
-    let dims =
-        dims.ok_or_else(|| Problem::Invalid(format!("{shape:?} is no shape of 2^30 elements")))?;
+    let dims = dims.ok_or_else(|| {
+        Problem::Invalid(format!("{shape:?} is not a shape of at most 2^30 elements"))
+    })?;
     let (element, bytes) = match node.tensor("value") {
         Some(value) if value.elements() == 1 => (value.element, value.bytes()?),
         Some(value) => return Err(value.problem("the value is a single number")),
@@ -46,7 +47,7 @@ pub(crate) fn constant_of_shape(_: &mut Import, node: &Node) -> Loaded {
     Ok(vec![Value::Constant(Constant { name: node.name.clone(), dims, element, data })])
 }
 
-/// `Shape`: the dimensions of a value, all of which are known.
+/// `Shape`: the dimensions of a value, which are all known.
 pub(crate) fn shape(_: &mut Import, node: &Node) -> Loaded {
     let dims = node.value(0)?.dims();
     let rank = dims.len() as i64;
@@ -106,8 +107,8 @@ pub(crate) fn cast(_: &mut Import, node: &Node) -> Loaded {
     Ok(vec![Value::Constant(cast)])
 }
 
-/// Elementwise arithmetic on two constants, as shapes are made of: of one size, or one of them a
-/// single number. `None` where an input is computed at run time.
+/// Elementwise arithmetic on two constants of one size, or with a single number, as shapes are
+/// computed. `None` if an input is computed at run time.
 pub(super) fn arithmetic(
     node: &Node,
     on_ints: impl Fn(i64, i64) -> Option<i64>,
@@ -133,7 +134,7 @@ pub(super) fn arithmetic(
         let pairs = (0..count as usize).map(|i| (a[i % a.len()], b[i % b.len()]));
         let results: Option<Vec<i64>> = pairs.map(|(a, b)| on_ints(a, b)).collect();
         let results = results.ok_or_else(|| {
-            Problem::Invalid("a quotient by zero, or a number of over 64 bits".to_owned())
+            Problem::Invalid("a division by zero, or a number of over 64 bits".to_owned())
         })?;
         Constant::ints(&node.name, dims.clone(), &results)
     };

@@ -1,8 +1,8 @@
-//! Dense layers, which are convolutions whose window is the whole map, and softmax.
+//! Dense layers (convolutions whose window is the whole map) and softmax.
 
 use std::sync::Arc;
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Conv, Op, Window};
 use crate::onnx::constant::{Constant, Data};
 use crate::onnx::error::Problem;
@@ -50,7 +50,7 @@ pub(crate) fn matmul(import: &mut Import, node: &Node) -> Loaded {
     one(dense(import, node, view, &weight, 1.0, None)?.reshaped(dims)?)
 }
 
-/// A dense layer: `weight` is features x elements of the input, in their order.
+/// A dense layer; `weight` is features x elements of the input, in order.
 fn dense(
     import: &mut Import,
     node: &Node,
@@ -65,7 +65,7 @@ fn dense(
         return Err(Problem::Dims { dims: weight.dims.clone(), wanted });
     };
     if row != input.elements() {
-        let wanted = format!("{} numbers are to be multiplied by it", input.elements());
+        let wanted = format!("{} numbers are multiplied by it", input.elements());
         return Err(Problem::Dims { dims: weight.dims.clone(), wanted });
     }
     let name = &node.name;
@@ -86,7 +86,7 @@ pub(crate) fn softmax(import: &mut Import, node: &Node) -> Loaded {
     let view = node.view(0)?;
     let since_13 = node.opset >= 13;
     let axis = axis(node.int("axis", if since_13 { -1 } else { 1 })?, view.dims.len())?;
-    // Before version 13 all axes from this one on were taken together.
+    // Before version 13 it was over all axes from this one on.
     let axes = if since_13 { &view.dims[axis..=axis] } else { &view.dims[axis..] };
     if axes.iter().product::<u64>() != import.shape(view).elements() {
         let wanted = format!("only a softmax over all elements is supported, not over axis {axis}");
@@ -95,7 +95,7 @@ pub(crate) fn softmax(import: &mut Import, node: &Node) -> Loaded {
     one(import.layer(&node.name, Op::Softmax, &[view])?.reshaped(view.dims.clone())?)
 }
 
-/// A bias of one number, or one for every feature, times `factor`.
+/// A bias of one number or of one per feature, times `factor`.
 fn spread(bias: &Constant, features: u64, factor: f32) -> Result<Constant, Problem> {
     let numbers = bias.to_floats()?;
     let scaled: Vec<f32> = match numbers[..] {
@@ -109,7 +109,7 @@ fn spread(bias: &Constant, features: u64, factor: f32) -> Result<Constant, Probl
     Ok(Constant::floats(&bias.name, vec![features], &scaled))
 }
 
-/// A matrix with rows and columns exchanged; weights are kept output-feature-major.
+/// A transposed matrix: weights are stored output-feature-major.
 pub(super) fn transposed(matrix: &Constant) -> Result<Constant, Problem> {
     let [rows, cols] = matrix.dims[..] else {
         let wanted = "only a matrix is supported".to_owned();
@@ -126,8 +126,8 @@ pub(super) fn transposed(matrix: &Constant) -> Result<Constant, Problem> {
     Ok(Constant { dims, data, ..matrix.clone() })
 }
 
-/// Transposes `rows` x `cols` elements of `size` bytes, a block at a time so that neither side
-/// leaves the cache.
+/// Transposes `rows` x `cols` elements of `size` bytes, a block at a time, so that both sides stay
+/// in the cache.
 fn transpose(from: &[u8], rows: usize, cols: usize, size: usize) -> Vec<u8> {
     const BLOCK: usize = 32;
     let mut to = vec![0; from.len()];

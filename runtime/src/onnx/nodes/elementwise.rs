@@ -1,19 +1,19 @@
-//! Sums, and factors and summands per channel.
+//! Sums, products, and factors and summands per channel.
 
 use super::constants::arithmetic;
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Activation, Lrn, Op};
 use crate::onnx::constant::Constant;
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, Value, View};
 use crate::onnx::node::Node;
 
-/// `Add` and `Sum`: of values of one shape, and of a constant per channel.
+/// `Add` and `Sum`, of values of one shape and of constants per channel.
 pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {
     if let Some(sum) = arithmetic(node, i64::checked_add, |a, b| a + b)? {
         return Ok(vec![sum]);
     }
-    let (views, constants) = parted(node)?;
+    let (views, constants) = partition(node)?;
     let Some(first) = views.first() else { return Err(Problem::NotComputed(0)) };
     let mut sum = match views.len() {
         1 => (*first).clone(),
@@ -21,7 +21,8 @@ pub(crate) fn add(import: &mut Import, node: &Node) -> Loaded {
     };
     for constant in constants {
         let shift = per_channel(import, constant, &sum)?;
-        let name = if views.len() == 1 { node.name.clone() } else { import.unique(&node.name) };
+        let name =
+            if views.len() == 1 { node.name.clone() } else { import.unique_name(&node.name) };
         sum = import.affine(&name, &sum, &vec![1.0; shift.len()], &shift)?;
     }
     one(sum)
@@ -39,7 +40,7 @@ pub(crate) fn sub(import: &mut Import, node: &Node) -> Loaded {
             Some(shift) => per_channel(import, shift, view)?,
             None => vec![0.0; channels],
         };
-        let name = import.unique(&format!("{}/negated", node.name));
+        let name = import.unique_name(&format!("{}/negated", node.name));
         import.affine(&name, view, &vec![-1.0; channels], &shift)
     };
     match (a, b) {
@@ -56,22 +57,23 @@ pub(crate) fn sub(import: &mut Import, node: &Node) -> Loaded {
     }
 }
 
-/// `Mul`: of values of one shape or of a factor per channel, and of a constant per channel.
+/// `Mul`, of values of one shape, computed factors per channel, and constants per channel.
 pub(crate) fn mul(import: &mut Import, node: &Node) -> Loaded {
     if let Some(product) = arithmetic(node, i64::checked_mul, |a, b| a * b)? {
         return Ok(vec![product]);
     }
-    let (views, constants) = parted(node)?;
+    let (views, constants) = partition(node)?;
     let mut product = match views[..] {
         [] => return Err(Problem::NotComputed(0)),
         [view] => view.clone(),
-        [x, gate] if import.gated(x, gate) => gate.clone(),
-        [gate, x] if import.gated(x, gate) => gate.clone(),
+        [x, gate] if import.fold_gate(x, gate) => gate.clone(),
+        [gate, x] if import.fold_gate(x, gate) => gate.clone(),
         _ => product_of(import, node, &views)?,
     };
     for constant in constants {
         let scale = per_channel(import, constant, &product)?;
-        let name = if views.len() == 1 { node.name.clone() } else { import.unique(&node.name) };
+        let name =
+            if views.len() == 1 { node.name.clone() } else { import.unique_name(&node.name) };
         product = import.affine(&name, &product, &scale, &vec![0.0; scale.len()])?;
     }
     one(product)
@@ -87,7 +89,7 @@ pub(crate) fn div(import: &mut Import, node: &Node) -> Loaded {
     one(import.affine(&node.name, view, &scale, &vec![0.0; scale.len()])?)
 }
 
-/// `PRelu`: with one slope for all channels a leaky relu, else relu(x) - slope relu(-x).
+/// `PRelu`: with one slope for all channels a leaky relu, otherwise relu(x) - slope relu(-x).
 pub(crate) fn prelu(import: &mut Import, node: &Node) -> Loaded {
     let (view, slopes) = (node.view(0)?, node.constant(1)?);
     let slopes = per_channel(import, slopes, view)?;
@@ -95,11 +97,11 @@ pub(crate) fn prelu(import: &mut Import, node: &Node) -> Loaded {
         let slope = slopes[0];
         return one(import.activate(&node.name, view, Activation::Leaky { slope })?);
     }
-    // Both halves read it, so it is folded into neither.
+    // Both halves read it, so neither can be folded into it.
     let shared = View { sole: false, ..view.clone() };
     let zeros = vec![0.0; slopes.len()];
     let [positive, flipped, negative] = ["positive", "flipped", "negative"]
-        .map(|part| import.unique(&format!("{}/{part}", node.name)));
+        .map(|part| import.unique_name(&format!("{}/{part}", node.name)));
     let positive = import.activate(&positive, &shared, Activation::Relu)?;
     let flipped = import.affine(&flipped, &shared, &vec![-1.0; slopes.len()], &zeros)?;
     let flipped = View { sole: false, ..import.activate(&node.name, &flipped, Activation::Relu)? };
@@ -108,8 +110,8 @@ pub(crate) fn prelu(import: &mut Import, node: &Node) -> Loaded {
     one(sum_of(import, node, &[&positive, &negative])?)
 }
 
-/// The inputs that are computed and those that are known.
-fn parted<'a>(node: &'a Node) -> Result<(Vec<&'a View>, Vec<&'a Constant>), Problem> {
+/// Separates computed inputs from constants.
+fn partition<'a>(node: &'a Node) -> Result<(Vec<&'a View>, Vec<&'a Constant>), Problem> {
     let (mut views, mut constants) = (Vec::new(), Vec::new());
     for index in 0..node.inputs().len() {
         match node.value(index)? {
@@ -127,12 +129,12 @@ fn sum_of(import: &mut Import, node: &Node, views: &[&View]) -> Result<View, Pro
     import.layer(&node.name, Op::Add, views)?.reshaped(dims.clone())
 }
 
-/// The product of values of one shape, or of maps and a factor for each of their channels.
+/// The product of values of one shape, or of maps and factors per channel.
 fn product_of(import: &mut Import, node: &Node, views: &[&View]) -> Result<View, Problem> {
     let largest = views.iter().max_by_key(|view| import.shape(view).elements());
     let dims = largest.map(|view| view.dims.clone()).unwrap_or_default();
     for view in views.iter().filter(|view| view.dims != dims) {
-        // Of the same rank, so that the factors meet the channels.
+        // The rank must be the same, so that factors align with channels.
         let (factors, map) = (import.channels_first(view)?, dims.get(1).copied());
         if view.dims.len() != dims.len() || !factors.is_vector() || map != Some(view.dims[1]) {
             return same_dims(&dims, &[view]).map(|()| (*view).clone());
@@ -151,7 +153,7 @@ fn same_dims(dims: &[u64], views: &[&View]) -> Result<(), Problem> {
     }
 }
 
-/// `BatchNormalization` as it is after training: a factor and a summand per channel.
+/// `BatchNormalization` for inference: a factor and a summand per channel.
 pub(crate) fn batch_normalization(import: &mut Import, node: &Node) -> Loaded {
     if node.flag("training_mode")? || node.int("spatial", 1)? != 1 {
         let what = "training_mode 1 or spatial 0; export the model for inference";
@@ -198,7 +200,7 @@ pub(crate) fn lrn(import: &mut Import, node: &Node) -> Loaded {
     one(import.layer(&node.name, Op::Lrn(lrn), &[view])?)
 }
 
-/// A constant's numbers, one for every channel of `view`, where broadcasting spreads it so.
+/// A constant's numbers, one per channel of `view`, if broadcasting gives it that meaning.
 fn per_channel(import: &Import, constant: &Constant, view: &View) -> Result<Vec<f32>, Problem> {
     let channels = import.shape(view).channels as usize;
     let rank = view.dims.len();

@@ -1,6 +1,6 @@
-//! Operators that move nothing: other dimensions for the same elements, and joined channels.
+//! Operators that leave elements in order: reshaping, and joining channels or rows.
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::Op;
 use crate::onnx::constant::{Constant, MAX_RANK, product};
 use crate::onnx::error::Problem;
@@ -12,7 +12,7 @@ pub(crate) fn identity(_: &mut Import, node: &Node) -> Loaded {
     Ok(vec![node.value(0)?.clone()])
 }
 
-/// `Dropout`, which does nothing after training.
+/// `Dropout`, which does nothing in inference.
 pub(crate) fn dropout(_: &mut Import, node: &Node) -> Loaded {
     if let Some(training) = node.optional(2)?
         && training.to_ints()?.iter().any(|flag| *flag != 0)
@@ -28,14 +28,14 @@ pub(crate) fn dropout(_: &mut Import, node: &Node) -> Loaded {
 pub(crate) fn flatten(_: &mut Import, node: &Node) -> Loaded {
     let value = node.value(0)?;
     let dims = value.dims();
-    // Unlike elsewhere, the axis may be the rank: everything goes before it.
+    // Here the axis may be the rank: everything comes before it.
     let at = node.int("axis", 1)?;
     let at = if usize::try_from(at) == Ok(dims.len()) { dims.len() } else { axis(at, dims.len())? };
     let sides = [&dims[..at], &dims[at..]].map(|side| side.iter().product());
     Ok(vec![value.reshaped(sides.to_vec())?])
 }
 
-/// `Reshape` to dimensions that are known when the model is loaded.
+/// `Reshape` to constant dimensions.
 pub(crate) fn reshape(_: &mut Import, node: &Node) -> Loaded {
     let value = node.value(0)?;
     let wanted = node.ints_or_input("shape", 1, 5)?.ok_or(Problem::InputMissing(1))?;
@@ -92,7 +92,7 @@ pub(crate) fn unsqueeze(_: &mut Import, node: &Node) -> Loaded {
     inserted.sort_unstable();
     let mut dims = value.dims().to_vec();
     for index in inserted {
-        // Repeated axes leave too few dimensions for the later ones.
+        // With repeated axes there are too few dimensions for the later ones.
         if index > dims.len() {
             return Err(Problem::Invalid(format!("axes {axes:?} hold one axis twice")));
         }
@@ -101,7 +101,7 @@ pub(crate) fn unsqueeze(_: &mut Import, node: &Node) -> Loaded {
     Ok(vec![value.reshaped(dims)?])
 }
 
-/// `Concat` along the channels or rows; of constants, shapes in the making, along their one axis.
+/// `Concat` along channels or rows; of constants (parts of shapes), along their only axis.
 pub(crate) fn concat(import: &mut Import, node: &Node) -> Loaded {
     let rank = node.value(0)?.dims().len();
     let axis = axis(node.int("axis", 1)?, rank)?;
@@ -110,7 +110,7 @@ pub(crate) fn concat(import: &mut Import, node: &Node) -> Loaded {
     }
     let mut views = Vec::new();
     for index in 0..node.inputs().len() {
-        views.push(import.settled(&node.name, node.view(index)?)?);
+        views.push(import.make_channels_first(&node.name, node.view(index)?)?);
     }
     let op = match axis {
         1 => Op::Concat,
@@ -127,7 +127,7 @@ pub(crate) fn concat(import: &mut Import, node: &Node) -> Loaded {
     }
 }
 
-/// Lists of integers, one after the other.
+/// Joins lists of integers.
 fn joined(node: &Node, rank: usize) -> Loaded {
     let mut numbers = Vec::new();
     for index in 0..node.inputs().len() {

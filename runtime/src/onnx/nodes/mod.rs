@@ -1,11 +1,12 @@
-//! What each ONNX operator becomes: one function an operator, grouped by kind. The table that
-//! lists them all is [`crate::operators`].
+//! The loaders of ONNX operators: one function per operator, grouped by kind. They are listed in
+//! [`crate::onnx::operators`].
 
 mod activations;
 mod constants;
 mod dense;
 mod elementwise;
 mod layout;
+mod loaded;
 mod order;
 mod parts;
 mod resize;
@@ -16,6 +17,7 @@ pub(crate) use constants::{cast, constant, constant_of_shape, floor, gather, sha
 pub(crate) use dense::{gemm, matmul, softmax};
 pub(crate) use elementwise::{add, batch_normalization, div, lrn, mul, prelu, sub};
 pub(crate) use layout::{concat, dropout, flatten, identity, reshape, squeeze, unsqueeze};
+pub(crate) use loaded::Loaded;
 pub(crate) use order::{depth_to_space, transpose};
 pub(crate) use parts::{slice, split};
 pub(crate) use resize::{resize, upsample};
@@ -23,14 +25,3 @@ pub(crate) use window::{
     average_pool, conv, conv_transpose, global_average_pool, global_max_pool, max_pool, pad,
     reduce_mean,
 };
-
-use super::error::Problem;
-use super::import::{Value, View};
-
-/// What a loader returns: a value for each of the node's outputs; those it leaves out cannot be
-/// read by other nodes.
-pub(crate) type Loaded = Result<Vec<Value>, Problem>;
-
-fn one(view: View) -> Loaded {
-    Ok(vec![Value::View(view)])
-}

@@ -1,16 +1,16 @@
-//! Operators that put elements into another order.
+//! Operators that reorder elements.
 
 use std::sync::Arc;
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Op, Reorder, Shape};
 use crate::onnx::constant::{Constant, Data};
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, Value, View};
 use crate::onnx::node::Node;
 
-/// `Transpose`: another view where only dimensions of 1 move; a shuffle of channels; else all
-/// elements in a new order.
+/// `Transpose`: another view if only dimensions of 1 move, a shuffle of channels if possible,
+/// otherwise a reordering of all elements.
 pub(crate) fn transpose(import: &mut Import, node: &Node) -> Loaded {
     let value = node.value(0)?;
     let rank = value.dims().len();
@@ -47,7 +47,7 @@ pub(crate) fn depth_to_space(import: &mut Import, node: &Node) -> Loaded {
     let view = match node.text("mode")? {
         "CRD" => view.clone(),
         "" | "DCR" => {
-            let name = import.unique(&format!("{}/shuffle", node.name));
+            let name = import.unique_name(&format!("{}/shuffle", node.name));
             import.layer(&name, Op::Shuffle { groups: block * block }, &[view])?
         }
         mode => return Err(Problem::Unsupported(format!("mode {mode}"))),
@@ -55,8 +55,8 @@ pub(crate) fn depth_to_space(import: &mut Import, node: &Node) -> Loaded {
     one(import.layer(&node.name, Op::DepthToSpace { block }, &[&view])?)
 }
 
-/// An array's dimensions and how they are exchanged, without those of 1, neighbours that stay
-/// neighbours taken together.
+/// An array's dimensions and their permutation, without dimensions of 1, and with neighbours that
+/// stay neighbours merged.
 #[derive(Debug, PartialEq, Eq)]
 struct Order {
     dims: Vec<u64>,
@@ -67,7 +67,7 @@ impl Order {
     fn of(dims: &[u64], axes: &[usize]) -> Order {
         let real: Vec<usize> = (0..dims.len()).filter(|axis| dims[*axis] != 1).collect();
         let place = |axis: usize| real.binary_search(&axis).ok();
-        // Runs of neighbouring axes, by their first and last.
+        // Merged axes, by first and last.
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for axis in axes.iter().filter_map(|axis| place(*axis)) {
             match runs.last_mut() {

@@ -1,6 +1,6 @@
 //! `Slice` and `Split`: parts of maps.
 
-use super::Loaded;
+use super::loaded::Loaded;
 use crate::graph::{Layer, Op, Pick, Slice};
 use crate::onnx::constant::Constant;
 use crate::onnx::error::Problem;
@@ -51,13 +51,13 @@ pub(crate) fn slice(import: &mut Import, node: &Node) -> Loaded {
 
 /// `Split` along one axis.
 pub(crate) fn split(import: &mut Import, node: &Node) -> Loaded {
-    // A part is not folded into what makes the whole: others read that too.
-    let whole = import.settled(&node.name, node.view(0)?)?;
+    // A part cannot be folded into the layer that computes the whole: the other parts read it, too.
+    let whole = import.make_channels_first(&node.name, node.view(0)?)?;
     let view = View { sole: false, ..whole };
     let at = axis(node.int("axis", 0)?, view.dims.len())?;
     let (total, outputs) = (view.dims[at] as i64, node.outputs() as i64);
     let lengths = node.ints_or_input("split", 1, 13)?;
-    // Even parts, the last one smaller where they do not go into it.
+    // Equal parts; the last one is smaller if the axis is not a multiple.
     let even = (total + outputs - 1) / outputs.max(1);
     let lengths = lengths.unwrap_or_else(|| {
         (0..outputs).map(|part| even.min((total - part * even).max(0))).collect()
@@ -74,13 +74,13 @@ pub(crate) fn split(import: &mut Import, node: &Node) -> Loaded {
         let mut picks = whole.clone();
         picks[at] = Pick { start, step: 1, count: length as u32 };
         start += length as u32;
-        let name = import.unique(&format!("{}/{}", node.name, parts.len()));
+        let name = import.unique_name(&format!("{}/{}", node.name, parts.len()));
         parts.push(Value::View(part(import, &name, &view, &picks)?));
     }
     Ok(parts)
 }
 
-/// The indices from `start` to before `end`, which may count from the end of an axis of `len`.
+/// The indices in `start..end`, which may be relative to the end of an axis of `len`.
 fn range(start: i64, end: i64, step: i64, len: u32) -> Result<Pick, Problem> {
     let Some(step) = u32::try_from(step).ok().filter(|step| *step > 0) else {
         return Err(Problem::Unsupported(format!("steps of {step}")));
@@ -96,13 +96,13 @@ fn range(start: i64, end: i64, step: i64, len: u32) -> Result<Pick, Problem> {
     }
 }
 
-/// The picked part of a view: within the slice that makes it, or as a layer of its own.
+/// The picked part of a view: in the slice that computes it, or in a layer of its own.
 fn part(import: &mut Import, name: &str, view: &View, picks: &[Pick]) -> Result<View, Problem> {
     let whole = picks.iter().zip(&view.dims).all(|(pick, dim)| u64::from(pick.count) == *dim);
     if whole {
         return Ok(view.clone());
     }
-    let view = import.settled(name, view)?;
+    let view = import.make_channels_first(name, view)?;
     if picks[0].count != 1 {
         return Err(Problem::Invalid("more than one picture".to_owned()));
     }

@@ -1,6 +1,6 @@
-//! `Resize` and `Upsample` to the nearest element.
+//! `Resize` and `Upsample`, to the nearest element.
 
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Op, Pick, Slice};
 use crate::onnx::error::Problem;
 use crate::onnx::import::Import;
@@ -24,7 +24,7 @@ pub(crate) fn resize(import: &mut Import, node: &Node) -> Loaded {
     if node.has("axes") || node.text("keep_aspect_ratio_policy")?.starts_with("not_") {
         return Err(Problem::Unsupported("axes or keep_aspect_ratio_policy".to_owned()));
     }
-    // An older file says that it has no scales by giving none.
+    // In older files an empty list means no scales.
     let scales = match node.optional(2)? {
         Some(scales) if scales.elements() > 0 => Some(scales.to_floats()?),
         _ => None,
@@ -38,7 +38,7 @@ pub(crate) fn resize(import: &mut Import, node: &Node) -> Loaded {
     scaled(import, node, scale, rules)
 }
 
-/// `Upsample`, which came before `Resize`.
+/// `Upsample`, the predecessor of `Resize`.
 pub(crate) fn upsample(import: &mut Import, node: &Node) -> Loaded {
     let scales = match node.floats("scales")? {
         Some(scales) if node.opset < 9 => scales.to_vec(),
@@ -47,8 +47,8 @@ pub(crate) fn upsample(import: &mut Import, node: &Node) -> Loaded {
     scaled(import, node, |axis, _| scales.get(axis).copied(), ("asymmetric", "floor"))
 }
 
-/// Scales a map; `scale` says by how much along an axis of some length, `rules` how an output is
-/// placed on the input and rounded.
+/// Scales a map. `scale` is the factor for an axis of some length; `rules` say how the position of
+/// an output on the input is computed and rounded.
 fn scaled(
     import: &mut Import,
     node: &Node,
@@ -103,17 +103,17 @@ fn scaled(
     one(import.layer(&node.name, op, &[view])?)
 }
 
-/// What becomes of an axis.
+/// How an axis is scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scaling {
-    /// Every index so many times.
+    /// Every index is repeated this often.
     Up(u32),
-    /// Some indices.
+    /// Some indices are picked.
     Down(Pick),
 }
 
 impl Scaling {
-    /// If each output is the input of index `sources`, on an axis of `len`.
+    /// The scaling in which `sources` are the inputs of the outputs, on an axis of `len`.
     fn of(sources: &[u32], len: u32) -> Option<Scaling> {
         let times = sources.len() as u32 / len;
         if times > 0 && (sources.iter().zip(0u32..)).all(|(source, out)| *source == out / times) {
@@ -128,8 +128,8 @@ impl Scaling {
     }
 }
 
-/// The input that is nearest to an output, as ONNX's rules say; `sizes` are those of the axis
-/// before and after.
+/// The input that is nearest to an output according to ONNX's rules. The axis has `len` inputs and
+/// `outputs` outputs.
 fn nearest(out: u32, scale: f32, (len, outputs): (u64, f64), rules: (&str, &str)) -> Option<u32> {
     let (out, scale, len) = (f64::from(out), f64::from(scale), len as f64);
     let place = match rules.0 {

@@ -1,13 +1,13 @@
 //! Operators that slide a window over a map, and means over all of it.
 
 use super::dense::transposed;
-use super::{Loaded, one};
+use super::loaded::{Loaded, one};
 use crate::graph::{Conv, Op, Pool, Reduction, Shape, Sweep, Window};
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, View};
 use crate::onnx::node::{Node, axis};
 
-/// Kernels, strides, dilations and pads are never larger.
+/// The largest kernel, stride, dilation or padding.
 const MAX_SIDE: i64 = 1 << 16;
 
 /// `Conv`: a convolution; its weights are constants.
@@ -45,8 +45,8 @@ pub(crate) fn conv(import: &mut Import, node: &Node) -> Loaded {
     one(import.layer(&node.name, Op::Conv(conv), &[view])?)
 }
 
-/// `ConvTranspose` whose kernel is as large as its stride, so that every output sees one input: a
-/// 1x1 convolution makes all cells of an element, which are then put side by side.
+/// `ConvTranspose` whose kernel is as large as its stride, so that every output reads one input: a
+/// 1x1 convolution computes all cells of an element, which are then placed side by side.
 pub(crate) fn conv_transpose(import: &mut Import, node: &Node) -> Loaded {
     let view = node.view(0)?;
     let (input, weight) = (import.map(view)?, node.constant(1)?);
@@ -84,7 +84,7 @@ pub(crate) fn conv_transpose(import: &mut Import, node: &Node) -> Loaded {
     };
     let window = Window::point();
     let conv = Conv { features: cells, groups: 1, window, weight, scale: None, bias };
-    let name = import.unique(&format!("{}/cells", node.name));
+    let name = import.unique_name(&format!("{}/cells", node.name));
     let made = import.layer(&name, Op::Conv(conv), &[view])?;
     one(import.layer(&node.name, Op::DepthToSpace { block }, &[&made])?)
 }
@@ -115,7 +115,7 @@ pub(crate) fn pad(import: &mut Import, node: &Node) -> Loaded {
     one(import.layer(&node.name, Op::Conv(conv), &[view])?)
 }
 
-/// `MaxPool`, without its second output.
+/// `MaxPool` without its second output.
 pub(crate) fn max_pool(import: &mut Import, node: &Node) -> Loaded {
     if node.int("storage_order", 0)? != 0 {
         return Err(Problem::Unsupported("storage_order 1 (column major)".to_owned()));
@@ -153,7 +153,7 @@ pub(crate) fn global_average_pool(import: &mut Import, node: &Node) -> Loaded {
     one(mean(import, node, view)?)
 }
 
-/// `GlobalMaxPool`: the largest of every channel.
+/// `GlobalMaxPool`: the maximum of every channel.
 pub(crate) fn global_max_pool(import: &mut Import, node: &Node) -> Loaded {
     let view = node.view(0)?;
     let shape = import.map(view)?;
@@ -180,16 +180,17 @@ pub(crate) fn reduce_mean(import: &mut Import, node: &Node) -> Loaded {
 }
 
 /// A mean over rows and columns in two layers, so that the first can be split by rows: sums over
-/// the width, then their sum over all rows, scaled.
+/// the width, then the scaled sum over all rows.
 fn mean(import: &mut Import, node: &Node, view: &View) -> Result<View, Problem> {
     let shape = import.shape(view);
     let scale = (1.0 / (f64::from(shape.rows) * f64::from(shape.width))) as f32;
-    let [rows, sum] = ["rows", "sum"].map(|part| import.unique(&format!("{}/{part}", node.name)));
+    let [rows, sum] =
+        ["rows", "sum"].map(|part| import.unique_name(&format!("{}/{part}", node.name)));
     let rows = import.layer(&rows, Op::SumWidth, &[view])?;
     import.layer(&sum, Op::SumRows { scale }, &[&rows])
 }
 
-/// The window of a node with this kernel, over an input of this shape.
+/// The window of a node with this kernel over an input of this shape.
 fn window(node: &Node, input: Shape, kernel: [u32; 2]) -> Result<Window, Problem> {
     let strides = pair(node, "strides", 1)?.unwrap_or([1; 2]);
     let dilations = pair(node, "dilations", 1)?.unwrap_or([1; 2]);
@@ -224,8 +225,8 @@ fn window(node: &Node, input: Shape, kernel: [u32; 2]) -> Result<Window, Problem
 
 const PADS: &str = "four integers from 0 to 65536";
 
-/// Pads so that there are as many outputs as strides begin within the input; `before` says how
-/// much of the padding goes first.
+/// Pads so that there is an output for every stride that starts in the input; `before` says how
+/// much of the padding comes first.
 fn same(sweep: Sweep, len: u32, before: impl Fn(u32) -> u32) -> Sweep {
     let outputs = u64::from(len.div_ceil(sweep.stride));
     let reach = outputs.saturating_sub(1) * u64::from(sweep.stride) + sweep.extent();

@@ -1,0 +1,5 @@
+//! Instruction sets, and work on single vectors.
+
+pub(crate) mod activate;
+pub(crate) mod isa;
+pub(crate) mod vector;
