@@ -128,6 +128,19 @@ pub enum InferError {
     Closed,
 }
 
+/// An output whose elements do not fill its dimensions. In an answer they do; whoever makes or
+/// changes an [`Output`](super::Output) has to see to it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("output {name} has {found} elements, which do not fill its dimensions {dims:?}")]
+pub struct OutputShapeError {
+    /// The output's name.
+    pub name: String,
+    /// Its dimensions.
+    pub dims: Vec<u64>,
+    /// Elements that it has.
+    pub found: usize,
+}
+
 /// Why a worker cannot offer its device.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {

@@ -10,45 +10,19 @@
 
 mod frame;
 mod fused;
+mod input;
 mod prepared;
 pub mod strip;
 pub mod together;
 
-use std::sync::Arc;
-
 pub use frame::{Frame, Outgoing, Progress};
+pub use input::{Input, TensorData, TensorError};
 pub use prepared::Prepared;
 
 use crate::kernel::KernelError;
 use crate::plan::PlanError;
 use crate::program::TransferId;
 use crate::wire::{DecodeError, StripError};
-
-/// One input of one inference.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// u8 pixels, planar (channel by channel), of the model's input size; they travel as they are
-    /// and are normalised where they arrive, as the model's
-    /// [`Encoding`](crate::program::Encoding) says.
-    Pixels(Arc<[u8]>),
-    /// float32 values in the model's order.
-    Values(Arc<[f32]>),
-}
-
-impl Input {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Input::Pixels(pixels) => pixels.len(),
-            Input::Values(values) => values.len(),
-        }
-    }
-
-    /// Whether it has no element.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// Why a frame went wrong.
 #[derive(Debug, thiserror::Error)]
