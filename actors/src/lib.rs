@@ -13,9 +13,11 @@
 //! # }
 //! ```
 //!
-//! Pictures, arrays and labels are read by [`input`]. What a cluster reports is plain data:
-//! [`DeviceInfo`], [`PlanInfo`], [`Answer`], and an [`Event`] whenever something changes. To run
-//! over something other than TCP, see [`transport`]. ARCHITECTURE.md has a tour of the inside.
+//! Vectors, arrays of ndarray and tensors of burn become an [`Input`], and an [`Output`] becomes
+//! either of the latter: [`TensorData`] is burn's own. Files are read by [`input`]: pictures,
+//! `.npy` arrays, labels. What a cluster reports is plain data: [`DeviceInfo`], [`PlanInfo`],
+//! [`Answer`], and an [`Event`] whenever something changes. To run over something other than TCP,
+//! see [`transport`]. ARCHITECTURE.md has a tour of the inside.
 #![warn(missing_docs, unreachable_pub)]
 
 mod api;
@@ -32,8 +34,9 @@ mod worker;
 
 pub use api::{
     Answer, ClusterError, DEFAULT_CLUSTER, DeviceInfo, DeviceState, Event, Found, InferError,
-    Input, IntoSource, LoadError, LoadOptions, Output, PlanInfo, PlanNames, Reason, ServeError,
-    ShareInfo, Source, StageInfo, VERSION, WorkerEvent, describe,
+    Input, IntoSource, LoadError, LoadOptions, Output, OutputShapeError, PlanInfo, PlanNames,
+    Reason, ServeError, ShareInfo, Source, StageInfo, TensorData, TensorError, VERSION,
+    WorkerEvent, describe,
 };
 pub use cluster::{Builder, Cluster, Model, Worker, WorkerOptions};
 pub use worker::{Pool, panic_text};

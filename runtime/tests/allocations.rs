@@ -57,7 +57,7 @@ fn frames_compute_in_memory_that_is_there() {
         kernels,
     ));
     let elements = graph.shape(graph.inputs()[0].tensor).elements() as usize;
-    let inputs = [Input::Values(vec![0.5; elements].into())];
+    let inputs = [Input::from(vec![0.5f32; elements])];
     let mut scratch = Scratch::new();
     let mut counts = Vec::new();
     for _ in 0..4 {

@@ -26,7 +26,7 @@ fn values(graph: &Graph, seed: u64) -> Vec<Input> {
     };
     let size = |port: &Port| graph.shape(port.tensor).elements();
     let inputs = graph.inputs().iter();
-    inputs.map(|port| Input::Values((0..size(port)).map(|_| next()).collect())).collect()
+    inputs.map(|port| (0..size(port)).map(|_| next()).collect::<Vec<f32>>().into()).collect()
 }
 
 fn answer(
@@ -104,7 +104,7 @@ proptest! {
             .iter()
             .map(|port| {
                 let size = graph.shape(port.tensor).elements() as usize;
-                Input::Pixels((0..size).map(|at| (at * 31) as u8 ^ seed).collect())
+                (0..size).map(|at| (at * 31) as u8 ^ seed).collect::<Vec<u8>>().into()
             })
             .collect();
         let (whole, _) = answer(&graph, &encodings, &alone, KernelKind::Exact, &inputs)?;

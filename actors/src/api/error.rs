@@ -125,6 +125,19 @@ pub enum InferError {
     Closed,
 }
 
+/// An output whose elements do not fill its dimensions. Those of an answer always do; one that was
+/// built or changed by hand may not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("output {name} has {found} elements, which do not fill its dimensions {dims:?}")]
+pub struct OutputShapeError {
+    /// The output's name.
+    pub name: String,
+    /// Its dimensions.
+    pub dims: Vec<u64>,
+    /// The number of elements it has.
+    pub found: usize,
+}
+
 /// Why a worker could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {

@@ -12,14 +12,15 @@ mod error;
 mod event;
 mod plan;
 mod source;
+mod tensor;
 
 pub use answer::{Answer, Output};
 pub use constants::{DEFAULT_CLUSTER, VERSION};
 pub use describe::{PlanNames, describe};
 pub use device::{DeviceInfo, DeviceState, Found};
 pub use edgeld_runtime::coord::Reason;
-pub use edgeld_runtime::exec::Input;
-pub use error::{ClusterError, InferError, LoadError, ServeError};
+pub use edgeld_runtime::exec::{Input, TensorData, TensorError};
+pub use error::{ClusterError, InferError, LoadError, OutputShapeError, ServeError};
 pub use event::{Event, WorkerEvent};
 pub use plan::{PlanInfo, ShareInfo, StageInfo};
 pub use source::{IntoSource, LoadOptions, Source};

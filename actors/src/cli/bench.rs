@@ -146,11 +146,12 @@ fn prepare(
 
 /// Arbitrary inputs: speed does not depend on them, as long as they are ordinary numbers.
 fn inputs(graph: &Graph) -> Vec<Input> {
-    let values = |count: u64| (0..count).map(|index| (index % 251) as f32 / 125.0 - 1.0).collect();
+    let value = |index: u64| (index % 251) as f32 / 125.0 - 1.0;
     graph
         .inputs()
         .iter()
-        .map(|port| Input::Values(values(graph.shape(port.tensor).elements())))
+        .map(|port| graph.shape(port.tensor).elements())
+        .map(|count| Input::from((0..count).map(value).collect::<Vec<f32>>()))
         .collect()
 }
 

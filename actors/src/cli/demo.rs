@@ -202,7 +202,7 @@ impl Stage {
             .into_iter()
             .map(|(name, bytes)| {
                 let pixels = decode_picture(Path::new(name), bytes, shape, DEFAULT_CROP)?;
-                Ok((name, Input::Pixels(pixels.into())))
+                Ok((name, Input::from(pixels)))
             })
             .collect::<Result<_, Exit>>()?;
         let encoding = model.preset.unwrap_or(Preset::Lite).encoding();

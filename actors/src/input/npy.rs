@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use ndarray::{ArrayD, ArrayView, IxDyn};
+use ndarray::ArrayD;
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{ReadNpyError, ReadNpyExt, ReadableElement, write_npy};
 
@@ -67,9 +67,7 @@ fn header_bytes(bytes: &[u8]) -> Option<u64> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(path: &Path, output: &Output) -> Result<(), std::io::Error> {
-    let dims: Vec<usize> = output.dims.iter().map(|dim| *dim as usize).collect();
-    let array = ArrayView::from_shape(IxDyn(&dims), &output.data)
-        .map_err(|error| std::io::Error::other(error.to_string()))?;
+    let array = output.view().map_err(std::io::Error::other)?;
     write_npy(path, &array).map_err(|error| std::io::Error::other(error.to_string()))
 }
 

@@ -70,12 +70,12 @@ impl Origin {
                 let dims = port.dims.clone();
                 return Err(InputError::NoPictures { path: path.clone(), dims });
             }
-            Origin::Picture(path) => Input::Pixels(picture::read(path, shape, crop)?.into()),
-            Origin::Array(path) => Input::Values(npy::read(path, &port.dims)?.into()),
+            Origin::Picture(path) => Input::from(picture::read(path, shape, crop)?),
+            Origin::Array(path) => Input::from(npy::read(path, &port.dims)?),
             Origin::Random(seed) if takes_pictures(port, shape) => {
-                Input::Pixels(random::pixels(*seed, elements).into())
+                Input::from(random::pixels(*seed, elements))
             }
-            Origin::Random(seed) => Input::Values(random::normal(*seed, elements).into()),
+            Origin::Random(seed) => Input::from(random::normal(*seed, elements)),
         })
     }
 }

@@ -18,7 +18,7 @@ pub fn normalised(input: Input, encoding: Encoding) -> Input {
                 values.collect::<Vec<f32>>()
             };
             let scales = mean.into_iter().zip(std);
-            Input::Values(pixels.chunks(plane).zip(scales).flat_map(scale).collect())
+            Input::from(pixels.chunks(plane).zip(scales).flat_map(scale).collect::<Vec<f32>>())
         }
         (input, _) => input,
     }
@@ -31,8 +31,8 @@ mod tests {
     #[test]
     fn every_channel_has_its_own_scale() {
         let encoding = Encoding::Pixels { mean: [0.0, 10.0, 20.0], std: [1.0, 2.0, 4.0] };
-        let pixels = Input::Pixels([1, 2, 10, 14, 20, 24].into());
-        let values = Input::Values([1.0, 2.0, 0.0, 2.0, 0.0, 1.0].into());
+        let pixels = Input::from(vec![1u8, 2, 10, 14, 20, 24]);
+        let values = Input::from(vec![1.0f32, 2.0, 0.0, 2.0, 0.0, 1.0]);
         assert_eq!(normalised(pixels, encoding), values);
         assert_eq!(normalised(values.clone(), encoding), values);
     }

@@ -33,7 +33,7 @@ fn source() -> Source {
 fn inputs(source: &Source, frame: u64) -> Vec<Input> {
     let elements = source.graph.shape(source.graph.inputs()[0].tensor).elements();
     let value = |index: u64| ((index * 7 + frame * 13) % 101) as f32 * 0.01 - 0.5;
-    vec![Input::Values((0..elements).map(value).collect::<Vec<f32>>().into())]
+    vec![Input::from((0..elements).map(value).collect::<Vec<f32>>())]
 }
 
 /// A leader that computes with exact kernels on one thread.

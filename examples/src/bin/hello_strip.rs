@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = models::open("vgg11?size=64&classes=10", &Options::default())?;
     let layers = model.graph.layers().len() as u32;
     let pixel = |index: u32| (index.wrapping_mul(2_654_435_761) >> 24) as f32 / 255.0;
-    let input = [Input::Values((0..3 * 64 * 64).map(pixel).collect())];
+    let input = [Input::from((0..3 * 64 * 64).map(pixel).collect::<Vec<f32>>())];
     let infer = |plan: &Plan| {
         let (graph, weights) = (&model.graph, &*model.weights);
         LocalCluster::new(graph, &[], plan, weights, KernelKind::Exact)?.infer(&input)

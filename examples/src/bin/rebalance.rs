@@ -69,7 +69,7 @@ struct Frames {
 impl Frames {
     /// Until there is a plan for this reason.
     async fn until(&mut self, reason: Reason) -> Result<std::sync::Arc<PlanInfo>, Box<dyn Error>> {
-        let input = [Input::Pixels(vec![128; 3 * 96 * 96].into())];
+        let input = [Input::from(vec![128u8; 3 * 96 * 96])];
         let frames = async {
             loop {
                 self.model.infer(&input).await?;

@@ -34,7 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cluster = leader.discover().await?;
 
     let source = Source::from(models::open("vgg11?size=96&classes=10", &Options::default())?);
-    let input = [Input::Pixels((0..3 * 96 * 96).map(|index: u32| (index % 251) as u8).collect())];
+    let pixels: Vec<u8> = (0..3 * 96 * 96).map(|index: u32| (index % 251) as u8).collect();
+    let input = [Input::from(pixels)];
     let alone = LoadOptions { alone: true, ..LoadOptions::default() };
     let whole = cluster.load_with(source.clone(), alone).await?.infer(&input).await?;
 

@@ -54,7 +54,7 @@ pub struct Frame {
     number: u64,
     buffers: Vec<Option<Map>>,
     /// Pixels of inputs, kept beside the normalised maps because they are sent as they are.
-    pixels: Vec<(BufferId, Arc<[u8]>)>,
+    pixels: Vec<(BufferId, Arc<Vec<u8>>)>,
     uses_left: Vec<u32>,
     waits_for: Vec<u32>,
     followers: Vec<Vec<StepIx>>,

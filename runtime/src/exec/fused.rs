@@ -140,7 +140,7 @@ mod tests {
         let kind = KernelKind::Exact;
         let mut cluster = LocalCluster::new(graph, &[Encoding::F32], plan, &source, kind).unwrap();
         let values = (0..SHAPE.elements()).map(|i| (i % 17) as f32 * 0.1 - 0.8);
-        let input = Input::Values(values.collect());
+        let input = Input::from(values.collect::<Vec<f32>>());
         cluster.infer(&[input]).unwrap().outputs.remove(0)
     }
 

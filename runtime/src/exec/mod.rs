@@ -18,5 +18,5 @@ mod strip;
 
 pub use error::ExecError;
 pub use frame::{Frame, Outgoing, Progress};
-pub use input::Input;
+pub use input::{Input, TensorData, TensorError};
 pub use prepared::Prepared;
