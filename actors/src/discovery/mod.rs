@@ -2,7 +2,7 @@
 //!
 //! Two sources report to one channel: [`Mdns`] finds workers that announce themselves on this
 //! machine or LAN; [`Peers`] keeps dialling given addresses, for networks without multicast. Both
-//! report a device by its id, and again only when it changes. A [`Sighting`] is a hint: only a
+//! report a device by its id, and again only when it changes. A `Sighting` is a hint: only a
 //! handshake ([`Network::dial_any`](crate::transport::Network::dial_any)) proves who is at an
 //! address.
 //!

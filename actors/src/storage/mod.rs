@@ -2,8 +2,8 @@
 //!
 //! The device's [`Identity`], chunks of weights named by hash ([`ChunkStore`]), small cached
 //! results such as manifests and measured profiles ([`Cache`]), and the transfer of missing chunks
-//! over a connection ([`ChunkFetcher`], [`serve_chunks`]). Everything is under `EDGELD_HOME`. Any room
-//! above may call it. It knows no plans or actors, and never decides what is worth keeping.
+//! over a connection ([`ChunkFetcher`], [`serve_chunks`]). Everything is under `EDGELD_HOME`. Any
+//! room above may call it. It knows no plans or actors, and never decides what is worth keeping.
 
 mod cache;
 mod chunks;
