@@ -103,7 +103,7 @@ impl<Axis: Copy> Span<Axis> {
     }
 
     /// What `self` has and `other` lacks: up to two ranges, in order.
-    pub(crate) fn minus(self, other: Self) -> impl Iterator<Item = Self> {
+    pub fn minus(self, other: Self) -> impl Iterator<Item = Self> {
         let common = self.intersect(other);
         let pieces = if common.is_empty() {
             [self, Span::empty()]
@@ -172,7 +172,7 @@ impl Region {
     }
 
     /// The empty region.
-    pub(crate) const fn empty() -> Region {
+    pub const fn empty() -> Region {
         Region::new(Span::empty(), Span::empty())
     }
 

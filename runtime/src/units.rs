@@ -149,7 +149,7 @@ pub struct Mbps(pub f64);
 
 impl Mbps {
     /// How long `bytes` take at this rate.
-    pub(crate) fn time_for(self, bytes: Bytes) -> Ms {
+    pub fn time_for(self, bytes: Bytes) -> Ms {
         Ms(bytes.as_f64() * 8.0 / (self.0 * 1e3))
     }
 

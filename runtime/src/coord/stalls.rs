@@ -80,7 +80,7 @@ impl Stalls {
     }
 
     /// The share of the last [`WINDOW`] in which the process could run.
-    pub(crate) fn available(&self, now: Moment) -> f64 {
+    pub fn available(&self, now: Moment) -> f64 {
         let elapsed = now.since(self.since).min(WINDOW);
         if elapsed <= Ms::ZERO {
             return 1.0;

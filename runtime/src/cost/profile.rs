@@ -98,7 +98,7 @@ impl DeviceProfile {
     }
 
     /// Predicted time of one layer's work.
-    pub(crate) fn time(&self, work: &Work) -> Ms {
+    pub fn time(&self, work: &Work) -> Ms {
         self.fit(work.kind).time(work)
     }
 
@@ -202,7 +202,7 @@ impl ClusterProfile {
     }
 
     /// Whether there is no device.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 

@@ -103,7 +103,7 @@ pub struct Work {
 
 impl Work {
     /// No work of this kind.
-    pub(crate) const fn nothing(kind: LayerKind) -> Work {
+    pub const fn nothing(kind: LayerKind) -> Work {
         Work { kind, flops: 0.0, activation_bytes: 0.0, weight_bytes: 0.0 }
     }
 

@@ -81,7 +81,7 @@ impl Sweep {
     }
 
     /// The input cells that `outputs` read on an axis of `len` cells, without padding.
-    pub(crate) fn reads<Axis: Copy>(&self, outputs: Span<Axis>, len: u32) -> Span<Axis> {
+    pub fn reads<Axis: Copy>(&self, outputs: Span<Axis>, len: u32) -> Span<Axis> {
         if outputs.is_empty() {
             return Span::empty();
         }

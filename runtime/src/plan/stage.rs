@@ -67,7 +67,7 @@ impl Cuts {
     }
 
     /// The share of `device` in a tensor with `total` rows: boundaries are scaled and rounded down.
-    pub(crate) fn scaled_range<Axis: Copy>(&self, device: DeviceIx, total: u32) -> Span<Axis> {
+    pub fn scaled_range<Axis: Copy>(&self, device: DeviceIx, total: u32) -> Span<Axis> {
         let scale =
             |cut: u32| (u64::from(cut) * u64::from(total) / u64::from(self.total().max(1))) as u32;
         Span::new(scale(self.0[device.index()]), scale(self.0[device.index() + 1]))

@@ -40,7 +40,7 @@ pub(crate) struct Place {
 
 impl Map {
     /// A map of zeros with `lanes` channels side by side.
-    pub(crate) fn zeros(region: Region, width: u32, lanes: u32) -> Map {
+    pub fn zeros(region: Region, width: u32, lanes: u32) -> Map {
         let place = Place { region, width, lanes: lanes.max(1) };
         Map { place, storage: storage::zeros(place.axes()) }
     }
