@@ -39,4 +39,4 @@ pub use api::{
     WorkerEvent, describe,
 };
 pub use cluster::{Builder, Cluster, Model, Worker, WorkerOptions};
-pub use worker::{Pool, panic_text};
+pub use worker::{InvalidPace, Pace, Pool, panic_text};

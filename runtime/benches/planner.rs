@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }));
     println!("{:44} {:>9} {:>9} {:>9}  predicted", "", "solve", "derive", "simulate");
     for graph in [&*vgg16, &resnet50] {
-        for fusion in [Fusion::Block, Fusion::Layerwise] {
+        for fusion in [Fusion::Auto, Fusion::Block, Fusion::Layerwise] {
             for exchange in [Exchange::Peer, Exchange::Leader] {
                 for partition in [Partition::Minmax, Partition::Ocbp, Partition::Bodp] {
                     let name = format!("{} {fusion} {exchange} {partition}", graph.name());

@@ -40,7 +40,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         1 => Just(Partition::Ocbp),
         2 => Just(Partition::Minmax),
     ];
-    let fusion = prop_oneof![Just(Fusion::Layerwise), Just(Fusion::Block)];
+    let fusion = prop_oneof![Just(Fusion::Layerwise), Just(Fusion::Block), Just(Fusion::Auto)];
     let exchange = prop_oneof![Just(Exchange::Leader), Just(Exchange::Peer)];
     (partition, fusion, exchange, prop::bool::weighted(0.2), prop::bool::weighted(0.2)).prop_map(
         |(partition, fusion, exchange, leader_idle, spread)| Policy {
@@ -245,7 +245,9 @@ fn equal_devices_get_equal_parts_and_answer_sooner() {
     assert!(solution.predicted.0 < 0.4 * solution.alone.unwrap().0, "{:?}", solution.predicted);
     assert!(matches!(solution.chosen, Candidate::Over(_)));
     let rows = largest_stage(&graph, &solution);
-    assert!(rows.iter().max().unwrap() - rows.iter().min().unwrap() <= 2, "{rows:?}");
+    // The leader has its rows of the input already, and so may take a few more.
+    let mean = rows.iter().sum::<u32>() / rows.len() as u32;
+    assert!(rows.iter().all(|rows| rows.abs_diff(mean) <= 1 + mean / 10), "{rows:?}");
 }
 
 #[test]
@@ -253,7 +255,7 @@ fn a_device_at_a_sixth_gets_at_most_a_third_of_an_equal_share() {
     let graph = vgg16();
     let profile = devices(&[20.0, 20.0, 20.0, 20.0, 20.0 / 6.0], 1000.0);
     for partition in [Partition::Ocbp, Partition::Minmax] {
-        for fusion in [Fusion::Layerwise, Fusion::Block] {
+        for fusion in [Fusion::Layerwise, Fusion::Block, Fusion::Auto] {
             for exchange in [Exchange::Leader, Exchange::Peer] {
                 let policy =
                     Policy { partition, fusion, exchange, spread: true, ..Policy::default() };
@@ -273,6 +275,7 @@ fn edgeld_itself_keeps_pools_and_dense_layers_on_the_leader() {
     let profile = devices(&[20.0; 5], 1000.0);
     let policy = Policy {
         partition: Partition::Ocbp,
+        fusion: Fusion::Block,
         exchange: Exchange::Leader,
         leader_idle: true,
         ..Policy::default()

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use edgeld_runtime::plan::Generation;
-use edgeld_runtime::units::Bytes;
+use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::NodeId;
 
 use super::device::DeviceInfo;
@@ -27,6 +27,17 @@ pub enum Event {
         have: Bytes,
         /// Bytes it needs in total.
         need: Bytes,
+    },
+    /// A device finished its part of a frame.
+    Finished {
+        /// Which device.
+        device: NodeId,
+        /// Under which plan.
+        generation: Generation,
+        /// Which frame.
+        frame: u64,
+        /// How long it computed in all stages of the frame, pauses included.
+        compute: Ms,
     },
     /// A problem that stops nothing, such as a refused peer.
     Warning(String),

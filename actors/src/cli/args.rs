@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
+use edgeld::Pace;
 use edgeld::input::DEFAULT_CROP;
 use edgeld_runtime::kernel::{Isa, KernelKind};
 use edgeld_runtime::plan::Exchange;
@@ -57,6 +58,10 @@ pub struct MachineArgs {
     /// Threads to compute on [default: all cores].
     #[arg(long, env = "EDGELD_THREADS", value_name = "N", value_parser = count)]
     pub threads: Option<usize>,
+    /// The part of the time in which they compute: at 0.25 they rest three quarters of the time,
+    /// and leave the machine to others.
+    #[arg(long, env = "EDGELD_PACE", value_name = "PART", default_value_t = Pace::FULL)]
+    pub pace: Pace,
     /// Memory it may use: 900M, 1.5G, 2GiB [default: 80 % of what is free].
     #[arg(long, env = "EDGELD_MEMORY", value_name = "SIZE", value_parser = size)]
     pub memory: Option<Bytes>,
@@ -73,9 +78,9 @@ pub struct PlanArgs {
     /// EdgeLD paper does it. bodp: in proportion to speed, as MoDNN does.
     #[arg(long, env = "EDGELD_PARTITION", value_name = "POLICY", default_value = "minmax")]
     pub partition: Partition,
-    /// Which layers run without exchange between them. layerwise: none. block: those between two
-    /// changes of height.
-    #[arg(long, env = "EDGELD_FUSION", value_name = "POLICY", default_value = "block")]
+    /// Which layers run without exchange between them. auto: as measurements suggest. layerwise:
+    /// none. block: those between two changes of height.
+    #[arg(long, env = "EDGELD_FUSION", value_name = "POLICY", default_value = "auto")]
     pub fusion: Fusion,
     /// peer: devices send each other just what is needed. leader: all goes through this device
     /// after every stage.

@@ -79,6 +79,7 @@ pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
             "use fewer with --threads",
         )
     })?;
+    let pool = pool.paced(args.machine.pace);
     let busy = report.busy("preparing the kernels");
     let alone = Plan::alone(model.graph.layers().len() as u32);
     let whole = prepare(&model, &args, &alone, None)?;

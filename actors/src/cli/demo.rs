@@ -1,11 +1,11 @@
 //! `edgeld demo`: the whole thing on this machine alone, told as a story.
 //!
-//! Three workers start as processes and are found over mDNS, a trained network is split over all
-//! of them, and while pictures are classified one worker is slowed down, one killed, one added.
-//! Each change has to show as a new plan with its reason, and every answer has to be that of one
-//! device.
+//! It takes five weak devices, which is what EdgeLD is for: this process and four workers, all paced
+//! so that they fit on one machine. A trained network answers on one of them, then split over all,
+//! and the speed-up is measured. Then one worker is slowed down, one killed and one added. Each
+//! change has to show as a new plan with its reason, and every answer has to be that of one device.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,23 @@ use std::time::Duration;
 use clap::Args;
 use console::style;
 use edgeld::input::{DEFAULT_CROP, decode_picture};
-use edgeld::{Answer, Event, Input, Reason};
-use edgeld::{Cluster, LoadOptions, Model, Source};
+use edgeld::{
+    Answer, Cluster, Event, Input, LoadOptions, Model, Pace, PlanInfo, Pool, Reason, Source,
+};
 use edgeld_runtime::models::{self, Options, Preset};
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::Policy;
+use edgeld_runtime::units::Ms;
+use edgeld_runtime::wire::NodeId;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::answers::{Tally, agree, frame_event, top};
 use super::event_printer::EventPrinter;
-use super::events;
+use super::events::{self, Busy, Times};
 use super::exit::Exit;
 use super::processes::Workers;
 use super::report::Report;
-use super::run::summary_text;
 use super::tables;
 use super::workload;
 
@@ -38,8 +40,21 @@ const PICTURES: [(&str, &[u8]); 2] = [
     ("chelsea.jpg", include_bytes!("../../assets/chelsea.jpg")),
 ];
 
-const WORKERS: [&str; 3] = ["attic", "kitchen", "cellar"];
+/// The workers: one is slowed down, one killed.
+const WORKERS: [&str; 4] = [SLOWED, KILLED, "attic", "cellar"];
+const SLOWED: &str = "kitchen";
+const KILLED: &str = "garage";
 const NEWCOMER: &str = "balcony";
+
+/// The number of workers on a machine with a single core.
+const FEW: usize = 2;
+
+/// The part of the time in which a device may compute. It makes a core about as fast as that of a
+/// single-board computer, and five devices take half a core.
+const PACE: f64 = 0.1;
+
+/// Runs of each picture on one device.
+const ALONE: usize = 6;
 
 /// How long each change may take to show as a plan.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,10 +62,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Frames that are run between changes, so that each plan is seen at work.
 const CALM: u64 = 8;
 
-/// How long the first plan runs before anything changes. All devices were measured at once on this
-/// one machine, each for slower than it is: frames correct that first, with a new plan if need be,
-/// and what changes then is the change.
-const SETTLING: Duration = Duration::from_secs(3);
+/// How long frames run before the plan that counts is made: the benchmark, which all devices run at
+/// once, is a rough measure, and frames correct it.
+const LEARNING: Duration = Duration::from_secs(4);
+
+/// A plan has settled when it has run for this long, or at the latest after the second time.
+const SETTLED: (Duration, Duration) = (Duration::from_millis(2500), Duration::from_secs(10));
+
+/// How long the settled plan is measured.
+const MEASURED: Duration = Duration::from_secs(4);
+
+/// The width of a full bar, in characters.
+const BAR: usize = 30;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,8 +99,9 @@ pub async fn demo(report: &Report) -> Result<(), Exit> {
         )
     })?;
     let random = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut workers = Workers::new(folder.path(), &random);
-    let shown = show(folder.path(), &random, &mut workers, report).await;
+    let pace = Pace::new(PACE).unwrap_or_default();
+    let mut workers = Workers::new(folder.path(), &random, pace);
+    let shown = show(folder.path(), &random, pace, &mut workers, report).await;
     shown.map_err(|exit| match workers.last_words() {
         Some(words) => Exit { message: format!("{}; {words}", exit.message), ..exit },
         None => exit,
@@ -87,27 +111,35 @@ pub async fn demo(report: &Report) -> Result<(), Exit> {
 async fn show(
     folder: &Path,
     cluster: &str,
+    pace: Pace,
     workers: &mut Workers,
     report: &Report,
 ) -> Result<(), Exit> {
-    heading(report, "Three workers start, each a process of its own, on loopback");
-    for name in WORKERS {
-        workers.start(name)?;
-        report.say(format_args!("  {name}"));
+    let names = if Pool::all_cores() < 2 { &WORKERS[..FEW] } else { &WORKERS[..] };
+    let devices = 1 + names.len();
+    heading(report, &format!("{devices} weak devices: this process, and {} others", names.len()));
+    if names.len() < WORKERS.len() {
+        report.say("  (This machine has a single core: too little for five.)");
     }
+    report.say(format_args!(
+        "  Each has one thread that computes {:.0} % of the time (--pace {pace}), so that all of \
+         them fit\n  on this machine. They are found over mDNS, on loopback.",
+        100.0 * pace.part()
+    ));
+    names.iter().try_for_each(|name| workers.start(name))?;
 
     let stage = Stage::set()?;
     report.emit(&workload::model_event(&stage.model))?;
     report.say(workload::describe(&stage.model));
 
-    heading(report, "They announce themselves over mDNS; this process leads, and measures them");
     let busy = report.busy("looking for devices");
     let cluster = Cluster::builder()
         .name(cluster)
         .device_name("you")
-        .devices(1 + WORKERS.len())
+        .devices(devices)
         .wait(PATIENCE)
         .threads(1)
+        .pace(pace)
         .home(folder.join("leader"))
         .discover()
         .await?;
@@ -115,51 +147,63 @@ async fn show(
     let mut watch = EventPrinter::new(report, false);
     let mut events = cluster.subscribe();
 
-    heading(report, "First the answer of one device, to compare with");
+    heading(report, "Two photographs, answered by one such device alone");
     let mut tally = Tally::default();
     let options = LoadOptions { alone: true, ..LoadOptions::default() };
     let alone = watch.during(&mut events, cluster.load_with(stage.source(), options)).await??;
-    let mut references = Vec::new();
+    let (mut references, mut times) = (Vec::new(), Vec::new());
     for (name, pixels) in &stage.pictures {
         // The first run of a network touches its memory for the first time.
-        alone.infer(std::slice::from_ref(pixels)).await?;
-        let answer = alone.infer(std::slice::from_ref(pixels)).await?;
-        tally.alone(answer.total);
+        let mut answer = alone.infer(std::slice::from_ref(pixels)).await?;
+        for _ in 0..ALONE {
+            answer = alone.infer(std::slice::from_ref(pixels)).await?;
+            tally.alone(answer.total);
+            times.push(answer.total);
+        }
         let (label, score) = stage.verdict(&answer)?;
-        report.say(format_args!("  {name}: {label}, {score:.2}, in {}", answer.total));
+        report.say(format_args!("  {name}: {label} ({score:.2})"));
         references.push(answer);
     }
+    let alone_ms = median(&times)?;
+    report.say(format_args!("  {alone_ms} a picture (median)"));
     drop(alone);
 
-    heading(report, "Now the rows are shared out over all of them");
+    heading(report, &format!("The same by all {devices}: each computes some rows of every layer"));
     let policy = Policy { spread: true, ..Policy::default() };
     let options = LoadOptions { policy, ..LoadOptions::default() };
+    let learning = learn(&cluster, &stage, &references, options.clone());
+    watch.during(&mut events, learning).await??;
     let model = watch.during(&mut events, cluster.load_with(stage.source(), options)).await??;
     let events = model.subscribe();
     let mut play = Play { stage, model, references, events, watch, tally, report, shown: 0 };
-    play.calm(SETTLING).await?;
-    if play.workers_with_a_share() < WORKERS.len() {
-        return Err(wrong("a worker got no share"));
+    play.settle().await?;
+    let first = play.measure().await?;
+    if play.workers_with_a_share() < FEW {
+        return Err(wrong("only one worker got a share"));
     }
+    let speedup = alone_ms / first.total;
+    play.print(&first, alone_ms);
 
-    heading(report, "kitchen gets slow: from now on it may run a fifth of the time");
+    heading(report, &format!("{SLOWED} gets slow: from now on it may run a twentieth of the time"));
     let plans = play.plans();
-    workers.slow_down("kitchen")?;
+    workers.slow_down(SLOWED)?;
     play.until(plans, Reason::Slower, workers).await?;
 
-    heading(report, "cellar is killed in the middle of a frame");
+    heading(report, &format!("{KILLED} is killed in the middle of a picture"));
     let plans = play.plans();
-    play.frame_while(async { workers.kill("cellar") }).await?;
+    play.frame_while(async { workers.kill(KILLED) }).await?;
     play.until(plans, Reason::Lost, workers).await?;
 
-    heading(report, "balcony joins: frames go on while it is measured and gets its weights");
+    heading(
+        report,
+        &format!("{NEWCOMER} joins: it is measured and gets its weights while pictures go on"),
+    );
     let plans = play.plans();
     workers.start(NEWCOMER)?;
     play.until(plans, Reason::Joined, workers).await?;
 
     let summary = play.tally.summary();
     report.emit(&summary)?;
-    report.result(summary_text(&summary))?;
     let (label, score) = play.stage.verdict(&play.references[0])?;
     let found = play.workers_with_a_share();
     let demo = events::Demo {
@@ -169,17 +213,54 @@ async fn show(
         frames: summary.frames,
         lost: summary.lost,
         checked: true,
+        speedup,
+        alone_ms,
+        total_ms: first.total,
+        prediction_error: first.prediction_error(),
+        pace: pace.part(),
+        busy: first.busy.iter().map(|(device, part)| Busy { device, part: *part }).collect(),
     };
     report.emit(&demo)?;
     report.result(format_args!(
-        "coffee.jpg shows: {label} ({score:.2}). {} answers of {found} workers and you, all \
-         checked, all right.",
-        summary.frames
+        "\n{speedup:.1} times as fast as one device. {} pictures answered, {} lost, through a slow \
+         device, a dead\none and a new one, and every answer is that of one device: coffee.jpg \
+         shows {label} ({score:.2}).",
+        summary.frames, summary.lost
     ))?;
     let Play { model, .. } = play;
     drop(model);
     cluster.shutdown().await;
     Ok(())
+}
+
+/// Runs frames to correct what is known of the devices, before the plan that counts.
+async fn learn(
+    cluster: &Cluster,
+    stage: &Stage,
+    references: &[Answer],
+    options: LoadOptions,
+) -> Result<(), Exit> {
+    let model = cluster.load_with(stage.source(), options).await?;
+    let start = Instant::now();
+    while start.elapsed() < LEARNING {
+        for ((name, pixels), reference) in stage.pictures.iter().zip(references) {
+            let answering = model.infer(std::slice::from_ref(pixels));
+            let answer = tokio::time::timeout(PATIENCE, answering).await.map_err(|_| late())??;
+            if !agree(&answer, reference) {
+                return Err(wrong(format_args!("{name}: not the answer of one device")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn median(times: &[Ms]) -> Result<Ms, Exit> {
+    let times = Times::of(times).ok_or_else(|| wrong("nothing was measured"))?;
+    Ok(times.median)
+}
+
+fn late() -> Exit {
+    wrong(format_args!("no answer within {} s", PATIENCE.as_secs()))
 }
 
 fn heading(report: &Report, text: &str) {
@@ -233,6 +314,22 @@ fn wrong(what: impl std::fmt::Display) -> Exit {
     Exit::failed(what, "run it again with RUST_LOG=debug, and tell the authors")
 }
 
+/// How the settled plan performed.
+struct Measured {
+    plan: Arc<PlanInfo>,
+    frames: usize,
+    /// The median.
+    total: Ms,
+    /// Devices, and the part of the time in which each computed.
+    busy: Vec<(String, f64)>,
+}
+
+impl Measured {
+    fn prediction_error(&self) -> f64 {
+        (self.total / self.plan.predicted - 1.0).abs()
+    }
+}
+
 /// The network at work, every answer checked.
 struct Play<'a> {
     stage: Stage,
@@ -246,8 +343,8 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    /// Classifies the next picture and checks the answer.
-    async fn frame(&mut self) -> Result<(), Exit> {
+    /// Classifies the next picture and checks the answer; how long it took.
+    async fn frame(&mut self) -> Result<Ms, Exit> {
         let which = self.shown as usize % self.stage.pictures.len();
         let (name, pixels) = &self.stage.pictures[which];
         let answering = self.model.infer(std::slice::from_ref(pixels));
@@ -265,13 +362,13 @@ impl Play<'_> {
         }
         self.tally.answered(&answer, Some(reference));
         self.shown += 1;
-        Ok(())
+        Ok(answer.total)
     }
 
-    /// Classifies [`CALM`] pictures, and more for at least this long, while nothing changes.
-    async fn calm(&mut self, least: Duration) -> Result<(), Exit> {
+    /// Classifies [`CALM`] pictures while nothing changes.
+    async fn calm(&mut self) -> Result<(), Exit> {
         let (start, before) = (Instant::now(), self.shown);
-        while self.shown - before < CALM || start.elapsed() < least {
+        while self.shown - before < CALM {
             self.frame_before(start + PATIENCE).await?;
         }
         let frames = self.shown - before;
@@ -279,8 +376,65 @@ impl Play<'_> {
         Ok(())
     }
 
-    async fn frame_before(&mut self, deadline: Instant) -> Result<(), Exit> {
-        let late = || wrong(format_args!("no answer within {} s", PATIENCE.as_secs()));
+    /// Classifies pictures until the plan has not changed for a while.
+    async fn settle(&mut self) -> Result<(), Exit> {
+        let (least, most) = SETTLED;
+        let start = Instant::now();
+        let (mut since, mut plans) = (start, self.plans());
+        while since.elapsed() < least && start.elapsed() < most {
+            self.frame_before(Instant::now() + PATIENCE).await?;
+            if self.plans() != plans {
+                (since, plans) = (Instant::now(), self.plans());
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures the current plan, starting over if it is replaced meanwhile.
+    async fn measure(&mut self) -> Result<Measured, Exit> {
+        let (mut start, mut plans) = (Instant::now(), self.plans());
+        let (mut times, mut before) = (Vec::new(), self.watch.computed().clone());
+        while start.elapsed() < MEASURED {
+            let time = self.frame_before(Instant::now() + PATIENCE).await?;
+            if self.plans() == plans {
+                times.push(time);
+            } else {
+                (start, plans) = (Instant::now(), self.plans());
+                (times, before) = (Vec::new(), self.watch.computed().clone());
+            }
+        }
+        let plan = self.watch.plans().last().ok_or_else(|| wrong("there is no plan"))?.clone();
+        let all: Ms = times.iter().copied().sum();
+        let computed = |id: NodeId| {
+            let of = |computed: &BTreeMap<NodeId, Ms>| computed.get(&id).map_or(0.0, |ms| ms.0);
+            of(self.watch.computed()) - of(&before)
+        };
+        let devices = self.watch.devices().iter();
+        let busy = devices
+            .map(|device| (device.name.clone(), (computed(device.id) / all.0).min(1.0)))
+            .collect();
+        Ok(Measured { plan, frames: times.len(), total: median(&times)?, busy })
+    }
+
+    /// Prints how the plan performed.
+    fn print(&self, measured: &Measured, alone: Ms) {
+        let Measured { plan, frames, total, busy } = measured;
+        self.report.say(format_args!(
+            "  {total} a picture (median of {frames}): {} times as fast as alone; {} were \
+             predicted",
+            style(format!("{:.1}", alone / *total)).for_stderr().bold(),
+            plan.predicted
+        ));
+        self.report.say("  How busy each device is with its part of a picture:");
+        let longest = busy.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, part) in busy {
+            let full = (part * BAR as f64).round() as usize;
+            let bar = format!("{}{}", "█".repeat(full), "░".repeat(BAR - full));
+            self.report.say(format_args!("    {name:longest$}  {bar} {:3.0} %", 100.0 * part));
+        }
+    }
+
+    async fn frame_before(&mut self, deadline: Instant) -> Result<Ms, Exit> {
         tokio::time::timeout_at(deadline, self.frame()).await.map_err(|_| late())?
     }
 
@@ -311,7 +465,7 @@ impl Play<'_> {
         while !self.watch.plans()[known..].iter().any(|plan| plan.reason == reason) {
             let alive = workers.last_words().is_none();
             match tokio::time::timeout_at(deadline, self.frame()).await {
-                Ok(answered) if alive => answered?,
+                Ok(answered) if alive => drop(answered?),
                 _ => {
                     let (word, seconds) = (tables::word(&reason), PATIENCE.as_secs());
                     let frames = self.shown - before;
@@ -324,7 +478,7 @@ impl Play<'_> {
         }
         let frames = self.shown - before;
         self.report.say(format_args!("  {frames} pictures until then, all answers right"));
-        self.calm(Duration::ZERO).await
+        self.calm().await
     }
 
     /// How many plans there were.

@@ -59,7 +59,7 @@ pub fn leader(args: &ClusterArgs) -> Builder {
 
 /// Applies the flags about this machine.
 pub fn machine(builder: Builder, machine: &MachineArgs, kernels: &KernelArgs) -> Builder {
-    let mut builder = builder.kernels(kernels.kernels.into());
+    let mut builder = builder.kernels(kernels.kernels.into()).pace(machine.pace);
     if let Some(threads) = machine.threads {
         builder = builder.threads(threads);
     }

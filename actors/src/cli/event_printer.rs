@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use console::style;
 use edgeld::{DeviceInfo, DeviceState, Event, PlanInfo, Reason};
+use edgeld_runtime::units::Ms;
+use edgeld_runtime::wire::NodeId;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::events;
@@ -19,18 +21,31 @@ pub struct EventPrinter<'a> {
     explain: bool,
     devices: Vec<DeviceInfo>,
     plans: Vec<Arc<PlanInfo>>,
+    computed: BTreeMap<NodeId, Ms>,
 }
 
 impl<'a> EventPrinter<'a> {
     /// A printer that includes plans' explanations if `explain` is set.
     pub fn new(report: &'a Report, explain: bool) -> EventPrinter<'a> {
-        EventPrinter { report, explain, devices: Vec::new(), plans: Vec::new() }
+        EventPrinter {
+            report,
+            explain,
+            devices: Vec::new(),
+            plans: Vec::new(),
+            computed: BTreeMap::new(),
+        }
     }
 
     /// The devices last printed.
     #[cfg(feature = "demo")]
     pub fn devices(&self) -> &[DeviceInfo] {
         &self.devices
+    }
+
+    /// How long each device has computed, over all frames reported so far.
+    #[cfg(feature = "demo")]
+    pub fn computed(&self) -> &BTreeMap<NodeId, Ms> {
+        &self.computed
     }
 
     /// All plans printed, in order.
@@ -72,6 +87,10 @@ impl<'a> EventPrinter<'a> {
             Event::Plan(plan) => self.plan(plan),
             Event::Weights { device, name, have, need } => {
                 self.report.weights(device, &name, have, need);
+                Ok(())
+            }
+            Event::Finished { device, compute, .. } => {
+                *self.computed.entry(device).or_insert(Ms::ZERO) += compute;
                 Ok(())
             }
             Event::Warning(text) => {

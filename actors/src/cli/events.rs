@@ -149,6 +149,22 @@ pub struct Demo<'a> {
     pub frames: u64,
     pub lost: u64,
     pub checked: bool,
+    /// How many times as fast the first settled plan answers as one device.
+    pub speedup: f64,
+    pub alone_ms: Ms,
+    pub total_ms: Ms,
+    pub prediction_error: f64,
+    /// The part of the time in which every device may compute.
+    pub pace: f64,
+    pub busy: Vec<Busy<'a>>,
+}
+
+/// How busy a device is.
+#[derive(Debug, Serialize)]
+pub struct Busy<'a> {
+    pub device: &'a str,
+    /// The part of a frame's time in which it computes.
+    pub part: f64,
 }
 
 /// A model timed on one machine.

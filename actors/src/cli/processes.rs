@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use edgeld::Pace;
+
 use super::exit::Exit;
 
-/// A slowed process runs this long in every [`PERIOD`]: long enough for its heartbeats.
-const AWAKE: Duration = Duration::from_millis(4);
+/// A slowed process runs this long in every [`PERIOD`]: half of what its pace allows, and long
+/// enough for its heartbeats.
+const AWAKE: Duration = Duration::from_millis(1);
 /// One turn of running and standing still.
 const PERIOD: Duration = Duration::from_millis(20);
 
@@ -19,6 +22,7 @@ const PERIOD: Duration = Duration::from_millis(20);
 pub struct Workers {
     folder: PathBuf,
     cluster: String,
+    pace: Pace,
     running: Vec<WorkerProcess>,
 }
 
@@ -30,9 +34,10 @@ struct WorkerProcess {
 }
 
 impl Workers {
-    /// No workers yet, of this cluster; `folder` is theirs.
-    pub fn new(folder: &Path, cluster: &str) -> Workers {
-        Workers { folder: folder.to_owned(), cluster: cluster.to_owned(), running: Vec::new() }
+    /// No workers yet, of this cluster and at this pace; `folder` is theirs.
+    pub fn new(folder: &Path, cluster: &str, pace: Pace) -> Workers {
+        let (folder, cluster) = (folder.to_owned(), cluster.to_owned());
+        Workers { folder, cluster, pace, running: Vec::new() }
     }
 
     /// Starts one more on a free port of the loopback interface, on one thread.
@@ -56,6 +61,7 @@ impl Workers {
         command
             .args(["worker", "--listen", "127.0.0.1:0", "--threads", "1"])
             .args(["--name", name, "--cluster", &self.cluster])
+            .args(["--pace", &self.pace.to_string()])
             .env("EDGELD_HOME", self.folder.join(name))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

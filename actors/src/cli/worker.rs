@@ -19,6 +19,7 @@ Examples:
   edgeld worker --insecure                   for every leader on the LAN; nothing is encrypted
   edgeld worker --listen 192.168.1.20:7070 --insecure --name kitchen
   edgeld worker --threads 2 --memory 1G      leaves the rest of the machine alone
+  edgeld worker --pace 0.3                   computes 30 % of the time
 
 Leaders find it over multicast DNS (_edgeld._tcp), or by `--peer HOST:PORT` where multicast does
 not pass. It needs no model: what it has to compute is sent to it, and kept for the next time.";
@@ -50,6 +51,7 @@ pub async fn worker(args: WorkerArgs, report: &Report) -> Result<(), Exit> {
         name: args.name,
         listen: args.listen,
         threads: args.machine.threads,
+        pace: args.machine.pace,
         memory: args.machine.memory,
         isa: args.machine.isa,
         cluster: args.membership.cluster,

@@ -16,7 +16,7 @@ use crate::discovery::{
     DiscoveryActor, FailedPeers, Mdns, Peers, QueryFailures, Scope, Sighted, Sources,
 };
 use crate::transport::{Network, Settings, Switchboard, Tcp, Transport, TransportError};
-use crate::worker::{Device, DeviceOptions, WorkerActor, accept};
+use crate::worker::{Device, DeviceOptions, Pace, WorkerActor, accept};
 
 /// How long a leader looks around when it is not told how many devices there are.
 const DISCOVERY_WINDOW: Duration = Duration::from_secs(2);
@@ -39,6 +39,7 @@ pub struct Builder {
     mdns: bool,
     insecure: bool,
     threads: Option<usize>,
+    pace: Pace,
     memory: Option<Bytes>,
     isa: Option<Isa>,
     kernels: KernelKind,
@@ -58,6 +59,7 @@ impl Default for Builder {
             mdns: true,
             insecure: false,
             threads: None,
+            pace: Pace::FULL,
             memory: None,
             isa: None,
             kernels: KernelKind::Fast,
@@ -131,6 +133,12 @@ impl Builder {
         self
     }
 
+    /// The part of the time in which they compute; all of it otherwise.
+    pub fn pace(mut self, pace: Pace) -> Builder {
+        self.pace = pace;
+        self
+    }
+
     /// Memory this device may use.
     pub fn memory(mut self, memory: Bytes) -> Builder {
         self.memory = Some(memory);
@@ -191,6 +199,7 @@ impl Builder {
             name: self.device_name,
             cluster: self.name,
             threads: self.threads,
+            pace: self.pace,
             memory: self.memory,
             isa: self.isa,
             home: self.home,

@@ -13,7 +13,7 @@ use super::actor_thread::ActorThread;
 use crate::api::{ServeError, WorkerEvent};
 use crate::discovery::{Announcement, Mdns, Scope};
 use crate::transport::{Network, Settings, Tcp, Transport, check_exposure};
-use crate::worker::{Device, DeviceOptions, Leave, WorkerActor, accept};
+use crate::worker::{Device, DeviceOptions, Leave, Pace, WorkerActor, accept};
 
 /// The port that a worker tries first.
 pub(super) const DEFAULT_PORT: u16 = 7070;
@@ -24,10 +24,12 @@ pub struct WorkerOptions {
     /// Its name, for people; the host's name if there is none.
     pub name: Option<String>,
     /// Where it listens: exactly there, port 0 being any free one. `None` is port
-    /// [`DEFAULT_PORT`] or the next free one, on loopback, or on all interfaces with `insecure`.
+    /// 7070 or the next free one, on loopback, or on all interfaces with `insecure`.
     pub listen: Option<SocketAddr>,
     /// Threads to compute on; all cores if there is no number.
     pub threads: Option<usize>,
+    /// The part of the time in which they compute.
+    pub pace: Pace,
     /// Memory it may use; 80 % of what is available otherwise.
     pub memory: Option<Bytes>,
     /// The instructions it may use, of those that it has; all of them where `None`.
@@ -51,6 +53,7 @@ impl Default for WorkerOptions {
             name: None,
             listen: None,
             threads: None,
+            pace: Pace::FULL,
             memory: None,
             isa: None,
             cluster: crate::api::DEFAULT_CLUSTER.to_owned(),
@@ -89,6 +92,7 @@ impl Worker {
             name: options.name,
             cluster: options.cluster,
             threads: options.threads,
+            pace: options.pace,
             memory: options.memory,
             isa: options.isa,
             home: options.home,

@@ -282,7 +282,9 @@ impl PipelineActor {
                 let why = why.to_string();
                 self.handle_event(LeaderEvent::Refused { node, generation, why }, context);
             }
-            WorkerMessage::Finished { generation, times, .. } => {
+            WorkerMessage::Finished { generation, frame, times, .. } => {
+                let compute = times.iter().map(|time| time.compute).sum();
+                self.publish(&Event::Finished { device: node, generation, frame, compute });
                 // Ignore the first frame under a plan: it touches its memory for the first time.
                 if self.warmed_up.insert((node, generation)) {
                     return;

@@ -112,7 +112,9 @@ impl Handler<BenchmarkDone> for ProfilerActor {
     type Result = ();
 
     fn handle(&mut self, BenchmarkDone(result): BenchmarkDone, _: &mut Self::Context) {
-        self.profile = Some(self.with_hardware(DeviceProfile::measured(&cost_samples(&result))));
+        let profile = DeviceProfile::measured(&cost_samples(&result));
+        let profile = profile.with_tiles(result.kernels == KernelKind::Fast);
+        self.profile = Some(self.with_hardware(profile));
         self.publish();
     }
 }
@@ -132,9 +134,9 @@ impl Handler<StagesTimed> for ProfilerActor {
     fn handle(&mut self, timed: StagesTimed, _: &mut Self::Context) {
         let StagesTimed { graph, program, times } = timed;
         let Some(profile) = &mut self.profile else { return };
-        for StageTime { stage, compute } in times {
-            profile.observe(&graph, &program, stage as usize, compute);
-        }
+        let stages =
+            times.into_iter().map(|StageTime { stage, compute }| (stage as usize, compute));
+        profile.observe(&graph, &program, stages);
         self.publish();
     }
 }

@@ -44,8 +44,8 @@ impl WorkerActor {
     /// The cache key; the word `suite` in it dates from earlier builds.
     fn benchmark_key(&self, kernels: KernelKind) -> String {
         let hello = &self.device.hello;
-        let (version, threads) = (benchmark::VERSION, hello.threads);
-        format!("suite {version} {} {} {threads} {kernels:?}", hello.build, hello.isa)
+        let (version, threads, pace) = (benchmark::VERSION, hello.threads, self.device.pace);
+        format!("suite {version} {} {} {threads} at {pace} {kernels:?}", hello.build, hello.isa)
     }
 }
 

@@ -5,6 +5,8 @@
 //!
 //! Layers of light networks take less time than waking a thread. Helpers therefore look out for
 //! the next layer for some microseconds before they sleep, and so does the caller for its helpers.
+//!
+//! A pool with a [`Pace`] rests between layers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +14,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use edgeld_runtime::kernel::Threads;
+
+use super::pace::{Brake, Pace, PacedCost};
 
 /// Looks before a thread sleeps: some ten microseconds.
 const SPINS: usize = 2_000;
@@ -22,6 +26,8 @@ pub struct Pool {
     helpers: Vec<JoinHandle<()>>,
     /// Held by whoever uses the helpers.
     turn: Mutex<()>,
+    /// `None` at full pace.
+    brake: Option<Brake>,
 }
 
 struct Shared {
@@ -88,13 +94,25 @@ impl Pool {
             work: Condvar::new(),
             done: Condvar::new(),
         });
-        let mut pool = Pool { shared, helpers: Vec::new(), turn: Mutex::default() };
+        let mut pool = Pool { shared, helpers: Vec::new(), turn: Mutex::default(), brake: None };
         for number in 1..threads {
             let shared = pool.shared.clone();
             let name = format!("edgeld-compute-{number}");
             pool.helpers.push(Builder::new().name(name).spawn(move || shared.run_helper())?);
         }
         Ok(pool)
+    }
+
+    /// The same at this pace: after work, the caller and all threads rest.
+    #[must_use]
+    pub fn paced(mut self, pace: Pace) -> Pool {
+        self.brake = Brake::new(pace);
+        self
+    }
+
+    /// What all work so far cost; `None` at full pace.
+    pub(super) fn paced_cost(&self) -> Option<PacedCost> {
+        self.brake.as_ref().map(Brake::cost)
     }
 
     /// As many threads as the machine has cores for this process.
@@ -109,6 +127,15 @@ impl Threads for Pool {
     }
 
     fn each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        match &self.brake {
+            Some(brake) => brake.work(|| self.run(tasks, task)),
+            None => self.run(tasks, task),
+        }
+    }
+}
+
+impl Pool {
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         if self.helpers.is_empty() || tasks <= 1 {
             return (0..tasks).for_each(task);
         }
@@ -222,8 +249,11 @@ mod tests {
 
     #[test]
     fn every_task_runs_once_whatever_the_number_of_threads() {
-        for threads in [1, 2, 5] {
-            let pool = Pool::new(threads).unwrap();
+        let nearly = Pace::new(0.999).unwrap();
+        for (threads, pace) in
+            [(1, Pace::FULL), (2, Pace::FULL), (5, Pace::FULL), (1, nearly), (3, nearly)]
+        {
+            let pool = Pool::new(threads).unwrap().paced(pace);
             assert_eq!(pool.count(), threads);
             for tasks in [0, 1, 2, 100] {
                 let runs: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();

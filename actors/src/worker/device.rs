@@ -7,6 +7,7 @@ use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose};
 
 use super::compute::Pool;
+use super::pace::Pace;
 use crate::clock::Clock;
 use crate::profiler::StallMonitor;
 use crate::storage::{Cache, ChunkStore, Home, Identity};
@@ -26,6 +27,8 @@ pub(crate) struct DeviceOptions {
     pub cluster: String,
     /// Threads to compute on.
     pub threads: Option<usize>,
+    /// The part of the time in which they compute.
+    pub pace: Pace,
     /// Memory it may use.
     pub memory: Option<Bytes>,
     /// The instructions it may use, of those that it has.
@@ -40,6 +43,8 @@ pub(crate) struct Device {
     pub hello: Hello,
     /// The threads that compute.
     pub pool: Arc<Pool>,
+    /// The part of the time in which they do.
+    pub pace: Pace,
     /// Weights on disk.
     pub store: Arc<ChunkStore>,
     /// Small things worth remembering.
@@ -79,7 +84,8 @@ impl Device {
         };
         Ok(Device {
             hello,
-            pool: Arc::new(pool),
+            pool: Arc::new(pool.paced(options.pace)),
+            pace: options.pace,
             store: Arc::new(store),
             cache: Cache::new(home.cache.join("cache")),
             clock,

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::compute::{Pool, panic_text};
 use super::device::Device;
+use super::pace::PacedCost;
 use crate::profiler::StallMonitor;
 use crate::transport::Sender;
 
@@ -189,10 +190,19 @@ struct OpenFrame {
     frame: Frame,
     /// Whether it may be able to advance.
     runnable: bool,
-    /// When each stage was computed.
-    spans: BTreeMap<u32, Vec<(Instant, Instant)>>,
+    stages: BTreeMap<u32, StageSpans>,
     outputs: Vec<Option<Vec<f32>>>,
     answered: bool,
+}
+
+/// The time that a stage took.
+#[derive(Default)]
+struct StageSpans {
+    /// When it was computed.
+    spans: Vec<(Instant, Instant)>,
+    /// What its work cost, if the pool is paced: the rest for it may have been taken during another
+    /// stage.
+    paced: Option<PacedCost>,
 }
 
 impl Plan {
@@ -209,7 +219,7 @@ impl Plan {
         Some(self.frames.entry(number).or_insert_with(|| OpenFrame {
             frame: Frame::new(Arc::clone(prepared), number),
             runnable: true,
-            spans: BTreeMap::new(),
+            stages: BTreeMap::new(),
             outputs: vec![None; outputs],
             answered: false,
         }))
@@ -338,11 +348,7 @@ impl Executor {
             Step::Progressed => {}
             Step::Blocked => open.runnable = false,
             Step::Finished => {
-                let cost = |(stage, spans): (&u32, &Vec<_>)| StageTime {
-                    stage: *stage,
-                    compute: self.stalls.cost(spans),
-                };
-                let times = open.spans.iter().map(cost).collect();
+                let times = stage_times(&open.stages, &self.stalls);
                 plan.close_frame(number);
                 (self.report)(Report::Finished { generation, frame: number, times });
             }
@@ -361,12 +367,32 @@ impl Executor {
     }
 }
 
+/// What each stage costs this device on average. Where the process was stopped for longer than its
+/// pace makes it rest, the whole frame is that much slower: stops hit stages at random.
+fn stage_times(stages: &BTreeMap<u32, StageSpans>, stalls: &StallMonitor) -> Vec<StageTime> {
+    let paced = stages.values().filter_map(|stage| stage.paced);
+    let all = paced.fold(PacedCost::default(), |sum, cost| sum + cost);
+    let stopped = (all.elapsed / all.paced).max(1.0);
+    let time = |(stage, took): (&u32, &StageSpans)| StageTime {
+        stage: *stage,
+        compute: match took.paced {
+            Some(cost) => cost.paced * stopped,
+            None => stalls.cost(&took.spans),
+        },
+    };
+    stages.iter().map(time).collect()
+}
+
 fn step(open: &mut OpenFrame, routes: &[Route], scratch: &mut Scratch, pool: &Pool) -> Step {
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), pool.paced_cost());
     match catch(|| open.frame.advance(scratch, pool)) {
         Err(error) => Step::Failed(error),
         Ok(Progress::Computed { stage }) => {
-            open.spans.entry(stage as u32).or_default().push((start, Instant::now()));
+            let took = open.stages.entry(stage as u32).or_default();
+            took.spans.push((start, Instant::now()));
+            if let (Some(before), Some(after)) = (before, pool.paced_cost()) {
+                took.paced = Some(took.paced.unwrap_or_default() + (after - before));
+            }
             Step::Progressed
         }
         Ok(Progress::Strip(strip)) => {

@@ -16,13 +16,12 @@
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::profile::ClusterProfile;
-use super::work::Work;
-use crate::graph::Graph;
+use crate::graph::{Graph, LayerId};
 use crate::plan::DeviceIx;
-use crate::program::{Action, Derivation, Encoding, Program, TransferId};
+use crate::program::{Action, Derivation, Encoding, Program, Run, TransferId};
 use crate::units::Ms;
 
 /// How long one inference is predicted to take.
@@ -189,6 +188,8 @@ struct Simulation<'a> {
     profile: &'a ClusterProfile,
     derivation: &'a Derivation,
     devices: Vec<Device<'a>>,
+    /// By device: how many rows of each layer it computes in all.
+    heights: Vec<BTreeMap<LayerId, u32>>,
     /// The step that receives each transfer.
     receiver: Vec<u32>,
     events: BinaryHeap<Reverse<Event>>,
@@ -218,12 +219,17 @@ impl<'a> Simulation<'a> {
             }
         }
         let devices: Vec<Device> = derivation.programs.iter().map(Device::new).collect();
+        let heights = |program: &Program| {
+            let regions = program.regions(graph).into_iter();
+            regions.map(|(layer, region)| (layer, region.rows.len())).collect()
+        };
         Simulation {
             graph,
             encodings,
             profile,
             derivation,
             stages: vec![vec![Ms::ZERO; devices.len()]; stages],
+            heights: derivation.programs.iter().map(heights).collect(),
             devices,
             receiver,
             events: BinaryHeap::new(),
@@ -274,8 +280,12 @@ impl<'a> Simulation<'a> {
         match &device.program.steps[step as usize].action {
             Action::Compute { stage, runs } => {
                 let profile = self.profile.device(id);
-                let works = runs.iter().map(|run| Work::of(self.graph, run.layer, run.region));
-                let time: Ms = works.map(|work| profile.time(&work)).sum();
+                let heights = &self.heights[index];
+                let time = |run: &Run| {
+                    let height = heights.get(&run.layer).copied().unwrap_or(run.region.rows.len());
+                    profile.time(&profile.work(self.graph, run.layer, run.region, height))
+                };
+                let time: Ms = runs.iter().map(time).sum();
                 device.time.compute += time;
                 self.stages[*stage][index] += time;
                 time.0

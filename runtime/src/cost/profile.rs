@@ -1,17 +1,23 @@
 //! What is known about devices and their links.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::ewma::Ewma;
 use super::fit::{Fit, Sample};
 use super::work::{LayerKind, Work};
-use crate::graph::Graph;
+use crate::graph::{Graph, LayerId};
 use crate::plan::DeviceIx;
 use crate::program::{Action, Program};
+use crate::region::Region;
 use crate::units::{Bytes, Mbps, Ms};
 
 /// How far one frame's measurement moves the correction of a fit.
 const CORRECTION_FRACTION: f64 = 0.3;
+/// A kind of layer with at least this part of a frame is corrected in full, a smaller one less: its
+/// times are mostly noise.
+const SUBSTANTIAL: f64 = 0.05;
 /// Corrections stay within this factor: if a measurement is further off, something else is wrong.
 const CORRECTION_LIMIT: f64 = 50.0;
 
@@ -24,6 +30,9 @@ pub struct DeviceProfile {
     pub memory: Bytes,
     /// Threads that the fits were measured with.
     pub threads: u32,
+    /// Whether the fits count the work of the fast kernels, which compute 3x3 convolutions in
+    /// tiles, or that of plain windows.
+    pub tiled: bool,
 }
 
 impl DeviceProfile {
@@ -77,7 +86,7 @@ impl DeviceProfile {
 
     fn of(fits: [Fit; LayerKind::COUNT]) -> DeviceProfile {
         let corrections = [Ewma::new(1.0, CORRECTION_FRACTION); LayerKind::COUNT];
-        DeviceProfile { fits, corrections, memory: Bytes(1_000_000_000), threads: 1 }
+        DeviceProfile { fits, corrections, memory: Bytes(1_000_000_000), threads: 1, tiled: false }
     }
 
     /// The same with another memory limit.
@@ -90,6 +99,21 @@ impl DeviceProfile {
     #[must_use]
     pub fn with_threads(self, threads: u32) -> DeviceProfile {
         DeviceProfile { threads, ..self }
+    }
+
+    /// The same for fits to the work of the [fast kernels](Work::tiled), or not.
+    #[must_use]
+    pub fn with_tiles(self, tiled: bool) -> DeviceProfile {
+        DeviceProfile { tiled, ..self }
+    }
+
+    /// What this device does to make `region` of `layer`'s output, as part of a share of `height`
+    /// rows.
+    pub fn work(&self, graph: &Graph, layer: LayerId, region: Region, height: u32) -> Work {
+        match self.tiled {
+            true => Work::tiled(graph, layer, region, height),
+            false => Work::of(graph, layer, region),
+        }
     }
 
     /// The fit of a kind, with the corrections learned so far.
@@ -105,42 +129,73 @@ impl DeviceProfile {
     /// Speed in 10^9 floating-point operations per second, in a 3x3 convolution from 128 to 128
     /// channels on a 56x56 map.
     pub fn gflops(&self) -> f64 {
-        let cells = 56.0 * 56.0;
-        let work = Work {
+        let (channels, side) = (128, 56);
+        let cells = f64::from(side * side);
+        let plain = Work {
             kind: LayerKind::Conv,
-            flops: 2.0 * cells * 128.0 * 128.0 * 9.0,
-            activation_bytes: 4.0 * 2.0 * cells * 128.0,
-            weight_bytes: 4.0 * 128.0 * 128.0 * 9.0,
+            flops: 2.0 * cells * f64::from(channels * channels) * 9.0,
+            activation_bytes: 4.0 * 2.0 * cells * f64::from(channels),
+            weight_bytes: 4.0 * f64::from(channels * channels) * 9.0,
         };
-        work.flops / (self.time(&work).0 * 1e6)
+        let work = match self.tiled {
+            true => plain.in_large_tiles(channels, side),
+            false => plain,
+        };
+        plain.flops / (self.time(&work).0 * 1e6)
     }
 
-    /// Learns that the compute steps of `stage` in `program` took `measured` in a frame. The
-    /// correction of every kind of layer in the stage moves towards the ratio of measured to
-    /// predicted time, in proportion to its part of the prediction.
-    pub fn observe(&mut self, graph: &Graph, program: &Program, stage: usize, measured: Ms) {
-        let mut parts = [0.0; LayerKind::COUNT];
-        for step in &program.steps {
-            match &step.action {
-                Action::Compute { stage: of, runs } if *of == stage => {
-                    for run in runs {
-                        let work = Work::of(graph, run.layer, run.region);
-                        parts[work.kind.index()] += self.fits[work.kind.index()].time(&work).0;
-                    }
-                }
-                _ => {}
+    /// Learns what the stages of `program` took in a frame. The time of a stage is put down to its
+    /// kinds of layers in proportion to their predicted times; the correction of each kind then
+    /// moves once, towards the ratio of all that was put down to it to all that was predicted. So
+    /// stages count by how long they take, not by how late they come.
+    pub fn observe(
+        &mut self,
+        graph: &Graph,
+        program: &Program,
+        stages: impl IntoIterator<Item = (usize, Ms)>,
+    ) {
+        let predicted = self.predicted(graph, program);
+        let mut sums = [(0.0, 0.0); LayerKind::COUNT];
+        for (stage, measured) in stages {
+            let Some(parts) = predicted.get(&stage) else { continue };
+            let total: f64 = parts.iter().sum();
+            if total <= 0.0 || !measured.0.is_finite() || measured.0 <= 0.0 {
+                continue;
+            }
+            for ((measured_of, predicted_of), part) in sums.iter_mut().zip(parts) {
+                *measured_of += measured.0 * part / total;
+                *predicted_of += part;
             }
         }
-        let now: f64 = parts.iter().zip(&self.corrections).map(|(p, c)| p * c.value()).sum();
-        if now <= 0.0 || measured.0 <= 0.0 {
-            return;
+        let whole: f64 = sums.iter().map(|(_, predicted)| predicted).sum();
+        for ((measured, predicted), correction) in sums.into_iter().zip(&mut self.corrections) {
+            if predicted <= 0.0 {
+                continue;
+            }
+            let target = correction.value() * measured / predicted;
+            let target = target.clamp(1.0 / CORRECTION_LIMIT, CORRECTION_LIMIT);
+            correction.observe(target, predicted / (whole * SUBSTANTIAL));
         }
-        let ratio = measured.0 / now;
-        for (part, correction) in parts.iter().zip(&mut self.corrections) {
-            let factor = correction.value();
-            let target = (factor * ratio).clamp(1.0 / CORRECTION_LIMIT, CORRECTION_LIMIT);
-            correction.observe(target, part * factor / now);
+    }
+
+    /// Predicted time of every kind of layer, by stage.
+    fn predicted(
+        &self,
+        graph: &Graph,
+        program: &Program,
+    ) -> BTreeMap<usize, [f64; LayerKind::COUNT]> {
+        let shares = program.regions(graph);
+        let mut stages = BTreeMap::new();
+        for step in &program.steps {
+            let Action::Compute { stage, runs } = &step.action else { continue };
+            let parts = stages.entry(*stage).or_insert([0.0; LayerKind::COUNT]);
+            for run in runs {
+                let height = shares.get(&run.layer).unwrap_or(&run.region).rows.len();
+                let work = self.work(graph, run.layer, run.region, height);
+                parts[work.kind.index()] += self.time(&work).0;
+            }
         }
+        stages
     }
 }
 
@@ -261,13 +316,13 @@ mod tests {
         let work = Work::of(&graph, LayerId(0), graph.output_shape(LayerId(0)).region());
         let before = device.time(&work);
         for _ in 0..20 {
-            device.observe(&graph, &program, 0, before * 3.0);
+            device.observe(&graph, &program, [(0, before * 3.0)]);
         }
         let ratio = device.time(&work) / before;
         assert!((ratio - 3.0).abs() < 0.05, "{ratio}");
         let conv = Work { flops: 1e9, ..Work::nothing(LayerKind::Conv) };
         assert_eq!(device.time(&conv), DeviceProfile::described(1.0, 1.0).time(&conv));
-        device.observe(&graph, &program, 0, Ms(f64::NAN));
+        device.observe(&graph, &program, [(0, Ms(f64::NAN)), (7, Ms(1.0))]);
         assert!(device.time(&work).0.is_finite());
     }
 

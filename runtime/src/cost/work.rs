@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Graph, LayerId, Op};
+use crate::graph::{Graph, LayerId, Op, Tile};
 use crate::region::Region;
 use crate::units::Flops;
 
@@ -102,6 +102,27 @@ pub struct Work {
 }
 
 impl Work {
+    /// What the fast kernels do to make `region` of `layer`'s output, as part of a share of `height`
+    /// rows: a 3x3 convolution in the tiles that suit that height, everything else as
+    /// [`Work::of`] counts it. Operations are those executed, transforms included, and weights are
+    /// as large as packed.
+    pub fn tiled(graph: &Graph, layer: LayerId, region: Region, height: u32) -> Work {
+        let plain = Work::of(graph, layer, region);
+        let Op::Conv(conv) = &graph.layer(layer).op else { return plain };
+        let shape = graph.input_shapes(layer)[0];
+        let Some(tile) = Tile::best(conv, shape, height) else { return plain };
+        let width = graph.output_shape(layer).width;
+        let (rows, features) = (region.rows.len(), region.channels.len());
+        let work = tile.work(rows, width, shape.channels, features);
+        Work { flops: 2.0 * work.products, weight_bytes: work.weight_bytes, ..plain }
+    }
+
+    /// The same 3x3 convolution, of as many channels as features on a square map, in tiles of 4x4.
+    pub(super) fn in_large_tiles(self, channels: u32, side: u32) -> Work {
+        let work = Tile::F4x4.work(side, side, channels, channels);
+        Work { flops: 2.0 * work.products, weight_bytes: work.weight_bytes, ..self }
+    }
+
     /// No work of this kind.
     pub const fn nothing(kind: LayerKind) -> Work {
         Work { kind, flops: 0.0, activation_bytes: 0.0, weight_bytes: 0.0 }

@@ -23,6 +23,7 @@ mod reach;
 mod rearrange;
 mod shape;
 mod window;
+mod winograd;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,7 @@ pub(crate) use reach::Reach;
 pub use rearrange::{Pick, Reorder, Slice};
 pub use shape::Shape;
 pub use window::{Sweep, Window};
+pub(crate) use winograd::Tile;
 
 use error::MAX_ELEMENTS;
 

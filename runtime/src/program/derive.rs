@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::step::{
     Action, Buffer, BufferId, Program, Purpose, Run, Step, StepIx, Transfer, TransferId,
 };
-use crate::graph::{Graph, LayerId, TensorId};
+use crate::graph::{Graph, LayerId, Op, TensorId, Tile};
 use crate::halo::walk_back;
 use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split};
 use crate::region::{Region, RowRange};
@@ -58,6 +58,20 @@ pub fn derive(graph: &Graph, plan: &Plan) -> Result<Derivation, PlanError> {
     deriver.run();
     let programs = deriver.drafts.into_iter().map(|draft| draft.program).collect();
     Ok(Derivation { programs, transfers: deriver.transfers })
+}
+
+/// The part of `interior` that leaves borders of whole tiles: one row of a tile takes as long to
+/// compute as all of them.
+fn whole_tiles(interior: RowRange, rows: RowRange, tile: u32) -> RowRange {
+    if interior.is_empty() {
+        return interior;
+    }
+    let top = (interior.start - rows.start).next_multiple_of(tile);
+    let bottom = (rows.end - interior.end).next_multiple_of(tile);
+    match top + bottom < rows.len() {
+        true => RowRange::new(rows.start + top, rows.end - bottom),
+        false => RowRange::empty(),
+    }
 }
 
 /// What one device does in one stage.
@@ -377,9 +391,11 @@ impl Deriver<'_> {
         match share.computed.as_slice() {
             [] => Vec::new(),
             [(layer, region)] if by_rows => {
-                let interior = self.interior(stage, device, *layer, region.rows, sends);
                 let rows = region.rows;
-                let cut = if interior.len() >= MIN_INTERIOR_ROWS && interior != rows {
+                let tile = self.tile_rows(*layer, rows);
+                let interior = self.interior(stage, device, *layer, rows, sends);
+                let interior = whole_tiles(interior, rows, tile);
+                let cut = if interior.len() >= MIN_INTERIOR_ROWS.max(2 * tile) && interior != rows {
                     let top = RowRange::new(rows.start, interior.start);
                     let bottom = RowRange::new(interior.end, rows.end);
                     vec![top, bottom, interior]
@@ -393,6 +409,15 @@ impl Deriver<'_> {
             }
             computed => vec![computed.to_vec()],
         }
+    }
+
+    /// How many rows of a layer are computed at once where `rows` of them are.
+    fn tile_rows(&self, layer: LayerId, rows: RowRange) -> u32 {
+        let tile = match &self.graph.layer(layer).op {
+            Op::Conv(conv) => Tile::best(conv, self.graph.input_shapes(layer)[0], rows.len()),
+            _ => None,
+        };
+        tile.map_or(1, |tile| tile.outputs().0)
     }
 
     /// The rows that no neighbour waits for and that need nothing from a neighbour.

@@ -2,6 +2,7 @@
 
 mod bodp;
 mod explain;
+mod fusion;
 mod members;
 mod minmax;
 mod model;
@@ -36,7 +37,7 @@ pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
     if profile.is_empty() {
         return Err(SolveError::NoDevices);
     }
-    let groups = stages::groups(graph, policy);
+    let groups = stages::groups(graph, profile, policy);
     let leaves = leaves_group(graph, &groups);
     let models: Vec<GroupModel> = groups
         .iter()

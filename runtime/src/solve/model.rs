@@ -55,6 +55,11 @@ pub(super) struct GroupModel {
     reads: Vec<Read>,
     /// By device, then by node.
     rates: Vec<Rate>,
+    /// By node: the work of every number of rows, where it does not grow in proportion.
+    steps: Vec<Option<Vec<Work>>>,
+    /// By device, then by node: milliseconds of every number of rows, in place of
+    /// [`rates`](GroupModel::rates).
+    times: Vec<Option<Vec<f64>>>,
     /// By device, then by read: milliseconds per row that is read.
     read_rates: Vec<f64>,
     /// What it reads from earlier groups.
@@ -100,6 +105,8 @@ impl GroupModel {
             nodes: Vec::with_capacity(count),
             reads: Vec::new(),
             rates: Vec::new(),
+            steps: Vec::new(),
+            times: Vec::new(),
             read_rates: Vec::new(),
             externals: Vec::new(),
             boundary: Vec::new(),
@@ -131,6 +138,9 @@ impl GroupModel {
                 model.boundary.push(crossing(tensor, slot));
             }
         }
+        let tiled = profile.devices.iter().any(|device| device.tiled);
+        let steps = |layer| if tiled { steps(graph, LayerId(layer)) } else { None };
+        model.steps = group.layers.clone().map(steps).collect();
         for device in profile.ids() {
             model.add_device(graph, profile, device);
         }
@@ -138,8 +148,16 @@ impl GroupModel {
     }
 
     fn add_device(&mut self, graph: &Graph, profile: &ClusterProfile, device: DeviceIx) {
-        for layer in self.group.layers.clone().map(LayerId) {
+        for (layer, steps) in self.group.layers.clone().map(LayerId).zip(&self.steps) {
             let fit = profile.device(device).fit(LayerKind::of(graph, layer));
+            self.times.push(steps.as_ref().map(|works| {
+                let time = |latest: &mut f64, work: &Work| {
+                    // No more rows take less time, whatever the fit makes of another tile.
+                    *latest = latest.max(fit.time(work).0);
+                    Some(*latest)
+                };
+                works.iter().scan(0.0, time).collect()
+            }));
             let shape = graph.output_shape(layer);
             let whole = Work::of(graph, layer, shape.region());
             let line = |shape: crate::graph::Shape| {
@@ -190,13 +208,17 @@ impl GroupModel {
     /// Milliseconds that a device needs to compute `demand`.
     pub(super) fn compute(&self, device: DeviceIx, demand: &Demand) -> f64 {
         let rates = &self.rates[device.index() * self.nodes.len()..][..self.nodes.len()];
+        let times = &self.times[device.index() * self.nodes.len()..][..self.nodes.len()];
         let read_rates = &self.read_rates[device.index() * self.reads.len()..][..self.reads.len()];
         let mut time = 0.0;
-        for ((node, rate), rows) in self.nodes.iter().zip(rates).zip(demand) {
+        for (((node, rate), times), rows) in self.nodes.iter().zip(rates).zip(times).zip(demand) {
             if rows.is_empty() {
                 continue;
             }
-            time += rate.per_run + rate.per_row * f64::from(rows.len());
+            time += match times {
+                Some(times) => times[rows.len() as usize],
+                None => rate.per_run + rate.per_row * f64::from(rows.len()),
+            };
             for (read, per_row) in self.reads[node.reads.0..node.reads.1]
                 .iter()
                 .zip(&read_rates[node.reads.0..node.reads.1])
@@ -237,6 +259,21 @@ impl Crossing {
         let lines = need.lines() - need.intersect(held).lines();
         lines as f64 * self.line_bytes
     }
+}
+
+/// The work of a layer that is computed in tiles, without what it reads, by number of rows; `None`
+/// of layers that are not.
+fn steps(graph: &Graph, layer: LayerId) -> Option<Vec<Work>> {
+    let shape = graph.output_shape(layer);
+    let work = |rows: u32| {
+        let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(rows));
+        let line = f64::from(shape.width) * f64::from(shape.channels);
+        let work = Work::tiled(graph, layer, region, rows);
+        Work { activation_bytes: 4.0 * line * f64::from(rows), ..work }
+    };
+    let whole = shape.region();
+    let is_tiled = Work::tiled(graph, layer, whole, shape.rows) != Work::of(graph, layer, whole);
+    is_tiled.then(|| (0..=shape.rows).map(work).collect())
 }
 
 fn region(crossing: &Crossing, rows: RowRange) -> Region {

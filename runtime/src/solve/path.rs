@@ -106,7 +106,9 @@ impl<'a> Planner<'a> {
         let choice = match model.group.allowed {
             AllowedSplit::Leader => return vec![Choice::Whole(DeviceIx::LEADER)],
             AllowedSplit::Whole => None,
-            AllowedSplit::Rows => (model.rows > 1).then_some(Choice::Rows),
+            AllowedSplit::Rows | AllowedSplit::RowsOrFeatures => {
+                (model.rows > 1).then_some(Choice::Rows)
+            }
             AllowedSplit::Features => Some(Choice::Features),
         };
         let Some(choice) = choice else { return whole.into_iter().map(Choice::Whole).collect() };
@@ -115,6 +117,11 @@ impl<'a> Planner<'a> {
             all.extend(self.steady(at, members).map(Choice::Steady));
         }
         all.push(choice);
+        // A low map may have more blocks of features than rows, or fewer; `spread` counts in rows.
+        let by_features = partition == Partition::Minmax && !self.problem.policy.spread;
+        if model.group.allowed == AllowedSplit::RowsOrFeatures && by_features {
+            all.push(Choice::Features);
+        }
         let must_split = members.must_split || partition != Partition::Minmax;
         if !must_split || (members.count() == 1 && !leader_idle) {
             // An idle leader computes only what cannot be split.

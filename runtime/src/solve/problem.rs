@@ -32,8 +32,10 @@ pub enum Fusion {
     /// Every layer is a stage.
     Layerwise,
     /// A stage ends where the height of the maps changes.
-    #[default]
     Block,
+    /// Where the planner finds that an exchange costs less than redundant work.
+    #[default]
+    Auto,
 }
 
 /// A name that does not exist.
@@ -68,7 +70,7 @@ macro_rules! names {
 }
 
 names!(Partition, "bodp, ocbp, minmax", Bodp = "bodp", Ocbp = "ocbp", Minmax = "minmax");
-names!(Fusion, "layerwise, block", Layerwise = "layerwise", Block = "block");
+names!(Fusion, "layerwise, block, auto", Layerwise = "layerwise", Block = "block", Auto = "auto");
 names!(Exchange, "leader, peer", Leader = "leader", Peer = "peer");
 
 /// Which plans are allowed.
@@ -191,9 +193,11 @@ mod tests {
         for partition in [Partition::Bodp, Partition::Ocbp, Partition::Minmax] {
             assert_eq!(partition.to_string().parse(), Ok(partition));
         }
-        assert_eq!("block".parse(), Ok(Fusion::Block));
+        for fusion in [Fusion::Layerwise, Fusion::Block, Fusion::Auto] {
+            assert_eq!(fusion.to_string().parse(), Ok(fusion));
+        }
         assert_eq!("peer".parse(), Ok(Exchange::Peer));
-        let error = "auto".parse::<Fusion>().unwrap_err();
-        assert_eq!(error.to_string(), "\"auto\" is not one of layerwise, block");
+        let error = "none".parse::<Fusion>().unwrap_err();
+        assert_eq!(error.to_string(), "\"none\" is not one of layerwise, block, auto");
     }
 }

@@ -8,7 +8,7 @@ use super::minmax::{Limits, minmax};
 use super::model::{Crossing, Demand, GroupModel};
 use super::ocbp::ocbp;
 use super::problem::{Partition, Problem};
-use crate::cost::{ClusterProfile, LinkProfile, Work};
+use crate::cost::{ClusterProfile, LinkProfile};
 use crate::graph::LayerId;
 use crate::plan::{Cuts, DeviceIx, Exchange, Split, feature_step};
 use crate::region::{ChannelRange, Region, RowRange};
@@ -256,7 +256,8 @@ impl GroupProblem<'_> {
         let mut time = 0.0;
         for layer in self.model.group.layers.clone().map(LayerId) {
             let rows = RowRange::all(graph.output_shape(layer).rows);
-            time += profile.time(&Work::of(graph, layer, Region::new(features, rows))).0;
+            let region = Region::new(features, rows);
+            time += profile.time(&profile.work(graph, layer, region, rows.len())).0;
         }
         for (external, holders) in self.model.externals.iter().zip(self.holders) {
             time += self.receive(device, external, *holders, external.all());

@@ -2,9 +2,14 @@
 
 use std::ops::Range;
 
+use super::fusion;
 use super::problem::{Fusion, Policy};
+use crate::cost::ClusterProfile;
 use crate::graph::{Graph, LayerId, Op, Shape};
 use crate::plan::Exchange;
+
+/// Convolutions of higher maps are not split by features.
+const HIGHEST_BY_FEATURES: u32 = 28;
 
 /// Layers that will be one stage of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub(super) struct Group {
 pub(super) enum AllowedSplit {
     /// By rows, or whole on any device.
     Rows,
+    /// By rows or by features, or whole on any device.
+    RowsOrFeatures,
     /// By features, or whole on any device.
     Features,
     /// Not at all: whole on any device.
@@ -32,8 +39,46 @@ pub(super) enum AllowedSplit {
 /// softmax are groups of their own (a dense layer together with the channelwise layers that only
 /// follow it), and a global mean is cut between its two halves, `name/rows` and `name/sum`. With
 /// exchange through the leader, pools and dense layers run on the leader and therefore end the
-/// block before them; layer by layer, so do sums and the like.
-pub(super) fn groups(graph: &Graph, policy: &Policy) -> Vec<Group> {
+/// block before them; layer by layer, so do sums and the like. With [`Fusion::Auto`] everything
+/// between those layers is cut where an exchange between neighbours is cheaper than redundant work;
+/// through the leader, where every exchange moves whole maps, it is as [`Fusion::Block`].
+pub(super) fn groups(graph: &Graph, profile: &ClusterProfile, policy: &Policy) -> Vec<Group> {
+    let groups = whole_groups(graph, policy);
+    if !cuts_freely(policy) {
+        return groups;
+    }
+    let mut cut = Vec::new();
+    for group in groups {
+        if group.allowed != AllowedSplit::Rows {
+            cut.push(group);
+            continue;
+        }
+        for layers in fusion::cut(graph, profile, group.layers) {
+            let allowed = match by_features_too(graph, &layers) {
+                true => AllowedSplit::RowsOrFeatures,
+                false => AllowedSplit::Rows,
+            };
+            cut.push(Group { layers, allowed });
+        }
+    }
+    cut
+}
+
+fn cuts_freely(policy: &Policy) -> bool {
+    policy.fusion == Fusion::Auto && policy.exchange == Exchange::Peer
+}
+
+/// Whether a group may be split by features as well as by rows: one convolution of a low map, for
+/// which a strip of rows reads as many weights as the whole, and what follows channel by channel.
+fn by_features_too(graph: &Graph, layers: &Range<u32>) -> bool {
+    let first = LayerId(layers.start);
+    matches!(graph.layer(first).op, Op::Conv(_))
+        && graph.output_shape(first).rows <= HIGHEST_BY_FEATURES
+        && layers.clone().skip(1).all(|layer| follows(graph, first, LayerId(layer)))
+}
+
+/// Groups as operators and policy make them, before any is cut freely.
+fn whole_groups(graph: &Graph, policy: &Policy) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut open = false;
     for layer in graph.layer_ids() {
@@ -41,7 +86,7 @@ pub(super) fn groups(graph: &Graph, policy: &Policy) -> Vec<Group> {
         let alone = policy.fusion == Fusion::Layerwise || allowed != AllowedSplit::Rows;
         match groups.last_mut() {
             Some(last)
-                if policy.fusion == Fusion::Block
+                if policy.fusion != Fusion::Layerwise
                     && last.allowed == AllowedSplit::Features
                     && follows(graph, LayerId(last.layers.start), layer) =>
             {
@@ -51,7 +96,8 @@ pub(super) fn groups(graph: &Graph, policy: &Policy) -> Vec<Group> {
             Some(last) if open && !alone => last.layers.end = layer.0 + 1,
             _ => groups.push(Group { layers: layer.0..layer.0 + 1, allowed }),
         }
-        open = !alone && !ends_block(graph, layer);
+        let ends = !cuts_freely(policy) && ends_block(graph, layer);
+        open = !alone && !ends;
     }
     groups
 }

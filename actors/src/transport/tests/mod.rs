@@ -88,7 +88,7 @@ async fn a_sender_sees_its_backlog(lan: Lan) {
 async fn another_version_is_refused_in_words_on_both_sides(lan: Lan) {
     let old = Hello { protocol: (90, 91), build: "9.0.0".to_owned(), ..hello(3) };
     let error = refusal(lan, old).await;
-    assert!(error.contains("this build speaks 1..=1") && error.contains("90..=91"), "{error}");
+    assert!(error.contains("this build speaks 2..=2") && error.contains("90..=91"), "{error}");
     assert!(error.contains("install the same version"), "{error}");
 }
 

@@ -1,8 +1,6 @@
 //! Which algorithm computes a convolution.
 
-use super::winograd::tile::Tile;
-use crate::graph::{Conv, Shape};
-use crate::kernel::memory::lanes::LANES;
+use crate::graph::{Conv, Shape, Tile};
 
 /// How a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +29,7 @@ impl Algorithm {
     /// The fastest algorithm for `rows` rows of output.
     pub(crate) fn fastest(conv: &Conv, shape: Shape, rows: u32) -> Algorithm {
         match Algorithm::of(conv, shape) {
-            Algorithm::Direct if shape.channels >= LANES => match Tile::best(conv, shape, rows) {
+            Algorithm::Direct => match Tile::best(conv, shape, rows) {
                 Some(tile) => Algorithm::Winograd(tile),
                 None => Algorithm::Direct,
             },

@@ -11,8 +11,8 @@ use half::f16;
 
 use super::algorithm::Algorithm;
 use super::taps;
-use super::winograd::tile::Tile;
-use crate::graph::{Conv, DType, Graph, Layer, ParameterId, Shape};
+use super::winograd::pack::pack;
+use crate::graph::{Conv, DType, Graph, Layer, ParameterId, Shape, Tile};
 use crate::kernel::error::KernelError;
 use crate::kernel::memory::lanes::{BLOCK, LANES};
 use crate::region::ChannelRange;
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
         let weights = match form {
             Form::Cells => cells(&weights, self.row(conv), conv.window.cells() as usize, skip),
             Form::Windows { lanes } => taps::panel(conv, shape, lanes, start, skip, &weights),
-            Form::Winograd(tile) => tile.panel(shape.channels as usize, skip, &weights),
+            Form::Winograd(tile) => pack(tile, shape.channels as usize, skip, &weights),
         };
         Ok(Block { first: start, features, weights, bias })
     }

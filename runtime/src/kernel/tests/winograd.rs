@@ -3,10 +3,9 @@
 use proptest::prelude::*;
 
 use super::{Bench, Values, archs, naive, region, single};
-use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Sweep, Window};
+use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Sweep, Tile, Window};
 use crate::kernel::conv::algorithm::Algorithm;
 use crate::kernel::conv::weights::Reader;
-use crate::kernel::conv::winograd::tile::Tile;
 use crate::kernel::packed::Packed;
 use crate::kernel::{Alone, KernelKind, Kernels};
 use crate::region::Region;

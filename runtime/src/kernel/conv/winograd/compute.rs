@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use pulp::{Simd, WithSimd};
 
-use super::tile::Tile;
 use super::transform::{F2, F4, Transform};
-use crate::graph::{Activation, Conv};
+use crate::graph::{Activation, Conv, Tile};
 use crate::kernel::call::job::{Addend, Job};
 use crate::kernel::call::threads::Parts;
 use crate::kernel::conv::register_tile::{self, Blocks, Cut, MOST_BLOCKS, Pixels, Sums};

@@ -13,9 +13,9 @@
 //!
 //! Weights are transformed once, when they are packed, and grow: a kernel's nine cells become 36
 //! positions with tiles of 4x4 outputs. With few rows that costs more than it saves, so the size of
-//! the tile depends on the height of a device's share ([`Tile::best`](tile::Tile::best)). Rounding
+//! the tile depends on the height of a device's share ([`Tile::best`](crate::graph::Tile::best)). Rounding
 //! differs from that of a direct convolution, and between sizes.
 
 pub(crate) mod compute;
-pub(crate) mod tile;
+pub(crate) mod pack;
 pub(crate) mod transform;

@@ -1,0 +1,200 @@
+//! Where to cut a run of layers into stages: `--fusion auto`.
+//!
+//! A cut costs an exchange: everybody waits for halo rows from its neighbours. A fused stage costs
+//! redundant work instead: the rows of its halo are computed on both sides. Which is cheaper
+//! depends on the layers, the devices and the links, so cut points are found by dynamic programming
+//! over all segments of up to [`MOST_FUSED`] layers:
+//!
+//! ```text
+//! best(end) = min over start of  best(start) + cost(start..end)
+//! cost(segment) = time to compute an equal share of rows, halo included
+//!               + time to exchange the rows that it reads of its neighbours
+//! ```
+//!
+//! The cost is that of a typical device, of average speed and link, with a share in the middle of
+//! the map. It ignores overlap and uneven shares: the planner evaluates the whole plan afterwards.
+//!
+//! Two 3x3 convolutions on maps of 14 rows over five devices: apart, a device computes 3 rows of
+//! each and waits twice; fused, it computes 5 and 3 rows and waits once. On a fast network cutting
+//! wins, where a message takes longer than two rows fusing does.
+
+use std::ops::Range;
+
+use crate::cost::{ClusterProfile, LinkProfile};
+use crate::graph::{Graph, LayerId, Reach, TensorId};
+use crate::region::{Region, RowRange};
+use crate::units::Bytes;
+
+/// Longer segments are not considered: their halos would grow beyond any share.
+const MOST_FUSED: usize = 16;
+
+/// Milliseconds that a stage costs beyond what its layers and its exchange do: cuts fall on whole
+/// rows, so that halos are exchanged even where windows do not overlap.
+const PER_STAGE: f64 = 0.02;
+
+/// One input of a layer.
+struct Read {
+    tensor: TensorId,
+    rows: u32,
+    reach: Reach,
+    /// Bytes of one row on the wire.
+    row_bytes: f64,
+}
+
+/// One layer, as a typical device computes it.
+struct Step {
+    reads: Vec<Read>,
+    output: TensorId,
+    rows: u32,
+    per_run: f64,
+    per_row: f64,
+    /// The last layer that reads its output; `u32::MAX` if the output is one of the graph's.
+    last_reader: u32,
+}
+
+/// The typical link, in milliseconds.
+struct Link {
+    per_byte: f64,
+    latency: f64,
+}
+
+/// Cuts `layers`, all of which can be split by rows, into segments.
+pub(super) fn cut(graph: &Graph, profile: &ClusterProfile, layers: Range<u32>) -> Vec<Range<u32>> {
+    let costs = Costs::new(graph, profile, layers.clone());
+    let count = costs.steps.len();
+    let mut best = vec![f64::INFINITY; count + 1];
+    let mut from = vec![0; count + 1];
+    best[0] = 0.0;
+    let mut demand = Vec::new();
+    for end in 1..=count {
+        for start in (end.saturating_sub(MOST_FUSED)..end).rev() {
+            let total = best[start] + costs.segment(start..end, &mut demand);
+            if total < best[end] {
+                (best[end], from[end]) = (total, start);
+            }
+        }
+    }
+    let mut segments = Vec::new();
+    let mut end = count;
+    while end > 0 {
+        let start = from[end];
+        segments.push(layers.start + start as u32..layers.start + end as u32);
+        end = start;
+    }
+    segments.reverse();
+    segments
+}
+
+struct Costs {
+    first: u32,
+    devices: u32,
+    link: Link,
+    steps: Vec<Step>,
+}
+
+impl Costs {
+    fn new(graph: &Graph, profile: &ClusterProfile, layers: Range<u32>) -> Costs {
+        let mut last_reader = vec![0; graph.tensor_count()];
+        for layer in graph.layer_ids() {
+            for tensor in &graph.layer(layer).inputs {
+                last_reader[tensor.index()] = layer.0;
+            }
+        }
+        let step = |layer: LayerId| {
+            let node = graph.layer(layer);
+            let shapes = graph.input_shapes(layer);
+            let output = graph.output_of(layer);
+            let shape = graph.output_shape(layer);
+            let (per_run, per_row) = typical(graph, profile, layer);
+            let reads = node.inputs.iter().zip(shapes).enumerate();
+            Step {
+                reads: reads
+                    .map(|(index, (tensor, shape))| Read {
+                        tensor: *tensor,
+                        rows: shape.rows,
+                        reach: node.op.reach(index, shapes),
+                        row_bytes: 4.0 * f64::from(shape.width) * f64::from(shape.channels),
+                    })
+                    .collect(),
+                output,
+                rows: shape.rows,
+                per_run,
+                per_row,
+                last_reader: match graph.is_output(output) {
+                    true => u32::MAX,
+                    false => last_reader[output.index()],
+                },
+            }
+        };
+        let count = profile.len().max(1) as f64;
+        let mean =
+            |of: &dyn Fn(&LinkProfile) -> f64| profile.links.iter().map(of).sum::<f64>() / count;
+        let link = Link {
+            per_byte: mean(&|link| link.time_for(Bytes(1)).0 + link.cpu_per_byte),
+            latency: mean(&|link| link.rtt.0 * 0.5),
+        };
+        let steps = layers.clone().map(LayerId).map(step).collect();
+        Costs { first: layers.start, devices: profile.len().max(1) as u32, link, steps }
+    }
+
+    /// Milliseconds of one segment on the typical device.
+    fn segment(&self, segment: Range<usize>, demand: &mut Vec<RowRange>) -> f64 {
+        let steps = &self.steps[segment.clone()];
+        let Some(last) = steps.last() else { return 0.0 };
+        let length = last.rows.div_ceil(self.devices);
+        let start = (last.rows - length) / 2;
+        let scaled = |rows: u32| {
+            let scale =
+                |row: u32| (u64::from(row) * u64::from(rows)).div_ceil(u64::from(last.rows));
+            RowRange::new(scale(start) as u32, scale(start + length) as u32)
+        };
+        demand.clear();
+        demand.resize(steps.len(), RowRange::empty());
+        let first_output = steps[0].output;
+        let beyond = self.first + segment.end as u32;
+        let mut time = 0.0;
+        let mut halo = 0.0;
+        for (at, step) in steps.iter().enumerate().rev() {
+            if step.last_reader >= beyond || at + 1 == steps.len() {
+                demand[at] = demand[at].hull(scaled(step.rows));
+            }
+            let rows = demand[at];
+            if rows.is_empty() {
+                continue;
+            }
+            time += step.per_run + step.per_row * f64::from(rows.len());
+            for read in &step.reads {
+                let needed = read.reach.rows(rows, read.rows);
+                if read.tensor >= first_output {
+                    let producer = (read.tensor.0 - first_output.0) as usize;
+                    demand[producer] = demand[producer].hull(needed);
+                } else {
+                    let own = needed.intersect(scaled(read.rows)).len();
+                    halo += f64::from(needed.len() - own) * read.row_bytes;
+                }
+            }
+        }
+        let exchange = if halo > 0.0 { self.link.latency + halo * self.link.per_byte } else { 0.0 };
+        time + exchange + PER_STAGE
+    }
+}
+
+/// Milliseconds of a layer on a device of average speed with an equal share: per run, and per row of
+/// its output.
+fn typical(graph: &Graph, profile: &ClusterProfile, layer: LayerId) -> (f64, f64) {
+    let shape = graph.output_shape(layer);
+    let rows = shape.rows.div_ceil(profile.len().max(1) as u32).max(1);
+    let share = Region { rows: RowRange::all(rows), ..shape.region() };
+    let mut speed = (0.0, 0.0);
+    for device in profile.ids() {
+        let device = profile.device(device);
+        let work = device.work(graph, layer, share, rows);
+        let fit = device.fit(work.kind);
+        let per_run = fit.per_run + fit.per_weight_byte * work.weight_bytes;
+        let per_row = (fit.time(&work).0 - per_run) / f64::from(rows);
+        speed.0 += 1.0 / per_run.max(f64::MIN_POSITIVE);
+        speed.1 += 1.0 / per_row.max(f64::MIN_POSITIVE);
+    }
+    let count = profile.len().max(1) as f64;
+    (count / speed.0, count / speed.1)
+}
