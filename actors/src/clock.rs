@@ -27,8 +27,7 @@ impl Clock {
     }
 }
 
-/// CPU time of this thread. A thread that computes spins while it waits for its helpers, so this
-/// equals a layer's wall time on an idle machine.
+/// CPU time of this thread. A thread that computes alone takes as much wall time on an idle machine.
 #[cfg(unix)]
 pub(crate) fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

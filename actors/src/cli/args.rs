@@ -28,7 +28,7 @@ pub struct ClusterArgs {
     #[arg(long, env = "EDGELD_PEER", value_name = "HOST:PORT", value_delimiter = ',',
         value_parser = host_and_port)]
     pub peer: Vec<String>,
-    /// Look for nobody: this device does all.
+    /// Do not look for other devices; run everything here.
     #[arg(long, env = "EDGELD_ALONE", conflicts_with_all = ["devices", "peer"],
         value_parser = FalseyValueParser::new())]
     pub alone: bool,
@@ -43,8 +43,8 @@ pub struct MembershipArgs {
     #[arg(long, env = "EDGELD_CLUSTER", value_name = "NAME", default_value = edgeld::DEFAULT_CLUSTER,
         value_parser = name)]
     pub cluster: String,
-    /// Work with devices beyond this machine although nothing is encrypted and nobody has to
-    /// prove who they are.
+    /// Work with devices beyond this machine although nothing is encrypted and devices are
+    /// not authenticated.
     #[arg(long, env = "EDGELD_INSECURE", value_parser = FalseyValueParser::new())]
     pub insecure: bool,
     /// Neither announce nor look for anything over multicast DNS.
@@ -79,14 +79,14 @@ pub struct PlanArgs {
     #[arg(long, env = "EDGELD_PARTITION", value_name = "POLICY", default_value = "minmax")]
     pub partition: Partition,
     /// Which layers run without exchange between them. auto: as measurements suggest. layerwise:
-    /// none. block: those between two changes of height.
+    /// every layer is a stage. block: those between two changes of height.
     #[arg(long, env = "EDGELD_FUSION", value_name = "POLICY", default_value = "auto")]
     pub fusion: Fusion,
     /// peer: devices send each other just what is needed. leader: all goes through this device
     /// after every stage.
     #[arg(long, env = "EDGELD_EXCHANGE", value_name = "MODE", default_value = "peer")]
     pub exchange: Exchange,
-    /// This device takes no part in the rows, as in the EdgeLD paper.
+    /// This device computes no rows of split stages, as in the EdgeLD paper.
     #[arg(long, env = "EDGELD_LEADER_IDLE", value_parser = FalseyValueParser::new())]
     pub leader_idle: bool,
     /// Every device gets a share, even where that costs time. Without it a device that does not

@@ -179,7 +179,7 @@ async fn show(
     play.settle().await?;
     let first = play.measure().await?;
     if play.workers_with_a_share() < FEW {
-        return Err(wrong("only one worker got a share"));
+        return Err(wrong("the rows are not split over several workers"));
     }
     let speedup = alone_ms / first.total;
     play.print(&first, alone_ms);
@@ -392,9 +392,13 @@ impl Play<'_> {
 
     /// Measures the current plan, starting over if it is replaced meanwhile.
     async fn measure(&mut self) -> Result<Measured, Exit> {
+        let deadline = Instant::now() + PATIENCE;
         let (mut start, mut plans) = (Instant::now(), self.plans());
         let (mut times, mut before) = (Vec::new(), self.watch.computed().clone());
         while start.elapsed() < MEASURED {
+            if Instant::now() > deadline {
+                return Err(wrong("the plan does not settle"));
+            }
             let time = self.frame_before(Instant::now() + PATIENCE).await?;
             if self.plans() == plans {
                 times.push(time);
@@ -463,10 +467,12 @@ impl Play<'_> {
         let deadline = Instant::now() + PATIENCE;
         let before = self.shown;
         while !self.watch.plans()[known..].iter().any(|plan| plan.reason == reason) {
-            let alive = workers.last_words().is_none();
+            if workers.last_words().is_some() {
+                return Err(wrong("a worker has ended by itself"));
+            }
             match tokio::time::timeout_at(deadline, self.frame()).await {
-                Ok(answered) if alive => drop(answered?),
-                _ => {
+                Ok(answered) => drop(answered?),
+                Err(_) => {
                     let (word, seconds) = (tables::word(&reason), PATIENCE.as_secs());
                     let frames = self.shown - before;
                     return Err(wrong(format_args!(

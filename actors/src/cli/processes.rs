@@ -72,7 +72,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Lets a worker run only a fifth of the time.
+    /// Lets a worker run for one millisecond in twenty.
     ///
     /// # Errors
     /// When it does not run, or this system cannot stop processes.

@@ -106,7 +106,7 @@ impl Pool {
     /// The same at this pace: after work, the caller and all threads rest.
     #[must_use]
     pub fn paced(mut self, pace: Pace) -> Pool {
-        self.brake = Brake::new(pace);
+        self.brake = Brake::new(pace, self.count());
         self
     }
 

@@ -16,20 +16,20 @@ use edgeld_runtime::units::Ms;
 
 use crate::clock::cpu_time;
 
-/// Owed rest that is taken at once, in seconds. The shortest sleep takes about half of this.
+/// A rest begins once this much is owed, in seconds. The shortest sleep takes about half of it.
 const DUE: f64 = 1e-4;
 
 /// The most rest that counts in advance, in seconds. It evens out late timers and the unsteadiness of
 /// a shared machine; with much more, a device would be faster than its pace after every pause.
 const CREDIT: f64 = 5e-3;
 
-/// The part of the time in which a device's compute threads work: above 0, and at most 1, the
+/// The part of the time in which a device's compute threads work: from 0.001 to 1, the
 /// default.
 ///
-/// It holds on average over a few milliseconds of computing. Work is CPU time where the system
-/// reports it, otherwise wall time. Sending and receiving strips, packing weights for a new plan and
+/// It holds on average over a few milliseconds of computing. Sending and receiving strips, packing weights for a new plan and
 /// planning itself take little time and are not paced. Whatever measures the device, be it the
-/// benchmark or the times of its frames, finds it that much slower.
+/// benchmark or the times of its frames, finds it that much slower. Work is CPU time of a single
+/// thread where the system reports it, otherwise wall time.
 ///
 /// ```
 /// use edgeld::Pace;
@@ -43,12 +43,15 @@ impl Pace {
     /// Without rest.
     pub const FULL: Pace = Pace(1.0);
 
-    /// This part of the time; `None` unless it is above 0 and at most 1.
+    /// The least: a device that rests longer would look dead.
+    pub const MIN: Pace = Pace(0.001);
+
+    /// This part of the time; `None` unless it lies between [`Pace::MIN`] and 1.
     pub fn new(part: f64) -> Option<Pace> {
-        (part > 0.0 && part <= 1.0).then_some(Pace(part))
+        (Pace::MIN.0..=1.0).contains(&part).then_some(Pace(part))
     }
 
-    /// The part of the time, above 0 and at most 1.
+    /// The part of the time, from [`Pace::MIN`] to 1.
     pub fn part(self) -> f64 {
         self.0
     }
@@ -68,7 +71,7 @@ impl fmt::Display for Pace {
 
 /// A text that is not a [`Pace`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("give a number above 0 and at most 1, such as 0.25 for a quarter of the time")]
+#[error("give a number from 0.001 to 1, such as 0.25 for a quarter of the time")]
 pub struct InvalidPace;
 
 impl FromStr for Pace {
@@ -109,13 +112,15 @@ impl Sub for PacedCost {
 /// Makes callers rest in proportion to their work; one works at a time.
 pub(super) struct Brake {
     pace: Pace,
+    /// Whether the caller works alone, so that its CPU time is all the work.
+    alone: bool,
     debt: Mutex<Debt>,
 }
 
 impl Brake {
-    /// For this pace; `None` at full pace.
-    pub(super) fn new(pace: Pace) -> Option<Brake> {
-        (pace < Pace::FULL).then(|| Brake { pace, debt: Mutex::default() })
+    /// For this many threads at this pace; `None` at full pace.
+    pub(super) fn new(pace: Pace, threads: usize) -> Option<Brake> {
+        (pace < Pace::FULL).then(|| Brake { pace, alone: threads == 1, debt: Mutex::default() })
     }
 
     /// What all work so far cost.
@@ -135,8 +140,9 @@ impl Brake {
         }
         let start = (Instant::now(), cpu_time());
         work();
-        debt.work(cpu_time().saturating_sub(start.1), self.pace);
-        let end = Instant::now();
+        let (cpu, end) = (cpu_time().saturating_sub(start.1), Instant::now());
+        // A caller with helpers may sleep while they work on.
+        debt.work(if self.alone { cpu } else { end - start.0 }, self.pace);
         debt.elapsed += end - start.0;
         if let Some(rest) = debt.due() {
             thread::sleep(rest);
@@ -229,11 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn the_full_pace_has_no_brake_and_the_least_no_panic() {
-        assert!(Brake::new(Pace::FULL).is_none());
-        let (mut debt, least) = (Debt::default(), Pace::new(f64::MIN_POSITIVE).unwrap());
-        debt.work(ms(1.0), least);
-        assert_eq!(debt.due(), Some(Duration::MAX));
+    fn the_full_pace_has_no_brake_and_the_least_rests_long() {
+        assert!(Brake::new(Pace::FULL, 1).is_none());
+        let mut debt = Debt::default();
+        debt.work(ms(1.0), Pace::MIN);
+        assert!((debt.due().unwrap().as_secs_f64() - 0.999).abs() < 1e-9);
     }
 
     #[test]
@@ -243,7 +249,7 @@ mod tests {
             Pace::new(0.15).unwrap().to_string().parse(),
             Pace::new(0.15).ok_or(InvalidPace)
         );
-        for wrong in ["", "0", "-0.5", "1.01", "nan", "inf", "15%", "half"] {
+        for wrong in ["", "0", "0.0009", "-0.5", "1.01", "nan", "inf", "15%", "half"] {
             assert_eq!(wrong.parse::<Pace>(), Err(InvalidPace), "{wrong}");
         }
     }

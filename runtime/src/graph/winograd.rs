@@ -29,13 +29,13 @@ pub(crate) enum Tile {
 /// How many products take as long as reading a byte of weights.
 const PRODUCTS_PER_BYTE: f64 = 3.0;
 
-/// How many products take as long as transforming one position for 16 channels.
+/// How many products take as long as transforming one position of a tile for one channel.
 const PRODUCTS_PER_TRANSFORM: f64 = 25.0;
 
 /// What a convolution computed in tiles does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TiledWork {
-    /// Products, and what takes as long as so many.
+    /// Products, plus transforms as the number of products that take as long.
     pub(crate) products: f64,
     /// Bytes of transformed weights that are read.
     pub(crate) weight_bytes: f64,

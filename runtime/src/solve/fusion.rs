@@ -8,11 +8,12 @@
 //! ```text
 //! best(end) = min over start of  best(start) + cost(start..end)
 //! cost(segment) = time to compute an equal share of rows, halo included
-//!               + time to exchange the rows that it reads of its neighbours
+//!               + time to exchange the rows that it reads of its neighbours + PER_STAGE
 //! ```
 //!
 //! The cost is that of a typical device, of average speed and link, with a share in the middle of
-//! the map. It ignores overlap and uneven shares: the planner evaluates the whole plan afterwards.
+//! the map. It ignores overlap, uneven shares and that tiles make some rows cost more than others:
+//! the planner evaluates the whole plan afterwards.
 //!
 //! Two 3x3 convolutions on maps of 14 rows over five devices: apart, a device computes 3 rows of
 //! each and waits twice; fused, it computes 5 and 3 rows and waits once. On a fast network cutting
@@ -25,11 +26,11 @@ use crate::graph::{Graph, LayerId, Reach, TensorId};
 use crate::region::{Region, RowRange};
 use crate::units::Bytes;
 
-/// Longer segments are not considered: their halos would grow beyond any share.
+/// Longer segments are not considered: it bounds the search.
 const MOST_FUSED: usize = 16;
 
-/// Milliseconds that a stage costs beyond what its layers and its exchange do: cuts fall on whole
-/// rows, so that halos are exchanged even where windows do not overlap.
+/// Milliseconds that a stage costs besides its layers and its exchange: about what it takes to hand
+/// out one more step. It also keeps layers together that need no exchange between them.
 const PER_STAGE: f64 = 0.02;
 
 /// One input of a layer.
@@ -126,9 +127,11 @@ impl Costs {
                 },
             }
         };
-        let count = profile.len().max(1) as f64;
-        let mean =
-            |of: &dyn Fn(&LinkProfile) -> f64| profile.links.iter().map(of).sum::<f64>() / count;
+        // The leader's own link is not measured: its figures are placeholders.
+        let links = profile.links.get(1..).filter(|links| !links.is_empty());
+        let links = links.unwrap_or(&profile.links);
+        let count = links.len().max(1) as f64;
+        let mean = |of: &dyn Fn(&LinkProfile) -> f64| links.iter().map(of).sum::<f64>() / count;
         let link = Link {
             per_byte: mean(&|link| link.time_for(Bytes(1)).0 + link.cpu_per_byte),
             latency: mean(&|link| link.rtt.0 * 0.5),
@@ -153,7 +156,7 @@ impl Costs {
         let first_output = steps[0].output;
         let beyond = self.first + segment.end as u32;
         let mut time = 0.0;
-        let mut halo = 0.0;
+        let mut externals: Vec<(&Read, RowRange)> = Vec::new();
         for (at, step) in steps.iter().enumerate().rev() {
             if step.last_reader >= beyond || at + 1 == steps.len() {
                 demand[at] = demand[at].hull(scaled(step.rows));
@@ -169,11 +172,19 @@ impl Costs {
                     let producer = (read.tensor.0 - first_output.0) as usize;
                     demand[producer] = demand[producer].hull(needed);
                 } else {
-                    let own = needed.intersect(scaled(read.rows)).len();
-                    halo += f64::from(needed.len() - own) * read.row_bytes;
+                    // Two layers that read the same tensor exchange its halo once.
+                    match externals.iter_mut().find(|(other, _)| other.tensor == read.tensor) {
+                        Some((_, rows)) => *rows = rows.hull(needed),
+                        None => externals.push((read, needed)),
+                    }
                 }
             }
         }
+        let beyond_share = |(read, rows): &(&Read, RowRange)| {
+            let own = rows.intersect(scaled(read.rows)).len();
+            f64::from(rows.len() - own) * read.row_bytes
+        };
+        let halo: f64 = externals.iter().map(beyond_share).sum();
         let exchange = if halo > 0.0 { self.link.latency + halo * self.link.per_byte } else { 0.0 };
         time + exchange + PER_STAGE
     }
@@ -185,16 +196,16 @@ fn typical(graph: &Graph, profile: &ClusterProfile, layer: LayerId) -> (f64, f64
     let shape = graph.output_shape(layer);
     let rows = shape.rows.div_ceil(profile.len().max(1) as u32).max(1);
     let share = Region { rows: RowRange::all(rows), ..shape.region() };
-    let mut speed = (0.0, 0.0);
+    let (mut per_run_sum, mut speed) = (0.0, 0.0);
     for device in profile.ids() {
         let device = profile.device(device);
         let work = device.work(graph, layer, share, rows);
         let fit = device.fit(work.kind);
         let per_run = fit.per_run + fit.per_weight_byte * work.weight_bytes;
         let per_row = (fit.time(&work).0 - per_run) / f64::from(rows);
-        speed.0 += 1.0 / per_run.max(f64::MIN_POSITIVE);
-        speed.1 += 1.0 / per_row.max(f64::MIN_POSITIVE);
+        per_run_sum += per_run;
+        speed += 1.0 / per_row.max(f64::MIN_POSITIVE);
     }
     let count = profile.len().max(1) as f64;
-    (count / speed.0, count / speed.1)
+    (per_run_sum / count, count / speed)
 }
