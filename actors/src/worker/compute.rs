@@ -14,8 +14,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use edgeld_runtime::kernel::Threads;
+use edgeld_runtime::units::Ms;
 
-use super::pace::{Brake, Pace, PacedCost};
+use super::pace::{Brake, Pace};
 
 /// Looks before a thread sleeps: some ten microseconds.
 const SPINS: usize = 2_000;
@@ -110,9 +111,9 @@ impl Pool {
         self
     }
 
-    /// What all work so far cost; `None` at full pace.
-    pub(super) fn paced_cost(&self) -> Option<PacedCost> {
-        self.brake.as_ref().map(Brake::cost)
+    /// All work so far and the rest that its pace calls for; `None` at full pace.
+    pub(super) fn paced_total(&self) -> Option<Ms> {
+        self.brake.as_ref().map(Brake::total)
     }
 
     /// As many threads as the machine has cores for this process.

@@ -14,7 +14,7 @@ use edgeld_runtime::coord::worker::{Arrival, Gate};
 use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::kernel::Scratch;
 use edgeld_runtime::plan::{DeviceIx, Generation};
-use edgeld_runtime::units::Bytes;
+use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{NodeId, StageTime, StripHeader, encode};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -22,7 +22,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::compute::{Pool, panic_text};
 use super::device::Device;
-use super::pace::PacedCost;
 use crate::profiler::StallMonitor;
 use crate::transport::Sender;
 
@@ -200,9 +199,9 @@ struct OpenFrame {
 struct StageSpans {
     /// When it was computed.
     spans: Vec<(Instant, Instant)>,
-    /// What its work cost, if the pool is paced: the rest for it may have been taken during another
-    /// stage.
-    paced: Option<PacedCost>,
+    /// Its work and the rest that this calls for, if the pool is paced. The rest may have been taken
+    /// during another stage.
+    paced: Option<Ms>,
 }
 
 impl Plan {
@@ -367,16 +366,18 @@ impl Executor {
     }
 }
 
-/// What each stage costs this device on average. Where the process was stopped for longer than its
-/// pace makes it rest, the whole frame is that much slower: stops hit stages at random.
+/// What each stage costs this device on average. A paced device whose frame took longer than its
+/// pace explains was stopped or had to share its cores; that hits stages at random, so all of them
+/// count as that much slower.
 fn stage_times(stages: &BTreeMap<u32, StageSpans>, stalls: &StallMonitor) -> Vec<StageTime> {
-    let paced = stages.values().filter_map(|stage| stage.paced);
-    let all = paced.fold(PacedCost::default(), |sum, cost| sum + cost);
-    let stopped = (all.elapsed / all.paced).max(1.0);
+    let paced: Ms = stages.values().filter_map(|stage| stage.paced).sum();
+    let spans = stages.values().flat_map(|stage| &stage.spans);
+    let elapsed: Ms = spans.map(|(from, to)| Ms::from_duration(*to - *from)).sum();
+    let slowdown = (elapsed / paced).max(1.0);
     let time = |(stage, took): (&u32, &StageSpans)| StageTime {
         stage: *stage,
         compute: match took.paced {
-            Some(cost) => cost.paced * stopped,
+            Some(paced) => paced * slowdown,
             None => stalls.cost(&took.spans),
         },
     };
@@ -384,13 +385,13 @@ fn stage_times(stages: &BTreeMap<u32, StageSpans>, stalls: &StallMonitor) -> Vec
 }
 
 fn step(open: &mut OpenFrame, routes: &[Route], scratch: &mut Scratch, pool: &Pool) -> Step {
-    let (start, before) = (Instant::now(), pool.paced_cost());
+    let (start, before) = (Instant::now(), pool.paced_total());
     match catch(|| open.frame.advance(scratch, pool)) {
         Err(error) => Step::Failed(error),
         Ok(Progress::Computed { stage }) => {
             let took = open.stages.entry(stage as u32).or_default();
             took.spans.push((start, Instant::now()));
-            if let (Some(before), Some(after)) = (before, pool.paced_cost()) {
+            if let (Some(before), Some(after)) = (before, pool.paced_total()) {
                 took.paced = Some(took.paced.unwrap_or_default() + (after - before));
             }
             Step::Progressed

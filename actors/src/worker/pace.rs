@@ -6,7 +6,6 @@
 //! long and waiting for strips too, but no more than [`CREDIT`] in advance.
 
 use std::fmt;
-use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -26,7 +25,9 @@ const CREDIT: f64 = 5e-3;
 /// The part of the time in which a device's compute threads work: from 0.001 to 1, the
 /// default.
 ///
-/// It holds on average over a few milliseconds of computing. Sending and receiving strips, packing weights for a new plan and
+/// It holds on average over a few milliseconds. Waiting for strips counts as rest too, up to 5 ms in
+/// advance, so unlike a processor that is simply slow a paced device makes up a little after a wait.
+/// Sending and receiving strips, packing weights for a new plan and
 /// planning itself take little time and are not paced. Whatever measures the device, be it the
 /// benchmark or the times of its frames, finds it that much slower. Work is CPU time of a single
 /// thread where the system reports it, otherwise wall time.
@@ -82,33 +83,6 @@ impl FromStr for Pace {
     }
 }
 
-/// What some work cost a paced device.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct PacedCost {
-    /// Work and the rest that it calls for.
-    pub(super) paced: Ms,
-    /// The time that passed during the work, stops of the process included.
-    pub(super) elapsed: Ms,
-}
-
-impl Add for PacedCost {
-    type Output = PacedCost;
-
-    fn add(self, other: PacedCost) -> PacedCost {
-        let (paced, elapsed) = (self.paced + other.paced, self.elapsed + other.elapsed);
-        PacedCost { paced, elapsed }
-    }
-}
-
-impl Sub for PacedCost {
-    type Output = PacedCost;
-
-    fn sub(self, other: PacedCost) -> PacedCost {
-        let (paced, elapsed) = (self.paced - other.paced, self.elapsed - other.elapsed);
-        PacedCost { paced, elapsed }
-    }
-}
-
 /// Makes callers rest in proportion to their work; one works at a time.
 pub(super) struct Brake {
     pace: Pace,
@@ -123,13 +97,10 @@ impl Brake {
         (pace < Pace::FULL).then(|| Brake { pace, alone: threads == 1, debt: Mutex::default() })
     }
 
-    /// What all work so far cost.
-    pub(super) fn cost(&self) -> PacedCost {
-        let debt = self.debt.lock().unwrap_or_else(PoisonError::into_inner);
-        PacedCost {
-            paced: Ms::from_duration(debt.worked) * (1.0 / self.pace.part()),
-            elapsed: Ms::from_duration(debt.elapsed),
-        }
+    /// All work so far and the rest that it calls for.
+    pub(super) fn total(&self) -> Ms {
+        let worked = self.debt.lock().unwrap_or_else(PoisonError::into_inner).worked;
+        Ms::from_duration(worked) * (1.0 / self.pace.part())
     }
 
     /// Works, then rests if that is due.
@@ -143,7 +114,6 @@ impl Brake {
         let (cpu, end) = (cpu_time().saturating_sub(start.1), Instant::now());
         // A caller with helpers may sleep while they work on.
         debt.work(if self.alone { cpu } else { end - start.0 }, self.pace);
-        debt.elapsed += end - start.0;
         if let Some(rest) = debt.due() {
             thread::sleep(rest);
         }
@@ -158,8 +128,6 @@ struct Debt {
     owed: f64,
     /// All work so far.
     worked: Duration,
-    /// The time that passed during work: more than the work where the process had to wait.
-    elapsed: Duration,
     /// When work last ended.
     since: Option<Instant>,
 }
