@@ -50,8 +50,8 @@ const NEWCOMER: &str = "balcony";
 const FEW: usize = 2;
 
 /// The part of the time in which a device may compute. It makes a core about as fast as that of a
-/// single-board computer, and five devices take half a core.
-const PACE: f64 = 0.1;
+/// single-board computer, and five devices take a third of a core.
+const PACE: f64 = 0.07;
 
 /// Runs of each picture on one device.
 const ALONE: usize = 6;
