@@ -90,10 +90,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit> {
-    // A worker shuts down in order when interrupted; other commands are just dropped.
-    if let Command::Worker(args) = command {
-        return worker::worker(args, report).await;
-    }
+    let handles_signals = matches!(command, Command::Worker(_));
     let work = async {
         match command {
             Command::Run(args) => run::run(*args, report).await,
@@ -105,6 +102,10 @@ async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit>
             Command::Demo(demo::DemoArgs {}) => demo::demo(report).await,
         }
     };
+    // A worker shuts down in order when interrupted; other commands are just dropped.
+    if handles_signals {
+        return work.await;
+    }
     tokio::select! {
         done = work => done,
         _ = signal::wait() => Err(Exit::interrupted()),

@@ -24,9 +24,11 @@ struct Reply {
 
 /// Performs the handshake as the side that dialled.
 pub(super) async fn initiate(pipe: &mut Pipe, me: &Hello) -> Result<Hello, TransportError> {
-    write(pipe, &encode(me)).await?;
+    // What a peer says counts, even if it closes before it has read what we say.
+    let sent = write(pipe, &encode(me)).await;
     read_magic(pipe).await?;
     let reply: Reply = read(pipe).await?;
+    sent?;
     me.accepts(&reply.hello).map_err(|error| refused(pipe, error.to_string()))?;
     match reply.refusal {
         Some(why) => Err(refused(pipe, format!("it says: {why}"))),

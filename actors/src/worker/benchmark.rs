@@ -41,11 +41,11 @@ impl WorkerActor {
         }
     }
 
-    /// The cache key; the word `suite` in it dates from earlier builds.
+    /// The cache key.
     fn benchmark_key(&self, kernels: KernelKind) -> String {
         let hello = &self.device.hello;
         let (version, threads, pace) = (benchmark::VERSION, hello.threads, self.device.pace);
-        format!("suite {version} {} {} {threads} at {pace} {kernels:?}", hello.build, hello.isa)
+        format!("benchmark {version} {} {} {threads} at {pace} {kernels:?}", hello.build, hello.isa)
     }
 }
 

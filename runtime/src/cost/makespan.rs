@@ -16,10 +16,10 @@
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
-use super::profile::ClusterProfile;
-use crate::graph::{Graph, LayerId};
+use super::profile::{ClusterProfile, Heights};
+use crate::graph::Graph;
 use crate::plan::DeviceIx;
 use crate::program::{Action, Derivation, Encoding, Program, Run, TransferId};
 use crate::units::Ms;
@@ -188,8 +188,7 @@ struct Simulation<'a> {
     profile: &'a ClusterProfile,
     derivation: &'a Derivation,
     devices: Vec<Device<'a>>,
-    /// By device: how many rows of each layer it computes in all.
-    heights: Vec<BTreeMap<LayerId, u32>>,
+    heights: Vec<Heights>,
     /// The step that receives each transfer.
     receiver: Vec<u32>,
     events: BinaryHeap<Reverse<Event>>,
@@ -219,17 +218,17 @@ impl<'a> Simulation<'a> {
             }
         }
         let devices: Vec<Device> = derivation.programs.iter().map(Device::new).collect();
-        let heights = |program: &Program| {
-            let regions = program.regions(graph).into_iter();
-            regions.map(|(layer, region)| (layer, region.rows.len())).collect()
-        };
+        let heights = derivation.programs.iter().map(|program| {
+            let device = profile.device(program.device);
+            device.heights(graph, program)
+        });
         Simulation {
             graph,
             encodings,
             profile,
             derivation,
             stages: vec![vec![Ms::ZERO; devices.len()]; stages],
-            heights: derivation.programs.iter().map(heights).collect(),
+            heights: heights.collect(),
             devices,
             receiver,
             events: BinaryHeap::new(),
@@ -281,11 +280,8 @@ impl<'a> Simulation<'a> {
             Action::Compute { stage, runs } => {
                 let profile = self.profile.device(id);
                 let heights = &self.heights[index];
-                let time = |run: &Run| {
-                    let height = heights.get(&run.layer).copied().unwrap_or(run.region.rows.len());
-                    profile.time(&profile.work(self.graph, run.layer, run.region, height))
-                };
-                let time: Ms = runs.iter().map(time).sum();
+                let work = |run: &Run| profile.work_of(self.graph, run, heights);
+                let time: Ms = runs.iter().map(|run| profile.time(&work(run))).sum();
                 device.time.compute += time;
                 self.stages[*stage][index] += time;
                 time.0

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::ewma::Ewma;
 use super::fit::{Fit, Sample};
 use super::work::{LayerKind, Work};
-use crate::graph::{Graph, LayerId};
+use crate::graph::{Graph, LayerId, Tile};
 use crate::plan::DeviceIx;
-use crate::program::{Action, Program};
+use crate::program::{Action, Program, Run};
 use crate::region::Region;
 use crate::units::{Bytes, Mbps, Ms};
 
@@ -34,6 +34,9 @@ pub struct DeviceProfile {
     /// tiles, or that of plain windows.
     pub tiled: bool,
 }
+
+/// By layer: how many rows of it a device computes.
+pub(super) type Heights = BTreeMap<LayerId, u32>;
 
 impl DeviceProfile {
     /// A device described by two figures: 10^9 floating-point operations per second in
@@ -116,6 +119,23 @@ impl DeviceProfile {
         }
     }
 
+    /// How many rows of each layer the device computes in all, where the work depends on it.
+    pub(super) fn heights(&self, graph: &Graph, program: &Program) -> Heights {
+        match self.tiled {
+            true => {
+                let regions = program.regions(graph).into_iter();
+                regions.map(|(layer, region)| (layer, region.rows.len())).collect()
+            }
+            false => Heights::new(),
+        }
+    }
+
+    /// What this device does in one run of its program.
+    pub(super) fn work_of(&self, graph: &Graph, run: &Run, heights: &Heights) -> Work {
+        let height = heights.get(&run.layer).copied().unwrap_or(run.region.rows.len());
+        self.work(graph, run.layer, run.region, height)
+    }
+
     /// The fit of a kind, with the corrections learned so far.
     pub(crate) fn fit(&self, kind: LayerKind) -> Fit {
         self.fits[kind.index()].scaled(self.corrections[kind.index()].value())
@@ -138,7 +158,7 @@ impl DeviceProfile {
             weight_bytes: 4.0 * f64::from(channels * channels) * 9.0,
         };
         let work = match self.tiled {
-            true => plain.in_large_tiles(channels, side),
+            true => plain.of_tiles(Tile::F4x4.work(side, side, channels, channels)),
             false => plain,
         };
         plain.flops / (self.time(&work).0 * 1e6)
@@ -184,14 +204,13 @@ impl DeviceProfile {
         graph: &Graph,
         program: &Program,
     ) -> BTreeMap<usize, [f64; LayerKind::COUNT]> {
-        let shares = program.regions(graph);
+        let heights = self.heights(graph, program);
         let mut stages = BTreeMap::new();
         for step in &program.steps {
             let Action::Compute { stage, runs } = &step.action else { continue };
             let parts = stages.entry(*stage).or_insert([0.0; LayerKind::COUNT]);
             for run in runs {
-                let height = shares.get(&run.layer).unwrap_or(&run.region).rows.len();
-                let work = self.work(graph, run.layer, run.region, height);
+                let work = self.work_of(graph, run, &heights);
                 parts[work.kind.index()] += self.time(&work).0;
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Graph, LayerId, Op, Tile};
+use crate::graph::{Graph, LayerId, Op, Tile, TiledWork};
 use crate::region::Region;
 use crate::units::Flops;
 
@@ -113,13 +113,11 @@ impl Work {
         let Some(tile) = Tile::best(conv, shape, height) else { return plain };
         let width = graph.output_shape(layer).width;
         let (rows, features) = (region.rows.len(), region.channels.len());
-        let work = tile.work(rows, width, shape.channels, features);
-        Work { flops: 2.0 * work.products, weight_bytes: work.weight_bytes, ..plain }
+        plain.of_tiles(tile.work(rows, width, shape.channels, features))
     }
 
-    /// The same 3x3 convolution, of as many channels as features on a square map, in tiles of 4x4.
-    pub(super) fn in_large_tiles(self, channels: u32, side: u32) -> Work {
-        let work = Tile::F4x4.work(side, side, channels, channels);
+    /// The same outputs, computed in tiles.
+    pub(super) fn of_tiles(self, work: TiledWork) -> Work {
         Work { flops: 2.0 * work.products, weight_bytes: work.weight_bytes, ..self }
     }
 

@@ -35,7 +35,7 @@ pub(crate) use reach::Reach;
 pub use rearrange::{Pick, Reorder, Slice};
 pub use shape::Shape;
 pub use window::{Sweep, Window};
-pub(crate) use winograd::Tile;
+pub(crate) use winograd::{Tile, TiledWork};
 
 use error::MAX_ELEMENTS;
 

@@ -126,7 +126,7 @@ pub struct StageTime {
     pub compute: Ms,
 }
 
-/// One measurement of the speed suite.
+/// One measurement of the speed benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LayerSample {
     /// Which kind of layer, as [`crate::cost`] numbers them.
@@ -141,7 +141,7 @@ pub struct LayerSample {
     pub time: Ms,
 }
 
-/// What the speed suite found on a device.
+/// What the speed benchmark found on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SuiteResult {
     /// Which kernels were measured.
