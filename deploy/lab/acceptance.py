@@ -31,7 +31,8 @@ from processes import Bars, Event, Failed, Watched, Workers, of_kind, spawn
 ROOT = Path(__file__).resolve().parents[2]
 EFFICIENTNET = ROOT / "actors/assets/efficientnet_lite0.onnx"
 COFFEE = ROOT / "actors/assets/coffee.jpg"
-EXCHANGES, FUSIONS, PARTITIONS = ("leader", "peer"), ("layerwise", "block"), ("bodp", "ocbp", "minmax")
+EXCHANGES, FUSIONS = ("leader", "peer"), ("layerwise", "block", "auto")
+PARTITIONS = ("bodp", "ocbp", "minmax")
 TOLERANCE = 1e-4  # of the largest logit, for kernels that are not exact
 
 

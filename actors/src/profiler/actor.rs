@@ -112,7 +112,7 @@ impl Handler<BenchmarkDone> for ProfilerActor {
     type Result = ();
 
     fn handle(&mut self, BenchmarkDone(result): BenchmarkDone, _: &mut Self::Context) {
-        let profile = DeviceProfile::measured(&cost_samples(&result));
+        let profile = DeviceProfile::measured(&cost_samples(&result), result.messages);
         let profile = profile.with_tiles(result.kernels == KernelKind::Fast);
         self.profile = Some(self.with_hardware(profile));
         self.publish();

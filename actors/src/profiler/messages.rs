@@ -6,12 +6,12 @@ use actix::prelude::*;
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::program::Program;
-use edgeld_runtime::wire::{NodeId, StageTime, SuiteResult};
+use edgeld_runtime::wire::{BenchmarkResult, NodeId, StageTime};
 
 /// The device has run the benchmark.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct BenchmarkDone(pub SuiteResult);
+pub(crate) struct BenchmarkDone(pub BenchmarkResult);
 
 /// The device has finished its part of a frame.
 #[derive(Message)]

@@ -9,6 +9,7 @@
 mod actor;
 pub(crate) mod benchmark;
 pub(crate) mod link_probe;
+mod message_cost;
 mod messages;
 mod stalls;
 

@@ -19,7 +19,8 @@ use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{
-    LeaderMessage, Member, Prepare, Purpose, Refusal, SessionId, SuiteResult, WorkerMessage, encode,
+    BenchmarkResult, LeaderMessage, Member, Prepare, Purpose, Refusal, SessionId, WorkerMessage,
+    encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -66,7 +67,7 @@ pub(crate) struct WorkerActor {
     pub(super) events: Option<UnboundedSender<WorkerEvent>>,
     pub(super) detector: FailureDetector,
     pub(super) progress_sent: Moment,
-    pub(super) benchmarks: Vec<SuiteResult>,
+    pub(super) benchmarks: Vec<BenchmarkResult>,
     /// Leaders waiting for a running benchmark.
     pub(super) benchmark_waiters: Vec<(KernelKind, Sender)>,
 }

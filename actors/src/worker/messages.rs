@@ -9,7 +9,7 @@ use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::weights::WeightSource;
-use edgeld_runtime::wire::{LeaderMessage, NodeId, Refusal, SessionId, SuiteResult};
+use edgeld_runtime::wire::{BenchmarkResult, LeaderMessage, NodeId, Refusal, SessionId};
 
 use super::executor::Report;
 use crate::transport::Connection;
@@ -137,4 +137,4 @@ pub(super) struct ExecutorReported {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct BenchmarkDone(pub(super) Result<SuiteResult, (KernelKind, String)>);
+pub(super) struct BenchmarkDone(pub(super) Result<BenchmarkResult, (KernelKind, String)>);

@@ -289,7 +289,7 @@ impl<'a> Simulation<'a> {
             Action::Send { transfer, .. } | Action::Receive { transfer, .. } => {
                 let transfer = &self.derivation.transfers[transfer.0 as usize];
                 let bytes = transfer.bytes(self.graph, self.encodings);
-                let time = self.profile.link(id).processing(bytes);
+                let time = self.profile.device(id).messages.of(bytes);
                 device.time.strips += time;
                 time.0
             }

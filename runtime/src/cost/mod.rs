@@ -26,6 +26,6 @@ mod work;
 pub use fit::Sample;
 pub use makespan::{DeviceTime, Prediction, Resource, makespan};
 pub use memory::{MemoryNeed, memory, weight_bytes};
-pub use profile::{ClusterProfile, DeviceProfile, LinkProfile};
+pub use profile::{ClusterProfile, DeviceProfile, LinkProfile, MessageCost};
 pub use traffic::{StageTraffic, Traffic, traffic};
 pub use work::{LayerKind, Work, graph_flops};

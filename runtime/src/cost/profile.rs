@@ -26,6 +26,8 @@ const CORRECTION_LIMIT: f64 = 50.0;
 pub struct DeviceProfile {
     fits: [Fit; LayerKind::COUNT],
     corrections: [Ewma; LayerKind::COUNT],
+    /// What strips cost its processor.
+    pub messages: MessageCost,
     /// What sessions may use on this device.
     pub memory: Bytes,
     /// Threads that the fits were measured with.
@@ -57,7 +59,7 @@ impl DeviceProfile {
             }
             LayerKind::Dense => Fit { per_weight_byte: per_byte, ..none },
         });
-        DeviceProfile::of(fits)
+        DeviceProfile::of(fits, MessageCost::described(gflops))
     }
 
     /// A device about which nothing is known yet: a small single-board computer.
@@ -68,7 +70,7 @@ impl DeviceProfile {
     /// A device that was measured. Kinds without samples are taken from the
     /// [unmeasured](DeviceProfile::unmeasured) device, scaled by how much faster or slower the
     /// measured kinds are on average.
-    pub fn measured(samples: &[Sample]) -> DeviceProfile {
+    pub fn measured(samples: &[Sample], messages: MessageCost) -> DeviceProfile {
         let assumed = DeviceProfile::unmeasured().fits;
         let fits = LayerKind::ALL
             .map(|kind| Fit::of(samples.iter().filter(|sample| sample.work.kind == kind)));
@@ -84,12 +86,19 @@ impl DeviceProfile {
         };
         let fits = LayerKind::ALL
             .map(|kind| fits[kind.index()].unwrap_or(assumed[kind.index()].scaled(mean)));
-        DeviceProfile::of(fits)
+        DeviceProfile::of(fits, messages)
     }
 
-    fn of(fits: [Fit; LayerKind::COUNT]) -> DeviceProfile {
+    fn of(fits: [Fit; LayerKind::COUNT], messages: MessageCost) -> DeviceProfile {
         let corrections = [Ewma::new(1.0, CORRECTION_FRACTION); LayerKind::COUNT];
-        DeviceProfile { fits, corrections, memory: Bytes(1_000_000_000), threads: 1, tiled: false }
+        DeviceProfile {
+            fits,
+            corrections,
+            messages,
+            memory: Bytes(1_000_000_000),
+            threads: 1,
+            tiled: false,
+        }
     }
 
     /// The same with another memory limit.
@@ -218,6 +227,29 @@ impl DeviceProfile {
     }
 }
 
+/// What it costs a device's processor to send or to receive a message.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MessageCost {
+    /// Of the message: system calls, and waking the thread that waits for it.
+    pub per_message: Ms,
+    /// Milliseconds per byte: copies and checks.
+    pub per_byte: f64,
+}
+
+impl MessageCost {
+    /// Of a processor of this speed in convolutions, in 10^9 floating-point operations per second,
+    /// if nothing was measured: such a processor at 100 needs 20 us and handles 2 GB/s.
+    fn described(gflops: f64) -> MessageCost {
+        let slower = 100.0 / gflops;
+        MessageCost { per_message: Ms(0.02 * slower), per_byte: 0.5e-6 * slower }
+    }
+
+    /// Processor time of a message with `bytes` of payload.
+    pub fn of(&self, bytes: Bytes) -> Ms {
+        self.per_message + Ms(bytes.as_f64() * self.per_byte)
+    }
+}
+
 /// What is known about a device's network interface.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LinkProfile {
@@ -225,17 +257,12 @@ pub struct LinkProfile {
     pub goodput: Mbps,
     /// From the leader to the device and back, for an empty message.
     pub rtt: Ms,
-    /// Milliseconds of processor time per byte sent or received.
-    pub cpu_per_byte: f64,
 }
 
 impl LinkProfile {
-    /// Copies, checks and encrypts at 2 GB/s.
-    const CPU_PER_BYTE: f64 = 0.5e-6;
-
     /// A link with this goodput and one-way latency.
     pub fn described(goodput: Mbps, latency: Ms) -> LinkProfile {
-        LinkProfile { goodput, rtt: latency * 2.0, cpu_per_byte: LinkProfile::CPU_PER_BYTE }
+        LinkProfile { goodput, rtt: latency * 2.0 }
     }
 
     /// A link about which nothing is known yet: 100 Mbit/s, 1 ms round trip.
@@ -246,11 +273,6 @@ impl LinkProfile {
     /// How long the interface is busy with `bytes`.
     pub fn time_for(&self, bytes: Bytes) -> Ms {
         self.goodput.time_for(bytes)
-    }
-
-    /// Processor time to send or receive `bytes`.
-    pub(crate) fn processing(&self, bytes: Bytes) -> Ms {
-        Ms(bytes.as_f64() * self.cpu_per_byte)
     }
 }
 
@@ -320,7 +342,7 @@ mod tests {
         let assumed = DeviceProfile::unmeasured();
         let work = Work { flops: 1e9, ..Work::nothing(LayerKind::Conv) };
         let samples = [Sample { work, time: assumed.time(&work) * 0.25 }];
-        let device = DeviceProfile::measured(&samples);
+        let device = DeviceProfile::measured(&samples, assumed.messages);
         let dense = Work { weight_bytes: 1e8, ..Work::nothing(LayerKind::Dense) };
         let ratio = device.time(&dense) / assumed.time(&dense);
         assert!((ratio - 0.25).abs() < 1e-9, "{ratio}");

@@ -21,7 +21,7 @@
 
 use std::ops::Range;
 
-use crate::cost::{ClusterProfile, LinkProfile};
+use crate::cost::ClusterProfile;
 use crate::graph::{Graph, LayerId, Reach, TensorId};
 use crate::region::{Region, RowRange};
 use crate::units::Bytes;
@@ -130,11 +130,13 @@ impl Costs {
         // The leader's own link is not measured: its figures are placeholders.
         let links = profile.links.get(1..).filter(|links| !links.is_empty());
         let links = links.unwrap_or(&profile.links);
-        let count = links.len().max(1) as f64;
-        let mean = |of: &dyn Fn(&LinkProfile) -> f64| links.iter().map(of).sum::<f64>() / count;
+        let messages = profile.devices.iter().map(|device| device.messages);
+        // It sends to both neighbours and receives from both.
         let link = Link {
-            per_byte: mean(&|link| link.time_for(Bytes(1)).0 + link.cpu_per_byte),
-            latency: mean(&|link| link.rtt.0 * 0.5),
+            per_byte: mean(links.iter().map(|link| link.time_for(Bytes(1)).0))
+                + 2.0 * mean(messages.clone().map(|message| message.per_byte)),
+            latency: mean(links.iter().map(|link| link.rtt.0 * 0.5))
+                + 4.0 * mean(messages.map(|message| message.per_message.0)),
         };
         let steps = layers.clone().map(LayerId).map(step).collect();
         Costs { first: layers.start, devices: profile.len().max(1) as u32, link, steps }
@@ -188,6 +190,11 @@ impl Costs {
         let exchange = if halo > 0.0 { self.link.latency + halo * self.link.per_byte } else { 0.0 };
         time + exchange + PER_STAGE
     }
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len().max(1) as f64;
+    values.sum::<f64>() / count
 }
 
 /// Milliseconds of a layer on a device of average speed with an equal share: per run, and per row of

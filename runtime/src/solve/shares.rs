@@ -8,7 +8,7 @@ use super::minmax::{Limits, minmax};
 use super::model::{Crossing, Demand, GroupModel};
 use super::ocbp::ocbp;
 use super::problem::{Partition, Problem};
-use crate::cost::{ClusterProfile, LinkProfile};
+use crate::cost::{ClusterProfile, DeviceProfile, LinkProfile};
 use crate::graph::LayerId;
 use crate::plan::{Cuts, DeviceIx, Exchange, Split, feature_step};
 use crate::region::{ChannelRange, Region, RowRange};
@@ -24,18 +24,18 @@ pub(super) struct Link {
     per_byte: f64,
     /// Of the processor, per byte.
     processing: f64,
-    /// Of an empty message.
+    /// Of an empty message, the processor's time included.
     latency: f64,
 }
 
 impl Link {
     pub(super) fn all(profile: &ClusterProfile) -> Vec<Link> {
-        let link = |link: &LinkProfile| Link {
+        let link = |(link, device): (&LinkProfile, &DeviceProfile)| Link {
             per_byte: link.time_for(Bytes(1)).0,
-            processing: link.cpu_per_byte,
-            latency: link.rtt.0 * 0.5,
+            processing: device.messages.per_byte,
+            latency: link.rtt.0 * 0.5 + device.messages.per_message.0,
         };
-        profile.links.iter().map(link).collect()
+        profile.links.iter().zip(&profile.devices).map(link).collect()
     }
 }
 
@@ -308,7 +308,6 @@ impl GroupProblem<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cost::DeviceProfile;
     use crate::graph::TensorId;
     use crate::solve::Policy;
     use crate::solve::stages::{AllowedSplit, Group};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cost::MessageCost;
 use crate::ids::{NodeId, SessionId};
 use crate::kernel::KernelKind;
 use crate::plan::{DeviceIx, Generation, Plan};
@@ -143,18 +144,20 @@ pub struct LayerSample {
 
 /// What the speed benchmark found on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SuiteResult {
+pub struct BenchmarkResult {
     /// Which kernels were measured.
     pub kernels: KernelKind,
-    /// Every measurement.
+    /// Every measurement of a layer.
     pub samples: Vec<LayerSample>,
+    /// What a message costs.
+    pub messages: MessageCost,
 }
 
 /// What a worker tells its leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WorkerMessage {
     /// Answer to [`LeaderMessage::Measure`].
-    Measured(SuiteResult),
+    Measured(BenchmarkResult),
     /// How far it has got with its weights.
     Fetching {
         /// The session.

@@ -10,8 +10,8 @@ mod strip;
 
 pub use crate::ids::{NodeId, SessionId};
 pub use control::{
-    LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime, SuiteResult, WeightsMessage,
-    WorkerMessage,
+    BenchmarkResult, LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime,
+    WeightsMessage, WorkerMessage,
 };
 pub use hello::{Hello, HelloError, PROTOCOL, Purpose};
 pub use strip::{StripError, StripHeader};
