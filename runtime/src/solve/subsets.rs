@@ -3,6 +3,9 @@
 //! Every candidate plan is derived and simulated. If one does not fit in memory, dense features are
 //! taken from the device that is short, then its whole share.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use super::members::Members;
 use super::model::GroupModel;
 use super::path::Planner;
@@ -88,30 +91,62 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Considers plans over the most useful devices: all, then one fewer at a time as long as that
-    /// is not slower.
+    /// Considers plans over the most useful devices: all of them, half, a quarter and so on, then
+    /// counts around the best of these, ever closer. How a plan's time depends on the count is not
+    /// smooth (14 rows over 5 devices or over 7), so the search may miss the best count, by little.
     pub(super) fn try_subsets(&mut self) -> Result<(), SolveError> {
         let order = self.order();
         let careful = self.problem.policy.partition == Partition::Minmax;
-        let mut best: Option<Ms> = None;
-        let mut best_count = order.len();
-        let mut misses = 0;
-        for count in (1..=order.len()).rev() {
-            let predicted = self.try_over(&order[..count], careful)?;
-            match (predicted, best) {
-                (Some(now), Some(before)) if now.0 >= HOPELESS * before.0 => misses = PATIENCE,
-                (Some(now), Some(before)) if now.0 >= before.0 => misses += 1,
-                (Some(now), _) => (best, best_count, misses) = (Some(now), count, 0),
-                (None, _) => {}
-            }
-            if misses == PATIENCE || (self.problem.policy.spread && predicted.is_some()) {
-                break;
-            }
-        }
-        if careful {
-            self.try_over(&order[..best_count], false)?;
+        let best = match self.problem.policy.spread {
+            true => self.most_devices(&order, careful)?,
+            false => self.best_count(&order, careful)?,
+        };
+        if careful && let Some(best) = best {
+            self.try_over(&order[..best], false)?;
         }
         Ok(())
+    }
+
+    /// The most devices for which there is a plan.
+    fn most_devices(
+        &mut self,
+        order: &[DeviceIx],
+        careful: bool,
+    ) -> Result<Option<usize>, SolveError> {
+        for count in (1..=order.len()).rev() {
+            if self.try_over(&order[..count], careful)?.is_some() {
+                return Ok(Some(count));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many devices answer soonest, as far as counts were tried.
+    fn best_count(
+        &mut self,
+        order: &[DeviceIx],
+        careful: bool,
+    ) -> Result<Option<usize>, SolveError> {
+        let mut tried = BTreeMap::new();
+        let mut counts = halvings(order.len());
+        let mut step = usize::MAX;
+        loop {
+            for count in counts {
+                if let Entry::Vacant(entry) = tried.entry(count) {
+                    entry.insert(self.try_over(&order[..count], careful)?);
+                }
+            }
+            // Of equals the larger.
+            let times = tried.iter().rev().filter_map(|(count, time)| Some((*count, (*time)?)));
+            let best = times.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0));
+            let Some((best, _)) = best else { return Ok(None) };
+            step = (step / 2).min(best.div_ceil(4));
+            if step == 0 {
+                return Ok(Some(best));
+            }
+            counts = vec![best.saturating_sub(step), best + step];
+            counts.retain(|count| (1..=order.len()).contains(count));
+        }
     }
 
     /// Devices that may get shares of split stages, most useful first: by the time that the whole
@@ -203,10 +238,12 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The search ends after this many subsets in a row that are no faster.
-const PATIENCE: u32 = 2;
-/// A subset that is slower by this factor ends the search at once.
-const HOPELESS: f64 = 1.05;
+/// `count`, half of it, a quarter, .., 1; rounded up.
+fn halvings(count: usize) -> Vec<usize> {
+    let half = |count: &usize| (*count > 1).then(|| count.div_ceil(2));
+    std::iter::successors(Some(count), half).collect()
+}
+
 /// Attempts to make a plan fit in memory; each takes something from one device.
 const ATTEMPTS: u32 = 24;
 
