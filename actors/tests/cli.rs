@@ -235,7 +235,7 @@ fn a_run_tells_its_events_in_order() {
     let fields = ["id", "name", "address", "leader", "found", "state", "gflops", "goodput_mbps"];
     has_fields(&done.event("cluster")["devices"][0], &fields);
     let plan = done.event("plan");
-    let fields = ["generation", "reason", "partition", "fusion", "exchange", "exact"];
+    let fields = ["generation", "reason", "partition", "fusion", "exchange", "wire", "exact"];
     has_fields(plan, &fields);
     has_fields(plan, &["predicted_ms", "alone_ms", "stages"]);
     assert_eq!(plan["reason"], "start");

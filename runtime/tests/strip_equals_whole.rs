@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use edgeld_runtime::exec::local::LocalCluster;
 use edgeld_runtime::exec::{ExecError, Input};
-use edgeld_runtime::graph::{Graph, Port};
+use edgeld_runtime::graph::{DType, Graph, Port};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::SeededWeights;
 use edgeld_runtime::plan::Plan;
@@ -85,6 +85,26 @@ proptest! {
             let largest = whole.iter().fold(0f32, |max, value| max.max(value.abs()));
             for (a, b) in whole.iter().zip(strips) {
                 prop_assert!((a - b).abs() <= 1e-4 * largest, "{a} and {b} of {largest}");
+            }
+        }
+    }
+
+    #[test]
+    fn half_strips_stay_close_and_move_half(
+        graph in random_graph(),
+        dice in random_dice(20),
+        seed in any::<u64>(),
+    ) {
+        let (plan, graph) = (dice.plan(&graph), Arc::new(graph));
+        let inputs = values(&graph, seed);
+        let (floats, moved) = answer(&graph, &[], &plan, KernelKind::Exact, &inputs)?;
+        let halved = Plan { wire: DType::F16, ..plan };
+        let (halves, half) = answer(&graph, &[], &halved, KernelKind::Exact, &inputs)?;
+        prop_assert_eq!(half.0 * 2, moved.0);
+        for (floats, halves) in floats.iter().zip(&halves) {
+            let largest = floats.iter().fold(0f32, |max, value| max.max(value.abs()));
+            for (a, b) in floats.iter().zip(halves) {
+                prop_assert!((a - b).abs() <= 1e-2 * largest, "{a} and {b} of {largest}");
             }
         }
     }

@@ -2,10 +2,12 @@
 
 use edgeld_runtime::coord::Reason;
 use edgeld_runtime::cost::traffic;
+use edgeld_runtime::graph::DType;
 use edgeld_runtime::ids::NodeId;
 use edgeld_runtime::plan::{DeviceIx, Generation, PlanError, Split, Stage};
 use edgeld_runtime::program::derive;
 use edgeld_runtime::solve::{Problem, Solution, explain};
+use edgeld_runtime::units::Bytes;
 
 use super::plan::{PlanInfo, ShareInfo, StageInfo};
 
@@ -18,7 +20,8 @@ pub struct PlanNames<'a> {
     pub names: &'a [String],
     /// The ids, if there are any.
     pub members: &'a [NodeId],
-    /// Whether the answer is bit-identical to that of one device.
+    /// Whether kernels and devices are such that the answer is bit-identical to that of one
+    /// device, as long as nothing is rounded on the way.
     pub exact: bool,
 }
 
@@ -58,7 +61,8 @@ pub fn describe(
         partition: policy.partition.to_string(),
         fusion: policy.fusion.to_string(),
         exchange: policy.exchange.to_string(),
-        exact: names.exact,
+        wire: policy.wire.to_string(),
+        exact: names.exact && (policy.wire == DType::F32 || traffic.bytes_moved == Bytes::ZERO),
         predicted: solution.predicted,
         alone: solution.alone,
         stages,

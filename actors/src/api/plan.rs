@@ -46,6 +46,8 @@ pub struct PlanInfo {
     pub fusion: String,
     /// `leader` or `peer`.
     pub exchange: String,
+    /// What activations travel as: `f32` or `f16`.
+    pub wire: String,
     /// Whether the answer is bit-identical to that of one device.
     pub exact: bool,
     /// Predicted time of one inference.

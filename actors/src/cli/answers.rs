@@ -226,6 +226,7 @@ mod tests {
             partition: "minmax".into(),
             fusion: "block".into(),
             exchange: "peer".into(),
+            wire: "f32".into(),
             exact: false,
             predicted: Ms(predicted),
             alone: None,

@@ -7,6 +7,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use edgeld::Pace;
 use edgeld::input::DEFAULT_CROP;
+use edgeld_runtime::graph::DType;
 use edgeld_runtime::kernel::{Isa, KernelKind};
 use edgeld_runtime::plan::Exchange;
 use edgeld_runtime::program::Encoding;
@@ -86,6 +87,10 @@ pub struct PlanArgs {
     /// after every stage.
     #[arg(long, env = "EDGELD_EXCHANGE", value_name = "MODE", default_value = "peer")]
     pub exchange: Exchange,
+    /// What devices send each other: f32, or f16 for half the bytes and answers within 2e-3 of the
+    /// largest logit. Pictures travel as pixels in any case.
+    #[arg(long, env = "EDGELD_WIRE", value_name = "TYPE", default_value = "f32")]
+    pub wire: DType,
     /// This device computes no rows of split stages, as in the EdgeLD paper.
     #[arg(long, env = "EDGELD_LEADER_IDLE", value_parser = FalseyValueParser::new())]
     pub leader_idle: bool,
@@ -102,6 +107,7 @@ impl PlanArgs {
             partition: self.partition,
             fusion: self.fusion,
             exchange: self.exchange,
+            wire: self.wire,
             leader_idle: self.leader_idle,
             spread: self.spread,
         }

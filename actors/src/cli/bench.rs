@@ -14,7 +14,7 @@ use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::graph::{Graph, LayerId};
 use edgeld_runtime::kernel::{Isa, Kernels, Scratch, Setup, Threads};
 use edgeld_runtime::models::Model;
-use edgeld_runtime::plan::{DeviceIx, Exchange, Generation, Plan, Split, Stage};
+use edgeld_runtime::plan::{DeviceIx, Generation, Plan, Split, Stage};
 use edgeld_runtime::program::{Encoding, derive};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::SessionId;
@@ -113,7 +113,7 @@ fn stage_per_layer(graph: &Graph) -> Plan {
         layers: layer.0..layer.0 + 1,
         split: Split::Whole(DeviceIx::LEADER),
     };
-    Plan { devices: 1, exchange: Exchange::Peer, stages: graph.layer_ids().map(stage).collect() }
+    Plan::new(1, graph.layer_ids().map(stage).collect())
 }
 
 /// Prepares a plan as a worker does; packed weights are shared with `previous`.

@@ -287,12 +287,14 @@ impl Deriver<'_> {
         to: DeviceIx,
         purpose: Purpose,
     ) -> TransferId {
-        self.transfers.push(Transfer { tensor, region, from, to, purpose });
+        let wire = self.plan.wire;
+        self.transfers.push(Transfer { tensor, region, from, to, purpose, wire });
         TransferId(self.transfers.len() as u32 - 1)
     }
 
     fn receive(&mut self, id: TransferId) {
-        let Transfer { tensor, region, from, to, purpose } = self.transfers[id.0 as usize].clone();
+        let Transfer { tensor, region, from, to, purpose, .. } =
+            self.transfers[id.0 as usize].clone();
         let draft = &mut self.drafts[to.index()];
         let buffer = match purpose {
             Purpose::Stage(stage) => draft.source(stage, tensor),

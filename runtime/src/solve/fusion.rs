@@ -21,6 +21,7 @@
 
 use std::ops::Range;
 
+use super::problem::Policy;
 use crate::cost::{ClusterProfile, LinkProfile};
 use crate::graph::{Graph, LayerId, Reach, TensorId};
 use crate::region::{Region, RowRange};
@@ -60,8 +61,13 @@ struct Link {
 }
 
 /// Cuts `layers`, all of which can be split by rows, into segments.
-pub(super) fn cut(graph: &Graph, profile: &ClusterProfile, layers: Range<u32>) -> Vec<Range<u32>> {
-    let costs = Costs::new(graph, profile, layers.clone());
+pub(super) fn cut(
+    graph: &Graph,
+    profile: &ClusterProfile,
+    policy: &Policy,
+    layers: Range<u32>,
+) -> Vec<Range<u32>> {
+    let costs = Costs::new(graph, profile, policy, layers.clone());
     let count = costs.steps.len();
     let mut best = vec![f64::INFINITY; count + 1];
     let mut from = vec![0; count + 1];
@@ -94,7 +100,8 @@ struct Costs {
 }
 
 impl Costs {
-    fn new(graph: &Graph, profile: &ClusterProfile, layers: Range<u32>) -> Costs {
+    fn new(graph: &Graph, profile: &ClusterProfile, policy: &Policy, layers: Range<u32>) -> Costs {
+        let element = policy.wire.size() as f64;
         let mut last_reader = vec![0; graph.tensor_count()];
         for layer in graph.layer_ids() {
             for tensor in &graph.layer(layer).inputs {
@@ -114,7 +121,7 @@ impl Costs {
                         tensor: *tensor,
                         rows: shape.rows,
                         reach: node.op.reach(index, shapes),
-                        row_bytes: 4.0 * f64::from(shape.width) * f64::from(shape.channels),
+                        row_bytes: element * f64::from(shape.width) * f64::from(shape.channels),
                     })
                     .collect(),
                 output,

@@ -5,6 +5,7 @@
 //! row ranges over a handful of layers, and the time of a layer is linear in its rows. Everything
 //! else is worked out once per group, so that a question allocates nothing.
 
+use super::problem::Problem;
 use super::stages::Group;
 use crate::cost::{ClusterProfile, LayerKind, Work};
 use crate::graph::{Graph, LayerId, Reach, TensorId};
@@ -76,21 +77,13 @@ pub(super) struct GroupModel {
 pub(super) type Demand = Vec<RowRange>;
 
 impl GroupModel {
-    pub(super) fn new(
-        graph: &Graph,
-        encodings: &[Encoding],
-        profile: &ClusterProfile,
-        group: &Group,
-        leaves: &[bool],
-    ) -> GroupModel {
+    pub(super) fn new(problem: &Problem<'_>, group: &Group, leaves: &[bool]) -> GroupModel {
+        let Problem { graph, encodings, profile, policy, .. } = *problem;
         let count = group.layers.len();
         let first = graph.output_of(LayerId(group.layers.start));
         let crossing = |tensor: TensorId, slot: usize| {
             let shape = graph.shape(tensor);
-            let element = match graph.producer(tensor) {
-                Some(_) => 4,
-                None => encodings.get(tensor.index()).map_or(4, Encoding::element_bytes),
-            };
+            let element = Encoding::of(graph, tensor, encodings).element_bytes(policy.wire);
             Crossing {
                 tensor,
                 rows: shape.rows,
@@ -287,8 +280,9 @@ fn region(crossing: &Crossing, rows: RowRange) -> Region {
 mod tests {
     use super::*;
     use crate::cost::{DeviceProfile, LinkProfile};
-    use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
+    use crate::plan::{Cuts, Plan, Split, Stage};
     use crate::program::{Action, derive};
+    use crate::solve::problem::Policy;
     use crate::solve::stages::AllowedSplit;
     use crate::solve::testing::residual;
     use proptest::prelude::*;
@@ -316,13 +310,16 @@ mod tests {
             let cuts = Cuts::from_lengths(lengths.iter().copied());
             let stage = Stage { layers: 0..4, split: Split::Rows(cuts.clone()) };
             let devices = lengths.len() as u16;
-            let plan = Plan { devices, exchange: Exchange::Peer, stages: vec![stage] };
+            let plan = Plan::new(devices, vec![stage]);
             let derivation = derive(&graph, &plan).unwrap();
 
             let group = Group { layers: 0..4, allowed: AllowedSplit::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
-            let model = GroupModel::new(&graph, &[], &profile, &group, &leaves);
+            let (graph, profile) = (&graph, &profile);
+            let policy = Policy::default();
+            let problem = Problem { graph, encodings: &[], profile, policy, previous: None };
+            let model = GroupModel::new(&problem, &group, &leaves);
             let mut demand = Demand::new();
             for program in &derivation.programs {
                 let expected: f64 = program
@@ -332,7 +329,7 @@ mod tests {
                         Action::Compute { runs, .. } => runs.as_slice(),
                         _ => &[],
                     })
-                    .map(|run| device.time(&Work::of(&graph, run.layer, run.region)).0)
+                    .map(|run| device.time(&Work::of(graph, run.layer, run.region)).0)
                     .sum();
                 model.walk_back(cuts.range(program.device), &mut demand);
                 let found = model.compute(program.device, &demand);

@@ -352,7 +352,7 @@ mod tests {
             let group = Group { layers: 0..4, allowed: AllowedSplit::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
-            let model = GroupModel::new(graph, &[], profile, &group, &leaves);
+            let model = GroupModel::new(&problem, &group, &leaves);
             let mut borders: Vec<u32> = devices.iter().map(|(_, _, _, border)| *border).collect();
             borders.sort_unstable();
             let starts = std::iter::once(0).chain(borders.iter().copied());
