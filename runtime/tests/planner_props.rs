@@ -42,14 +42,15 @@ fn policy() -> impl Strategy<Value = Policy> {
     ];
     let fusion = prop_oneof![Just(Fusion::Layerwise), Just(Fusion::Block), Just(Fusion::Auto)];
     let exchange = prop_oneof![Just(Exchange::Leader), Just(Exchange::Peer)];
-    let wire = prop_oneof![Just(DType::F32), Just(DType::F16)];
+    let dtype = || prop_oneof![Just(DType::F32), Just(DType::F16)];
     let rarely = || prop::bool::weighted(0.2);
-    (partition, fusion, exchange, wire, rarely(), rarely()).prop_map(
-        |(partition, fusion, exchange, wire, leader_idle, spread)| Policy {
+    (partition, fusion, exchange, dtype(), dtype(), rarely(), rarely()).prop_map(
+        |(partition, fusion, exchange, wire, weights, leader_idle, spread)| Policy {
             partition,
             fusion,
             exchange,
             wire,
+            weights,
             leader_idle,
             spread,
         },
@@ -77,6 +78,7 @@ proptest! {
         prop_assert_eq!(usize::from(solution.plan.devices), profile.len());
         prop_assert_eq!(solution.plan.exchange, policy.exchange);
         prop_assert_eq!(solution.plan.wire, policy.wire);
+        prop_assert_eq!(solution.plan.weights, policy.weights);
         let derivation = derived(&graph, &solution);
         let prediction = makespan(&graph, &[], &profile, &derivation);
         prop_assert_eq!(&prediction, &solution.prediction);

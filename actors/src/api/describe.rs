@@ -21,7 +21,7 @@ pub struct PlanNames<'a> {
     /// The ids, if there are any.
     pub members: &'a [NodeId],
     /// Whether kernels and devices are such that the answer is bit-identical to that of one
-    /// device, as long as nothing is rounded on the way.
+    /// device, as long as nothing is rounded to halves.
     pub exact: bool,
 }
 
@@ -39,6 +39,8 @@ pub fn describe(
     let Problem { graph, encodings, policy, .. } = problem;
     let plan = &solution.plan;
     let traffic = traffic(graph, encodings, plan, &derive(graph, plan)?);
+    let sent = policy.wire != DType::F32 && traffic.bytes_moved > Bytes::ZERO;
+    let rounded = sent || policy.weights != DType::F32;
     let whole = |stage: &Stage| {
         let shape = graph.output_shape(stage.last_layer());
         if shape.rows > 1 { shape.rows } else { shape.channels }
@@ -62,7 +64,8 @@ pub fn describe(
         fusion: policy.fusion.to_string(),
         exchange: policy.exchange.to_string(),
         wire: policy.wire.to_string(),
-        exact: names.exact && (policy.wire == DType::F32 || traffic.bytes_moved == Bytes::ZERO),
+        weights: policy.weights.to_string(),
+        exact: names.exact && !rounded,
         predicted: solution.predicted,
         alone: solution.alone,
         stages,

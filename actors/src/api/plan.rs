@@ -48,7 +48,9 @@ pub struct PlanInfo {
     pub exchange: String,
     /// What activations travel as: `f32` or `f16`.
     pub wire: String,
-    /// Whether the answer is bit-identical to that of one device.
+    /// What devices keep packed weights as: `f32` or `f16`.
+    pub weights: String,
+    /// Whether the answer is bit-identical to that of one device with weights of float32.
     pub exact: bool,
     /// Predicted time of one inference.
     #[serde(rename = "predicted_ms")]

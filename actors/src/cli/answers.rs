@@ -227,6 +227,7 @@ mod tests {
             fusion: "block".into(),
             exchange: "peer".into(),
             wire: "f32".into(),
+            weights: "f32".into(),
             exact: false,
             predicted: Ms(predicted),
             alone: None,

@@ -14,6 +14,8 @@ use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::{Fusion, Partition, Policy};
 use edgeld_runtime::units::Bytes;
 
+use super::exit::Exit;
+
 /// Who takes part.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Cluster")]
@@ -102,15 +104,19 @@ pub struct PlanArgs {
 
 impl PlanArgs {
     /// Which plans may be chosen from.
-    pub fn policy(&self) -> Policy {
-        Policy {
+    ///
+    /// # Errors
+    /// When the kernels cannot use such weights.
+    pub fn policy(&self, kernels: &KernelArgs) -> Result<Policy, Exit> {
+        Ok(Policy {
             partition: self.partition,
             fusion: self.fusion,
             exchange: self.exchange,
             wire: self.wire,
+            weights: kernels.weights()?,
             leader_idle: self.leader_idle,
             spread: self.spread,
-        }
+        })
     }
 }
 
@@ -121,6 +127,26 @@ pub struct KernelArgs {
     /// split. fast: the fastest, within 1e-4 of the largest logit.
     #[arg(long, env = "EDGELD_KERNELS", value_name = "KIND", default_value = "fast")]
     pub kernels: Kernels,
+    /// What weights are kept in memory as: f32, or f16 for half of it and answers within 2e-3 of the
+    /// largest logit, often sooner. Not with --kernels burn.
+    #[arg(long, env = "EDGELD_WEIGHTS", value_name = "TYPE", default_value = "f32")]
+    weights: DType,
+}
+
+impl KernelArgs {
+    /// What weights are kept as.
+    ///
+    /// # Errors
+    /// When the kernels cannot use such weights.
+    pub fn weights(&self) -> Result<DType, Exit> {
+        match (self.kernels, self.weights) {
+            (Kernels::Burn, DType::F16) => Err(Exit::usage(
+                "--kernels burn takes weights of float32 only, --weights f16 asks for halves",
+                "use --kernels fast or exact, or --weights f32",
+            )),
+            (_, weights) => Ok(weights),
+        }
+    }
 }
 
 /// [`KernelKind`], on the command line.

@@ -8,6 +8,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::graph::DType;
+use crate::kernel::narrow;
 
 /// Elements that are converted at a time; enough to fill vectors, and short enough for the stack.
 const CHUNK: usize = 64;
@@ -21,14 +22,10 @@ pub(super) fn encode(dtype: DType, values: &[f32], bytes: &mut [u8]) {
         }
         DType::F16 => {
             let (cells, _) = bytes.as_chunks_mut();
-            let largest = f16::MAX.to_f32();
             for (values, cells) in values.chunks(CHUNK).zip(cells.chunks_mut(CHUNK)) {
-                let (mut within, mut halves) = ([0.0f32; CHUNK], [f16::ZERO; CHUNK]);
-                let (within, halves) = (&mut within[..values.len()], &mut halves[..values.len()]);
-                for (within, value) in within.iter_mut().zip(values) {
-                    *within = value.clamp(-largest, largest);
-                }
-                halves.convert_from_f32_slice(within);
+                let mut halves = [f16::ZERO; CHUNK];
+                let halves = &mut halves[..values.len()];
+                narrow(values, halves);
                 for (cell, half) in cells.iter_mut().zip(halves) {
                     *cell = half.to_le_bytes();
                 }

@@ -126,14 +126,17 @@ pub struct Plan {
     pub exchange: Exchange,
     /// What activations travel as. Pixels of pictures travel as they are.
     pub wire: DType,
+    /// What devices keep packed weights as.
+    pub weights: DType,
     /// All layers, stage after stage.
     pub stages: Vec<Stage>,
 }
 
 impl Plan {
-    /// A plan in which strips of float32 travel between peers.
+    /// A plan in which strips travel between peers, and everything is float32.
     pub fn new(devices: u16, stages: Vec<Stage>) -> Plan {
-        Plan { devices, exchange: Exchange::Peer, wire: DType::F32, stages }
+        let (wire, weights) = (DType::F32, DType::F32);
+        Plan { devices, exchange: Exchange::Peer, wire, weights, stages }
     }
 
     /// The plan of one device: everything on the leader.

@@ -218,6 +218,8 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// Its steps. Of those that are ready, the first in this order runs.
     pub steps: Vec<Step>,
+    /// What packed weights are kept as.
+    pub weights: DType,
 }
 
 impl Program {

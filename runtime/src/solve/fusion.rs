@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use super::problem::Policy;
 use crate::cost::{ClusterProfile, LinkProfile};
-use crate::graph::{Graph, LayerId, Reach, TensorId};
+use crate::graph::{DType, Graph, LayerId, Reach, TensorId};
 use crate::region::{Region, RowRange};
 use crate::units::Bytes;
 
@@ -113,7 +113,7 @@ impl Costs {
             let shapes = graph.input_shapes(layer);
             let output = graph.output_of(layer);
             let shape = graph.output_shape(layer);
-            let (per_run, per_row) = typical(graph, profile, layer);
+            let (per_run, per_row) = typical(graph, profile, policy.weights, layer);
             let reads = node.inputs.iter().zip(shapes).enumerate();
             Step {
                 reads: reads
@@ -199,14 +199,14 @@ impl Costs {
 
 /// Milliseconds of a layer on a device of average speed with an equal share: per run, and per row of
 /// its output.
-fn typical(graph: &Graph, profile: &ClusterProfile, layer: LayerId) -> (f64, f64) {
+fn typical(graph: &Graph, profile: &ClusterProfile, weights: DType, layer: LayerId) -> (f64, f64) {
     let shape = graph.output_shape(layer);
     let rows = shape.rows.div_ceil(profile.len().max(1) as u32).max(1);
     let share = Region { rows: RowRange::all(rows), ..shape.region() };
     let (mut per_run_sum, mut speed) = (0.0, 0.0);
     for device in profile.ids() {
         let device = profile.device(device);
-        let work = device.work(graph, layer, share, rows);
+        let work = device.work(graph, layer, share, rows, weights);
         let fit = device.fit(work.kind);
         let per_run = fit.per_run + fit.per_weight_byte * work.weight_bytes;
         let per_row = (fit.time(&work).0 - per_run) / f64::from(rows);

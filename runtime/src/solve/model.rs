@@ -7,8 +7,8 @@
 
 use super::problem::Problem;
 use super::stages::Group;
-use crate::cost::{ClusterProfile, LayerKind, Work};
-use crate::graph::{Graph, LayerId, Reach, TensorId};
+use crate::cost::{LayerKind, Work};
+use crate::graph::{DType, Graph, LayerId, Reach, TensorId};
 use crate::plan::DeviceIx;
 use crate::program::Encoding;
 use crate::region::{ChannelRange, Region, RowRange};
@@ -132,15 +132,19 @@ impl GroupModel {
             }
         }
         let tiled = profile.devices.iter().any(|device| device.tiled);
-        let steps = |layer| if tiled { steps(graph, LayerId(layer)) } else { None };
+        let steps = |layer| match tiled {
+            true => steps(graph, LayerId(layer), policy.weights),
+            false => None,
+        };
         model.steps = group.layers.clone().map(steps).collect();
         for device in profile.ids() {
-            model.add_device(graph, profile, device);
+            model.add_device(problem, device);
         }
         model
     }
 
-    fn add_device(&mut self, graph: &Graph, profile: &ClusterProfile, device: DeviceIx) {
+    fn add_device(&mut self, problem: &Problem<'_>, device: DeviceIx) {
+        let Problem { graph, profile, policy, .. } = *problem;
         for (layer, steps) in self.group.layers.clone().map(LayerId).zip(&self.steps) {
             let fit = profile.device(device).fit(LayerKind::of(graph, layer));
             self.times.push(steps.as_ref().map(|works| {
@@ -152,7 +156,7 @@ impl GroupModel {
                 works.iter().scan(0.0, time).collect()
             }));
             let shape = graph.output_shape(layer);
-            let whole = Work::of(graph, layer, shape.region());
+            let whole = Work::of(graph, layer, shape.region()).with_weights(policy.weights);
             let line = |shape: crate::graph::Shape| {
                 4.0 * f64::from(shape.width) * f64::from(shape.channels)
             };
@@ -256,16 +260,17 @@ impl Crossing {
 
 /// The work of a layer that is computed in tiles, without what it reads, by number of rows; `None`
 /// of layers that are not.
-fn steps(graph: &Graph, layer: LayerId) -> Option<Vec<Work>> {
+fn steps(graph: &Graph, layer: LayerId, weights: DType) -> Option<Vec<Work>> {
     let shape = graph.output_shape(layer);
     let work = |rows: u32| {
         let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(rows));
         let line = f64::from(shape.width) * f64::from(shape.channels);
-        let work = Work::tiled(graph, layer, region, rows);
+        let work = Work::tiled(graph, layer, region, rows, weights);
         Work { activation_bytes: 4.0 * line * f64::from(rows), ..work }
     };
     let whole = shape.region();
-    let is_tiled = Work::tiled(graph, layer, whole, shape.rows) != Work::of(graph, layer, whole);
+    let is_tiled = Work::tiled(graph, layer, whole, shape.rows, weights)
+        != Work::of(graph, layer, whole).with_weights(weights);
     is_tiled.then(|| (0..=shape.rows).map(work).collect())
 }
 
@@ -279,7 +284,7 @@ fn region(crossing: &Crossing, rows: RowRange) -> Region {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cost::{DeviceProfile, LinkProfile};
+    use crate::cost::{ClusterProfile, DeviceProfile, LinkProfile};
     use crate::plan::{Cuts, Plan, Split, Stage};
     use crate::program::{Action, derive};
     use crate::solve::problem::Policy;

@@ -92,6 +92,7 @@ impl<'a> Planner<'a> {
             devices: self.problem.profile.len() as u16,
             exchange: self.problem.policy.exchange,
             wire: self.problem.policy.wire,
+            weights: self.problem.policy.weights,
             stages,
         }
     }

@@ -85,6 +85,8 @@ pub struct Policy {
     pub exchange: Exchange,
     /// What activations travel as.
     pub wire: DType,
+    /// What devices keep packed weights as.
+    pub weights: DType,
     /// The leader gets no share of split stages; it may run whole ones.
     pub leader_idle: bool,
     /// Every device gets a share of every split stage with at least two rows per device, even if
@@ -99,6 +101,7 @@ impl Default for Policy {
             fusion: Fusion::default(),
             exchange: Exchange::Peer,
             wire: DType::F32,
+            weights: DType::F32,
             leader_idle: false,
             spread: false,
         }
