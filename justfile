@@ -49,7 +49,7 @@ arm:
         cargo test -p edgeld-runtime --lib --target aarch64-unknown-linux-gnu \
         --target-dir target/arm --config 'profile.dev.package."*".opt-level=1' -- kernel::
 
-# Single layers, whole and in strips
+# Single layers, whole and in strips, with weights of floats and of halves
 bench-layers *filter:
     cargo bench --workspace --bench layers -- {{ filter }}
 

@@ -142,6 +142,10 @@ fn wrong_usage_is_exit_2() {
     place.fails(2, &["run", SMALL, "random:1", "--mean", "1,2,3"], &["--std"]);
     place.fails(2, &["run", SMALL, "random:1", "--alone", "--devices", "2"], &["--devices"]);
     place.fails(2, &["run", SMALL, "random:1", "--repeat", "0"], &["repeat"]);
+    place.fails(2, &["run", SMALL, "random:1", "--wire", "f8"], &["--wire", "f16"]);
+    let burn = ["--kernels", "burn", "--weights", "f16"];
+    place.fails(2, &[&["run", SMALL, "random:1"], &burn[..]].concat(), &["burn", "--weights f32"]);
+    place.fails(2, &[&["bench", "local", SMALL], &burn[..]].concat(), &["burn", "--weights f32"]);
     place.fails(2, &["dance"], &["dance"]);
     assert_eq!(place.edgeld(&[]).code, Some(2));
 }
@@ -235,8 +239,8 @@ fn a_run_tells_its_events_in_order() {
     let fields = ["id", "name", "address", "leader", "found", "state", "gflops", "goodput_mbps"];
     has_fields(&done.event("cluster")["devices"][0], &fields);
     let plan = done.event("plan");
-    let fields = ["generation", "reason", "partition", "fusion", "exchange", "exact"];
-    has_fields(plan, &fields);
+    has_fields(plan, &["generation", "reason", "partition", "fusion", "exchange"]);
+    has_fields(plan, &["wire", "weights", "exact"]);
     has_fields(plan, &["predicted_ms", "alone_ms", "stages"]);
     assert_eq!(plan["reason"], "start");
     let fields = ["layers", "split", "shares", "redundant_gflop", "bytes_in"];
@@ -392,7 +396,7 @@ fn a_bench_has_a_row_per_layer() {
         place.succeeds(&["bench", "local", SMALL, "--repeat", "2", "--threads", "1", "--json"]);
     assert_eq!(done.lines.len(), 1);
     let bench = done.event("bench");
-    has_fields(bench, &["model", "threads", "kernels", "isa", "total_ms", "gflops"]);
+    has_fields(bench, &["model", "threads", "kernels", "weights", "isa", "total_ms", "gflops"]);
     assert!(bench["peak_rss_bytes"].as_u64().unwrap() > 1_000_000);
     let layers = bench["layers"].as_array().unwrap();
     assert!(layers.len() > 11);
@@ -473,6 +477,40 @@ fn a_plan_of_the_paper_leaves_the_leader_idle() {
     for stage in plan["stages"].as_array().unwrap() {
         assert!(stage["split"] == "whole" || rows_of(stage, "a") == 0, "{stage}");
     }
+}
+
+#[test]
+fn a_comparison_shows_what_halves_cost() {
+    let place = Place::new();
+    let halves = ["--weights", "f16", "--wire", "f16", "--alone", "--compare", "--json"];
+    let done = place.succeeds(&[&["run", SMALL, "random:1"], &halves[..]].concat());
+    assert_eq!(done.event("plan")["weights"], "f16");
+    let summary = done.event("summary");
+    let of = |field: &str| summary[field].as_f64().unwrap();
+    let (difference, largest) = (of("max_abs_diff"), of("max_abs"));
+    assert!(difference > 0.0 && difference <= 2e-3 * largest, "{difference} of {largest}");
+}
+
+#[test]
+fn halves_are_planned_for() {
+    let place = Place::new();
+    let lan = place.file("lan.toml", LAN);
+    let plan = |flags: &[&str]| {
+        let policy = ["--leader-idle", "--exchange", "leader", "--partition", "bodp", "--json"];
+        let arguments = [&["plan", "vgg16", "--lan", &lan], &policy[..], flags].concat();
+        place.succeeds(&arguments).event("plan").clone()
+    };
+    let (floats, halves) = (plan(&[]), plan(&["--wire", "f16", "--weights", "f16"]));
+    assert_eq!([&floats["wire"], &floats["weights"]], ["f32", "f32"]);
+    assert_eq!([&halves["wire"], &halves["weights"]], ["f16", "f16"]);
+    let bytes = |plan: &Value| {
+        let stages = plan["stages"].as_array().unwrap();
+        stages.iter().map(|stage| stage["bytes_in"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    // Pixels travel as they are.
+    assert!(bytes(&floats)[1..].iter().zip(&bytes(&halves)[1..]).all(|(f, h)| *f == 2 * h));
+    let predicted = |plan: &Value| plan["predicted_ms"].as_f64().unwrap();
+    assert!(predicted(&halves) < predicted(&floats));
 }
 
 #[test]

@@ -3,8 +3,10 @@
 //!
 //! For each layer of each list, prints the shortest of several runs and its speed in GFLOP/s, or in
 //! GB/s of weights for dense layers. For convolutions it also prints the time of the slowest of five
-//! equal strips of rows, as a fraction of that: a fifth at best. Totals of the list follow. Layers
-//! run one after another, as in a frame, so that caches are in the same state as in use.
+//! equal strips of rows, as a fraction of that: a fifth at best. Then comes how long the layer takes
+//! with weights of halves, by turns with the others. Totals of the list follow. Layers run one after
+//! another, as in a frame, so that caches are in the same state as in use. At the end are strips of a
+//! few rows of a convolution from 512 to 512 channels, where reading the weights dominates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use edgeld_runtime::graph::{
     Activation, Builder, Conv, DType, Graph, GraphError, LayerId, Op, Parameter, ParameterId, Pool,
     Reduction, Shape, Sweep, TensorId, Window,
 };
-use edgeld_runtime::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch};
+use edgeld_runtime::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch, Setup};
 use edgeld_runtime::region::{ChannelRange, Region, RowRange};
 use edgeld_runtime::weights::{WeightError, WeightSource};
 
@@ -23,6 +25,9 @@ const RUNS: usize = 15;
 
 /// Even strips of the rows.
 const STRIPS: u32 = 5;
+
+/// Heights of thin strips.
+const THIN: [u32; 5] = [1, 2, 3, 4, 6];
 
 /// Weights that are all the same.
 struct Even(Arc<Graph>);
@@ -107,12 +112,14 @@ impl List {
         self.builder.output("y", self.tensor, vec![elements])?;
         let graph = Arc::new(self.builder.finish()?);
         let all = graph.layer_ids().map(|id| (id, graph.output_shape(id).region()));
-        let mut whole = Share::new(&graph, all.collect())?;
-        let strips = (0..STRIPS).map(|index| Share::new(&graph, strips(&graph, index)));
+        let all: BTreeMap<LayerId, Region> = all.collect();
+        let mut whole = Share::new(&graph, all.clone(), DType::F32)?;
+        let mut halves = Share::new(&graph, all, DType::F16)?;
+        let strips = (0..STRIPS).map(|index| Share::new(&graph, strips(&graph, index), DType::F32));
         let mut strips: Vec<Share> = strips.collect::<Result<_, _>>()?;
         let mut scratch = Scratch::new();
         for _ in 0..RUNS {
-            for share in [&mut whole].into_iter().chain(&mut strips) {
+            for share in [&mut whole, &mut halves].into_iter().chain(&mut strips) {
                 share.run(&mut scratch)?;
             }
         }
@@ -125,11 +132,13 @@ impl List {
         let mut sums = BTreeMap::new();
         for (&layer, &time) in &whole.best {
             let strip = slowest.get(&layer).map(|strip| strip.as_secs_f64() / time.as_secs_f64());
-            whole.print(layer, time, strip);
+            whole.print(layer, time, strip, halves.best[&layer]);
             *sums.entry(whole.kernels.algorithm(layer)).or_insert(Duration::ZERO) += time;
         }
         let sum = sums.values().sum::<Duration>();
-        println!("{}: {:.1} ms", graph.name(), sum.as_secs_f64() * 1e3);
+        let half: Duration = halves.best.values().sum();
+        let [sum, half] = [sum, half].map(|time| time.as_secs_f64() * 1e3);
+        println!("{}: {sum:.1} ms; with halves {half:.1} ms", graph.name());
         for (algorithm, time) in sums {
             println!("    {algorithm}: {:.1} ms", time.as_secs_f64() * 1e3);
         }
@@ -162,9 +171,14 @@ struct Share {
 }
 
 impl Share {
-    fn new(graph: &Arc<Graph>, regions: BTreeMap<LayerId, Region>) -> Result<Share, KernelError> {
+    fn new(
+        graph: &Arc<Graph>,
+        regions: BTreeMap<LayerId, Region>,
+        weights: DType,
+    ) -> Result<Share, KernelError> {
         let source = Even(Arc::clone(graph));
-        let kernels = Kernels::prepare(graph, &regions, &source, KernelKind::Fast, None)?;
+        let setup = Setup { weights, ..KernelKind::Fast.into() };
+        let kernels = Kernels::prepare(graph, &regions, &source, setup, None)?;
         let maps = |(layer, region): (LayerId, Region)| {
             let input = graph.layer(layer).inputs[0];
             let reads = graph.layer(layer).op.reads(0, graph.input_shapes(layer), region);
@@ -187,7 +201,7 @@ impl Share {
         Ok(())
     }
 
-    fn print(&self, layer: LayerId, time: Duration, strip: Option<f64>) {
+    fn print(&self, layer: LayerId, time: Duration, strip: Option<f64>, half: Duration) {
         let node = self.graph.layer(layer);
         let (from, to) = (self.graph.input_shapes(layer)[0], self.graph.output_shape(layer));
         let rate = match &node.op {
@@ -203,10 +217,40 @@ impl Share {
             _ => String::new(),
         };
         let name = format!("{} {}", node.name, self.kernels.algorithm(layer));
-        let strip = strip.map_or(String::new(), |part| format!("{part:6.2}"));
-        let ms = time.as_secs_f64() * 1e3;
-        println!("{name:24} {from} -> {to}: {ms:8.3} ms {rate:15} {strip}");
+        let strip = strip.map_or(String::new(), |part| format!("{part:.2}"));
+        let [ms, half] = [time, half].map(|time| time.as_secs_f64() * 1e3);
+        println!("{name:24} {from} -> {to}: {ms:8.3} ms {rate:15} {strip:>6} {half:8.3} ms");
     }
+}
+
+/// Strips from the middle of a map of 28x28, of floats and of halves.
+fn thin_strips() -> Result<(), Box<dyn std::error::Error>> {
+    let mut list = List::new("thin strips", Shape::new(512, 28, 28))?;
+    for _ in 0..3 {
+        list.square(512, 3, 1)?;
+    }
+    let elements = list.builder.shape(list.tensor).elements();
+    list.builder.output("y", list.tensor, vec![elements])?;
+    let graph = Arc::new(list.builder.finish()?);
+    let share = |rows: u32, weights| {
+        let region = Region::new(ChannelRange::all(512), RowRange::new(12, 12 + rows));
+        Share::new(&graph, graph.layer_ids().map(|layer| (layer, region)).collect(), weights)
+    };
+    let mut scratch = Scratch::new();
+    for rows in THIN {
+        let mut shares = [share(rows, DType::F32)?, share(rows, DType::F16)?];
+        for _ in 0..RUNS {
+            for share in &mut shares {
+                share.run(&mut scratch)?;
+            }
+        }
+        let [floats, halves] = shares.map(|share| {
+            let ms = share.best.values().sum::<Duration>().as_secs_f64() * 1e3 / 3.0;
+            format!("{ms:.3} ms, {}", share.kernels.algorithm(LayerId(0)))
+        });
+        println!("512 x 28 x 28, {rows} rows: floats {floats}; halves {halves}");
+    }
+    Ok(())
 }
 
 fn same(kernel: u32, stride: u32) -> Sweep {
@@ -282,11 +326,14 @@ fn assorted() -> Result<List, GraphError> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     for list in [vgg16()?, resnet50()?, mobilenet_v2()?, assorted()?] {
-        let name = list.name;
-        if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
+        if wanted(list.name) {
             list.run()?;
         }
+    }
+    if wanted("thin strips") {
+        thin_strips()?;
     }
     Ok(())
 }

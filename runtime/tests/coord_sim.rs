@@ -10,7 +10,7 @@ use edgeld_runtime::coord::leader::{Command, Event, Leader, Proposal};
 use edgeld_runtime::coord::worker::{Demand, Worker};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::ids::{NodeId, SessionId};
-use edgeld_runtime::plan::{Cuts, Exchange, Generation, Plan, Split, Stage};
+use edgeld_runtime::plan::{Cuts, Generation, Plan, Split, Stage};
 use edgeld_runtime::units::{Bytes, Ms};
 
 const SESSION: SessionId = SessionId(1);
@@ -358,11 +358,7 @@ impl Sim {
             members.into_iter().filter(|n| *n == LEADER || !self.dice.one_in(4)).collect();
         let lengths = members.iter().map(|_| 1 + self.dice.below(9) as u32);
         let split = Split::Rows(Cuts::from_lengths(lengths.collect::<Vec<_>>()));
-        let plan = Plan {
-            devices: members.len() as u16,
-            exchange: Exchange::Peer,
-            stages: vec![Stage { layers: 0..1, split }],
-        };
+        let plan = Plan::new(members.len() as u16, vec![Stage { layers: 0..1, split }]);
         let provisional = reason == Reason::Lost && self.dice.one_in(2);
         let proposal = Proposal { plan, members, reason, provisional, predicted: Ms(100.0) };
         let delay = self.dice.between(0.1, 20.0);

@@ -5,7 +5,7 @@ mod random_graph;
 use std::sync::Arc;
 
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile, makespan, memory};
-use edgeld_runtime::graph::{Graph, LayerId};
+use edgeld_runtime::graph::{DType, Graph, LayerId};
 use edgeld_runtime::models;
 use edgeld_runtime::plan::{DeviceIx, Exchange, Split};
 use edgeld_runtime::program::{Derivation, derive};
@@ -42,11 +42,15 @@ fn policy() -> impl Strategy<Value = Policy> {
     ];
     let fusion = prop_oneof![Just(Fusion::Layerwise), Just(Fusion::Block), Just(Fusion::Auto)];
     let exchange = prop_oneof![Just(Exchange::Leader), Just(Exchange::Peer)];
-    (partition, fusion, exchange, prop::bool::weighted(0.2), prop::bool::weighted(0.2)).prop_map(
-        |(partition, fusion, exchange, leader_idle, spread)| Policy {
+    let dtype = || prop_oneof![Just(DType::F32), Just(DType::F16)];
+    let rarely = || prop::bool::weighted(0.2);
+    (partition, fusion, exchange, dtype(), dtype(), rarely(), rarely()).prop_map(
+        |(partition, fusion, exchange, wire, weights, leader_idle, spread)| Policy {
             partition,
             fusion,
             exchange,
+            wire,
+            weights,
             leader_idle,
             spread,
         },
@@ -73,6 +77,8 @@ proptest! {
         prop_assert_eq!(solution.plan.check(&graph), Ok(()));
         prop_assert_eq!(usize::from(solution.plan.devices), profile.len());
         prop_assert_eq!(solution.plan.exchange, policy.exchange);
+        prop_assert_eq!(solution.plan.wire, policy.wire);
+        prop_assert_eq!(solution.plan.weights, policy.weights);
         let derivation = derived(&graph, &solution);
         let prediction = makespan(&graph, &[], &profile, &derivation);
         prop_assert_eq!(&prediction, &solution.prediction);

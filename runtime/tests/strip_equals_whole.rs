@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use edgeld_runtime::exec::local::LocalCluster;
 use edgeld_runtime::exec::{ExecError, Input};
-use edgeld_runtime::graph::{Graph, Port};
+use edgeld_runtime::graph::{DType, Graph, LayerId, Op, Port};
 use edgeld_runtime::kernel::KernelKind;
-use edgeld_runtime::models::SeededWeights;
-use edgeld_runtime::plan::Plan;
+use edgeld_runtime::models::{self, Options, SeededWeights};
+use edgeld_runtime::plan::{Cuts, DeviceIx, Plan, Split, Stage};
 use edgeld_runtime::program::{Encoding, derive};
 use edgeld_runtime::units::Bytes;
 use proptest::prelude::*;
@@ -39,6 +39,18 @@ fn answer(
     let weights = SeededWeights::new(Arc::clone(graph), 7);
     let outcome = LocalCluster::new(graph, encodings, plan, &weights, kind)?.infer(inputs)?;
     Ok((outcome.outputs, outcome.bytes_moved))
+}
+
+/// Whether halves explain the difference. Inputs are up to 1: an output that is smaller because its
+/// terms cancel keeps their rounding.
+fn rounded_alike(floats: &[Vec<f32>], halves: &[Vec<f32>]) -> Result<(), TestCaseError> {
+    for (floats, halves) in floats.iter().zip(halves) {
+        let largest = floats.iter().fold(1f32, |max, value| max.max(value.abs()));
+        for (a, b) in floats.iter().zip(halves) {
+            prop_assert!((a - b).abs() <= 1e-2 * largest, "{a} and {b} of {largest}");
+        }
+    }
+    Ok(())
 }
 
 fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
@@ -90,6 +102,39 @@ proptest! {
     }
 
     #[test]
+    fn half_weights_stay_close_and_equal_the_whole(
+        graph in random_graph(),
+        dice in random_dice(20),
+        seed in any::<u64>(),
+    ) {
+        let (plan, graph) = (dice.plan(&graph), Arc::new(graph));
+        let alone = Plan::alone(graph.layers().len() as u32);
+        let halved = |plan: &Plan| Plan { weights: DType::F16, ..plan.clone() };
+        let inputs = values(&graph, seed);
+        let (floats, _) = answer(&graph, &[], &alone, KernelKind::Exact, &inputs)?;
+        let (whole, _) = answer(&graph, &[], &halved(&alone), KernelKind::Exact, &inputs)?;
+        let (strips, _) = answer(&graph, &[], &halved(&plan), KernelKind::Exact, &inputs)?;
+        prop_assert_eq!(bits(&whole), bits(&strips));
+        let (fast, _) = answer(&graph, &[], &halved(&plan), KernelKind::Fast, &inputs)?;
+        rounded_alike(&floats, &fast)?;
+    }
+
+    #[test]
+    fn half_strips_stay_close_and_move_half(
+        graph in random_graph(),
+        dice in random_dice(20),
+        seed in any::<u64>(),
+    ) {
+        let (plan, graph) = (dice.plan(&graph), Arc::new(graph));
+        let inputs = values(&graph, seed);
+        let (floats, moved) = answer(&graph, &[], &plan, KernelKind::Exact, &inputs)?;
+        let halved = Plan { wire: DType::F16, ..plan };
+        let (halves, half) = answer(&graph, &[], &halved, KernelKind::Exact, &inputs)?;
+        prop_assert_eq!(half.0 * 2, moved.0);
+        rounded_alike(&floats, &halves)?;
+    }
+
+    #[test]
     fn pixels_are_normalised_alike_wherever_they_arrive(
         graph in random_graph(),
         dice in random_dice(20),
@@ -110,5 +155,49 @@ proptest! {
         let (whole, _) = answer(&graph, &encodings, &alone, KernelKind::Exact, &inputs)?;
         let (strips, _) = answer(&graph, &encodings, &plan, KernelKind::Exact, &inputs)?;
         prop_assert_eq!(bits(&whole), bits(&strips));
+    }
+}
+
+/// The promise of `--wire f16` and `--weights f16`, together and with either kernels: within 2e-3 of
+/// the largest logit, and the same top class.
+#[test]
+fn networks_in_halves_have_the_same_class() {
+    for name in ["vgg11?size=64&seed=3", "vgg16?size=64", "vgg19?size=48&classes=10"] {
+        let model = models::open(name, &Options::default()).unwrap();
+        let (graph, inputs) = (&model.graph, values(&model.graph, 5));
+        let run = |plan: &Plan, kind| {
+            let cluster = LocalCluster::new(graph, &[], plan, &*model.weights, kind);
+            cluster.unwrap().infer(&inputs).unwrap().outputs.remove(0)
+        };
+        let layers = graph.layers().len() as u32;
+        let floats = run(&Plan::alone(layers), KernelKind::Fast);
+        let stage = |layer: u32| {
+            let shape = graph.output_shape(LayerId(layer));
+            let (total, features) = match shape.rows {
+                1 => (shape.channels / 16, true),
+                rows => (rows, false),
+            };
+            let lengths = [total / 3, total / 3, total - total / 3 * 2];
+            let conv = matches!(graph.layer(LayerId(layer)).op, Op::Conv(_));
+            let split = match features {
+                true if conv && shape.channels.is_multiple_of(16) => {
+                    Split::Features(Cuts::from_lengths(lengths.map(|length| 16 * length)))
+                }
+                true => Split::Whole(DeviceIx(0)),
+                false => Split::Rows(Cuts::from_lengths(lengths)),
+            };
+            Stage { layers: layer..layer + 1, split }
+        };
+        let three = Plan::new(3, (0..layers).map(stage).collect());
+        let halves = Plan { wire: DType::F16, weights: DType::F16, ..three };
+        for kind in [KernelKind::Exact, KernelKind::Fast] {
+            let found = run(&halves, kind);
+            let largest = floats.iter().fold(0f32, |max, value| max.max(value.abs()));
+            let error = floats.iter().zip(&found).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
+            println!("{name} {kind:?}: {:.2e} of the largest", error / largest);
+            assert!(error <= 2e-3 * largest, "{name}: {error} of {largest}");
+            let top = |data: &[f32]| (0..data.len()).max_by(|a, b| data[*a].total_cmp(&data[*b]));
+            assert_eq!(top(&floats), top(&found), "{name}");
+        }
     }
 }

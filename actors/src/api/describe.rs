@@ -2,10 +2,12 @@
 
 use edgeld_runtime::coord::Reason;
 use edgeld_runtime::cost::traffic;
+use edgeld_runtime::graph::DType;
 use edgeld_runtime::ids::NodeId;
 use edgeld_runtime::plan::{DeviceIx, Generation, PlanError, Split, Stage};
 use edgeld_runtime::program::derive;
 use edgeld_runtime::solve::{Problem, Solution, explain};
+use edgeld_runtime::units::Bytes;
 
 use super::plan::{PlanInfo, ShareInfo, StageInfo};
 
@@ -18,7 +20,8 @@ pub struct PlanNames<'a> {
     pub names: &'a [String],
     /// The ids, if there are any.
     pub members: &'a [NodeId],
-    /// Whether the answer is bit-identical to that of one device.
+    /// Whether kernels and devices are such that the answer is bit-identical to that of one
+    /// device, as long as nothing is rounded to halves.
     pub exact: bool,
 }
 
@@ -36,6 +39,8 @@ pub fn describe(
     let Problem { graph, encodings, policy, .. } = problem;
     let plan = &solution.plan;
     let traffic = traffic(graph, encodings, plan, &derive(graph, plan)?);
+    let sent = policy.wire != DType::F32 && traffic.bytes_moved > Bytes::ZERO;
+    let rounded = sent || policy.weights != DType::F32;
     let whole = |stage: &Stage| {
         let shape = graph.output_shape(stage.last_layer());
         if shape.rows > 1 { shape.rows } else { shape.channels }
@@ -58,7 +63,9 @@ pub fn describe(
         partition: policy.partition.to_string(),
         fusion: policy.fusion.to_string(),
         exchange: policy.exchange.to_string(),
-        exact: names.exact,
+        wire: policy.wire.to_string(),
+        weights: policy.weights.to_string(),
+        exact: names.exact && !rounded,
         predicted: solution.predicted,
         alone: solution.alone,
         stages,

@@ -46,7 +46,11 @@ pub struct PlanInfo {
     pub fusion: String,
     /// `leader` or `peer`.
     pub exchange: String,
-    /// Whether the answer is bit-identical to that of one device.
+    /// What activations travel as: `f32` or `f16`.
+    pub wire: String,
+    /// What devices keep packed weights as: `f32` or `f16`.
+    pub weights: String,
+    /// Whether the answer is bit-identical to that of one device with weights of float32.
     pub exact: bool,
     /// Predicted time of one inference.
     #[serde(rename = "predicted_ms")]

@@ -226,6 +226,8 @@ mod tests {
             partition: "minmax".into(),
             fusion: "block".into(),
             exchange: "peer".into(),
+            wire: "f32".into(),
+            weights: "f32".into(),
             exact: false,
             predicted: Ms(predicted),
             alone: None,

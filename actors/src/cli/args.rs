@@ -7,11 +7,14 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use edgeld::Pace;
 use edgeld::input::DEFAULT_CROP;
+use edgeld_runtime::graph::DType;
 use edgeld_runtime::kernel::{Isa, KernelKind};
 use edgeld_runtime::plan::Exchange;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::{Fusion, Partition, Policy};
 use edgeld_runtime::units::Bytes;
+
+use super::exit::Exit;
 
 /// Who takes part.
 #[derive(Debug, Clone, Args)]
@@ -86,6 +89,10 @@ pub struct PlanArgs {
     /// after every stage.
     #[arg(long, env = "EDGELD_EXCHANGE", value_name = "MODE", default_value = "peer")]
     pub exchange: Exchange,
+    /// What devices send each other: f32, or f16 for half the bytes and answers within 2e-3 of the
+    /// largest logit. Pictures travel as pixels in any case.
+    #[arg(long, env = "EDGELD_WIRE", value_name = "TYPE", default_value = "f32")]
+    pub wire: DType,
     /// This device computes no rows of split stages, as in the EdgeLD paper.
     #[arg(long, env = "EDGELD_LEADER_IDLE", value_parser = FalseyValueParser::new())]
     pub leader_idle: bool,
@@ -97,14 +104,19 @@ pub struct PlanArgs {
 
 impl PlanArgs {
     /// Which plans may be chosen from.
-    pub fn policy(&self) -> Policy {
-        Policy {
+    ///
+    /// # Errors
+    /// When the kernels cannot use such weights.
+    pub fn policy(&self, kernels: &KernelArgs) -> Result<Policy, Exit> {
+        Ok(Policy {
             partition: self.partition,
             fusion: self.fusion,
             exchange: self.exchange,
+            wire: self.wire,
+            weights: kernels.weights()?,
             leader_idle: self.leader_idle,
             spread: self.spread,
-        }
+        })
     }
 }
 
@@ -115,6 +127,26 @@ pub struct KernelArgs {
     /// split. fast: the fastest, within 1e-4 of the largest logit.
     #[arg(long, env = "EDGELD_KERNELS", value_name = "KIND", default_value = "fast")]
     pub kernels: Kernels,
+    /// What weights are kept in memory as: f32, or f16 for half of it and answers within 2e-3 of the
+    /// largest logit, often sooner. Not with --kernels burn.
+    #[arg(long, env = "EDGELD_WEIGHTS", value_name = "TYPE", default_value = "f32")]
+    weights: DType,
+}
+
+impl KernelArgs {
+    /// What weights are kept as.
+    ///
+    /// # Errors
+    /// When the kernels cannot use such weights.
+    pub fn weights(&self) -> Result<DType, Exit> {
+        match (self.kernels, self.weights) {
+            (Kernels::Burn, DType::F16) => Err(Exit::usage(
+                "--kernels burn takes weights of float32 only, --weights f16 asks for halves",
+                "use --kernels fast or exact, or --weights f32",
+            )),
+            (_, weights) => Ok(weights),
+        }
+    }
 }
 
 /// [`KernelKind`], on the command line.

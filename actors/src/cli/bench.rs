@@ -14,7 +14,7 @@ use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::graph::{Graph, LayerId};
 use edgeld_runtime::kernel::{Isa, Kernels, Scratch, Setup, Threads};
 use edgeld_runtime::models::Model;
-use edgeld_runtime::plan::{DeviceIx, Exchange, Generation, Plan, Split, Stage};
+use edgeld_runtime::plan::{DeviceIx, Generation, Plan, Split, Stage};
 use edgeld_runtime::program::{Encoding, derive};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::SessionId;
@@ -33,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   edgeld bench local vgg16
   edgeld bench local vgg16 --threads 1 --repeat 20
+  edgeld bench local vgg16 --weights f16            with half the memory for weights
   edgeld bench local model.onnx --kernels burn      the reference kernels, for comparison";
 
 /// Measures models on this machine
@@ -70,6 +71,7 @@ struct LocalArgs {
 /// When the model cannot be used, does not fit in memory, or a layer fails.
 pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
     let Target::Local(args) = args.target;
+    let weights = args.kernels.weights()?;
     let model = workload::open(&args.model)?;
     report.say(workload::describe(&model));
     let threads = args.machine.threads.unwrap_or_else(Pool::all_cores);
@@ -81,9 +83,10 @@ pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
     })?;
     let pool = pool.paced(args.machine.pace);
     let busy = report.busy("preparing the kernels");
-    let alone = Plan::alone(model.graph.layers().len() as u32);
+    let alone = Plan { weights, ..Plan::alone(model.graph.layers().len() as u32) };
     let whole = prepare(&model, &args, &alone, None)?;
-    let layers = prepare(&model, &args, &stage_per_layer(&model.graph), Some(&whole.kernels))?;
+    let per_layer = Plan { weights, ..stage_per_layer(&model.graph) };
+    let layers = prepare(&model, &args, &per_layer, Some(&whole.kernels))?;
     drop(busy);
     let bar = report.frames(2 * (WARMUP + args.repeat) as u64);
     let inputs = inputs(&model.graph);
@@ -113,7 +116,7 @@ fn stage_per_layer(graph: &Graph) -> Plan {
         layers: layer.0..layer.0 + 1,
         split: Split::Whole(DeviceIx::LEADER),
     };
-    Plan { devices: 1, exchange: Exchange::Peer, stages: graph.layer_ids().map(stage).collect() }
+    Plan::new(1, graph.layer_ids().map(stage).collect())
 }
 
 /// Prepares a plan as a worker does; packed weights are shared with `previous`.
@@ -131,6 +134,7 @@ fn prepare(
         kind: args.kernels.kernels.into(),
         isa: args.machine.isa.unwrap_or_else(Isa::detect),
         memory: args.machine.memory,
+        weights: program.weights,
     };
     let regions = program.regions(graph);
     let kernels = Kernels::prepare(graph, &regions, &*model.weights, setup, previous);
@@ -218,6 +222,7 @@ fn print(
         model: graph.name(),
         threads,
         kernels: args.kernels.kernels.name(),
+        weights: prepared.program.weights.to_string(),
         isa: args.machine.isa.unwrap_or_else(Isa::detect).to_string(),
         total_ms,
         gflops: rate(graph_flops(graph).0, total_ms.median),
@@ -227,13 +232,14 @@ fn print(
     report.emit(&bench)?;
     report.result_table(tables::layer_times(&bench.layers, total_ms.median))?;
     report.result(format_args!(
-        "{} (median of {}; {} to {}), {:.1} GFLOP/s on {threads} threads, {} kernels, {}; peak memory {}",
+        "{} (median of {}; {} to {}), {:.1} GFLOP/s on {threads} threads, {} kernels, {} weights, {}; peak memory {}",
         total_ms.median,
         totals.len(),
         total_ms.min,
         total_ms.max,
         bench.gflops,
         bench.kernels,
+        bench.weights,
         bench.isa,
         Bytes(bench.peak_rss_bytes),
     ))

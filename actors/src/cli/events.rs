@@ -173,6 +173,7 @@ pub struct Bench<'a> {
     pub model: &'a str,
     pub threads: usize,
     pub kernels: &'a str,
+    pub weights: String,
     pub isa: String,
     pub total_ms: Times,
     pub gflops: f64,

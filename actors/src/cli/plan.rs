@@ -82,6 +82,7 @@ struct LanDevice {
 /// # Errors
 /// When the model or the description is invalid, or no plan fits the memory.
 pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
+    let policy = args.plan.policy(&args.kernels)?;
     let lan = read(&args.lan)?;
     let model = workload::open(&args.model)?;
     let graph = &model.graph;
@@ -90,7 +91,6 @@ pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
     if let (Some(leader), Some(memory)) = (profile.devices.first_mut(), args.memory) {
         leader.memory = leader.memory.min(memory);
     }
-    let policy = args.plan.policy();
     let problem =
         Problem { graph, encodings: &encodings, profile: &profile, policy, previous: None };
     let solution = solve(&problem)

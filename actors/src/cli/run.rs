@@ -24,6 +24,8 @@ Examples:
   edgeld run vgg16 random:1                          a built-in network, made-up pixels
   edgeld run vgg16 random:1 --devices 4 --compare    with three others; faster than alone?
   edgeld run model.onnx a.npy b.npy --save out       writes out/frame0_output0.npy and so on
+  edgeld run vgg16 random:1 --wire f16 --weights f16 --compare
+                                                     what halves gain, and what they cost
   edgeld run vgg16 random:1 --spread --explain       every device gets a share, and says why
   edgeld run vgg16 random:1 --partition ocbp --exchange leader --leader-idle
                                                      as the EdgeLD paper does it
@@ -65,7 +67,8 @@ struct WorkArgs {
     /// Run each input this many times before, without showing it.
     #[arg(long, env = "EDGELD_WARMUP", value_name = "W", default_value_t = 0)]
     warmup: u16,
-    /// First run the model whole on this machine, and compare.
+    /// First run the model whole on this machine, and compare. That run has weights of f32, so that
+    /// what --wire f16 and --weights f16 cost in precision shows.
     #[arg(long, env = "EDGELD_COMPARE", value_parser = FalseyValueParser::new())]
     compare: bool,
     /// Write every output to this directory, as frame0_output0.npy and so on.
@@ -81,6 +84,7 @@ struct WorkArgs {
 /// # Errors
 /// When the model or an input is refused, the cluster is not there, or a frame has no answer.
 pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
+    let policy = args.plan.policy(&args.kernels)?;
     let model = workload::open(&args.model)?;
     let workload = Workload::read(&model, &args.inputs, &args.pictures)?;
     if let Some(folder) = &args.work.save {
@@ -109,7 +113,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     let rounds = args.work.repeat as u64 + u64::from(args.work.warmup);
     let options = LoadOptions {
         frames: Some(rounds * workload.frames.len() as u64),
-        policy: args.plan.policy(),
+        policy,
         ..LoadOptions::default()
     };
     let busy = report.busy("planning, and bringing weights to where they are needed");
@@ -145,7 +149,8 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     }
 }
 
-/// The one-device answer to every frame: the model whole on this device, as often as later split.
+/// The one-device answer to every frame: the model whole on this device, with weights of float32, as
+/// often as later split.
 async fn run_alone(
     cluster: &Cluster,
     source: &Source,

@@ -123,8 +123,10 @@ pub(crate) fn measure(
             wall += start.0.elapsed();
             cpu += cpu_time().saturating_sub(start.1);
             let work = match setup.kind {
-                KernelKind::Fast => Work::tiled(&graph, layer, region, *rows),
-                KernelKind::Exact | KernelKind::Burn => Work::of(&graph, layer, region),
+                KernelKind::Fast => Work::tiled(&graph, layer, region, *rows, setup.weights),
+                KernelKind::Exact | KernelKind::Burn => {
+                    Work::of(&graph, layer, region).with_weights(setup.weights)
+                }
             };
             samples.push(sample(&work, sum / count));
         }

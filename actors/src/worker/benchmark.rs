@@ -33,7 +33,7 @@ impl WorkerActor {
         let (address, pool) = (context.address(), self.device.pool.clone());
         let isa = self.device.hello.isa;
         let run = move || {
-            let result = benchmark::measure(Setup { kind: kernels, isa, memory: None }, &*pool);
+            let result = benchmark::measure(Setup { isa, ..kernels.into() }, &*pool);
             address.do_send(BenchmarkDone(result.map_err(|error| (kernels, error.to_string()))));
         };
         if let Err(error) = thread::Builder::new().name("edgeld-benchmark".to_owned()).spawn(run) {

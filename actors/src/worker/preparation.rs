@@ -96,7 +96,7 @@ pub(super) fn demand(graph: &Graph, program: &Program) -> Demand {
         .into_iter()
         .map(|(layer, features)| {
             let key = (layer, features.start, features.end);
-            (key, cost::weight_bytes(graph, layer, features))
+            (key, cost::weight_bytes(graph, layer, features, program.weights))
         })
         .collect();
     Demand { weights, working: need.activations + need.workspace }

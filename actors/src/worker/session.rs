@@ -186,7 +186,12 @@ impl Session {
             generation,
             graph: self.graph.clone(),
             encodings: self.encodings.clone(),
-            setup: Setup { kind: self.kernels, isa, memory: Some(memory) },
+            setup: Setup {
+                kind: self.kernels,
+                isa,
+                memory: Some(memory),
+                weights: program.weights,
+            },
             program,
             transfers,
             weights: self.weights.clone(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use edgeld::{
     Answer, Builder, Cluster, Event, Input, LoadOptions, Model, PlanInfo, Reason, Source,
 };
+use edgeld_runtime::graph::DType;
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::program::Encoding;
@@ -70,6 +71,17 @@ fn same_bits(answer: &Answer, reference: &Answer) {
         outputs.map(|output| output.data.iter().map(|value| value.to_bits()).collect()).collect()
     };
     assert_eq!(bits(answer), bits(reference));
+}
+
+/// Every element within `tolerance` of the largest, and the same top class.
+fn within(tolerance: f32, answer: &Answer, reference: &Answer) {
+    for (output, reference) in answer.outputs.iter().zip(&reference.outputs) {
+        let largest = reference.data.iter().fold(0f32, |most, value| most.max(value.abs()));
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= tolerance * largest;
+        assert!(output.data.iter().zip(&reference.data).all(near));
+        let top = |data: &[f32]| (0..data.len()).max_by(|a, b| data[*a].total_cmp(&data[*b]));
+        assert_eq!(top(&output.data), top(&reference.data));
+    }
 }
 
 /// Runs frames, each checked, until a plan with this reason is told.

@@ -77,6 +77,17 @@ async fn three_devices_give_the_answer_of_one() {
     let Some(Event::Cluster(devices)) = events.recv().await else { panic!("no devices") };
     assert!(devices.iter().all(|device| device.state == DeviceState::Active), "{devices:?}");
     drop(model);
+
+    let mut halves = spread();
+    (halves.policy.wire, halves.policy.weights) = (DType::F16, DType::F16);
+    let model = cluster.load_with(source.clone(), halves).await.unwrap();
+    let plan = model.plan();
+    assert_eq!((plan.wire.as_str(), plan.weights.as_str(), plan.exact), ("f16", "f16", false));
+    for (frame, reference) in references.iter().enumerate() {
+        let answer = model.infer(&inputs(&source, frame as u64)).await.unwrap();
+        within(2e-3, &answer, reference);
+    }
+    drop(model);
     cluster.shutdown().await;
     let told = async {
         let mut told = Vec::new();

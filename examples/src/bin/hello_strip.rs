@@ -8,7 +8,7 @@ use std::error::Error;
 use edgeld_runtime::exec::{Input, local::LocalCluster};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
-use edgeld_runtime::plan::{Cuts, DeviceIx, Exchange, Plan, Split, Stage};
+use edgeld_runtime::plan::{Cuts, DeviceIx, Plan, Split, Stage};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let model = models::open("vgg11?size=64&classes=10", &Options::default())?;
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Four layers fused, 16 rows high at their end, cut into 6, 7 and 3 rows; the rest is whole.
     let fused = Stage { layers: 0..4, split: Split::Rows(Cuts::from_lengths([6, 7, 3])) };
     let rest = Stage { layers: 4..layers, split: Split::Whole(DeviceIx::LEADER) };
-    let strips = Plan { devices: 3, exchange: Exchange::Peer, stages: vec![fused, rest] };
+    let strips = Plan::new(3, vec![fused, rest]);
 
     let (whole, strips) = (infer(&Plan::alone(layers))?, infer(&strips)?);
     println!("whole:  {:?}", &whole.outputs[0][..3]);

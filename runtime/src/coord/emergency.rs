@@ -146,7 +146,7 @@ pub fn alone_is_sooner(frames: u64, alone: Ms, weights: Ms) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Cuts, Exchange, Stage};
+    use crate::plan::{Cuts, Stage};
 
     const LEADER: NodeId = NodeId(1);
     const A: NodeId = NodeId(2);
@@ -160,7 +160,7 @@ mod tests {
             Stage { layers: 1..2, split: features },
             Stage { layers: 2..3, split: Split::Whole(DeviceIx(2)) },
         ];
-        Plan { devices: 3, exchange: Exchange::Peer, stages }
+        Plan::new(3, stages)
     }
 
     #[test]

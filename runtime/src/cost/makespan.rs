@@ -280,7 +280,8 @@ impl<'a> Simulation<'a> {
             Action::Compute { stage, runs } => {
                 let profile = self.profile.device(id);
                 let heights = &self.heights[index];
-                let work = |run: &Run| profile.work_of(self.graph, run, heights);
+                let weights = device.program.weights;
+                let work = |run: &Run| profile.work_of(self.graph, run, heights, weights);
                 let time: Ms = runs.iter().map(|run| profile.time(&work(run))).sum();
                 device.time.compute += time;
                 self.stages[*stage][index] += time;

@@ -1,7 +1,7 @@
 //! How much of a device's memory a program needs.
 
 use super::work::Work;
-use crate::graph::{Graph, LayerId, Op};
+use crate::graph::{DType, Graph, LayerId, Op};
 use crate::program::{Action, Program};
 use crate::region::ChannelRange;
 use crate::units::Bytes;
@@ -28,10 +28,16 @@ impl MemoryNeed {
     }
 }
 
-/// Bytes of the weights of some features of a layer, in the smallest form that kernels can read.
-pub fn weight_bytes(graph: &Graph, layer: LayerId, features: ChannelRange) -> Bytes {
+/// Bytes of the weights of some features of a layer, kept as `weights` in the smallest form that
+/// kernels can read.
+pub fn weight_bytes(
+    graph: &Graph,
+    layer: LayerId,
+    features: ChannelRange,
+    weights: DType,
+) -> Bytes {
     let Op::Conv(conv) = &graph.layer(layer).op else { return Bytes::ZERO };
-    Bytes(4 * conv.packed_elements(features, graph.input_shapes(layer)[0]))
+    Bytes(conv.packed_bytes(features, graph.input_shapes(layer)[0], weights))
 }
 
 /// Counts what `program` needs with `in_flight` frames at once.
@@ -40,7 +46,8 @@ pub fn weight_bytes(graph: &Graph, layer: LayerId, features: ChannelRange) -> By
 /// transform at most that much at a time.
 pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
     let features = program.features(graph).into_iter();
-    let weights = features.map(|(layer, features)| weight_bytes(graph, layer, features));
+    let bytes = |(layer, features)| weight_bytes(graph, layer, features, program.weights);
+    let weights = features.map(bytes);
     let mut workspace = 0.0f64;
     for step in &program.steps {
         if let Action::Compute { runs, .. } = &step.action {

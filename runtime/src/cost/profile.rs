@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ewma::Ewma;
 use super::fit::{Fit, Sample};
 use super::work::{LayerKind, Work};
-use crate::graph::{Graph, LayerId, Tile};
+use crate::graph::{DType, Graph, LayerId, Tile};
 use crate::plan::DeviceIx;
 use crate::program::{Action, Program, Run};
 use crate::region::Region;
@@ -120,11 +120,18 @@ impl DeviceProfile {
     }
 
     /// What this device does to make `region` of `layer`'s output, as part of a share of `height`
-    /// rows.
-    pub fn work(&self, graph: &Graph, layer: LayerId, region: Region, height: u32) -> Work {
+    /// rows, with weights that are kept as `weights`.
+    pub fn work(
+        &self,
+        graph: &Graph,
+        layer: LayerId,
+        region: Region,
+        height: u32,
+        weights: DType,
+    ) -> Work {
         match self.tiled {
-            true => Work::tiled(graph, layer, region, height),
-            false => Work::of(graph, layer, region),
+            true => Work::tiled(graph, layer, region, height, weights),
+            false => Work::of(graph, layer, region).with_weights(weights),
         }
     }
 
@@ -139,10 +146,16 @@ impl DeviceProfile {
         }
     }
 
-    /// What this device does in one run of its program.
-    pub(super) fn work_of(&self, graph: &Graph, run: &Run, heights: &Heights) -> Work {
+    /// What this device does in one run of a program with these `heights` and `weights`.
+    pub(super) fn work_of(
+        &self,
+        graph: &Graph,
+        run: &Run,
+        heights: &Heights,
+        weights: DType,
+    ) -> Work {
         let height = heights.get(&run.layer).copied().unwrap_or(run.region.rows.len());
-        self.work(graph, run.layer, run.region, height)
+        self.work(graph, run.layer, run.region, height, weights)
     }
 
     /// The fit of a kind, with the corrections learned so far.
@@ -167,7 +180,7 @@ impl DeviceProfile {
             weight_bytes: 4.0 * f64::from(channels * channels) * 9.0,
         };
         let work = match self.tiled {
-            true => plain.of_tiles(Tile::F4x4.work(side, side, channels, channels)),
+            true => plain.of_tiles(Tile::F4x4.work(side, side, channels, channels, DType::F32)),
             false => plain,
         };
         plain.flops / (self.time(&work).0 * 1e6)
@@ -219,7 +232,7 @@ impl DeviceProfile {
             let Action::Compute { stage, runs } = &step.action else { continue };
             let parts = stages.entry(*stage).or_insert([0.0; LayerKind::COUNT]);
             for run in runs {
-                let work = self.work_of(graph, run, &heights);
+                let work = self.work_of(graph, run, &heights, program.weights);
                 parts[work.kind.index()] += self.time(&work).0;
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Graph, LayerId, Op, Tile, TiledWork};
+use crate::graph::{DType, Graph, LayerId, Op, Tile, TiledWork};
 use crate::region::Region;
 use crate::units::Flops;
 
@@ -97,7 +97,7 @@ pub struct Work {
     pub flops: f64,
     /// Bytes of activations read and written, as float32.
     pub activation_bytes: f64,
-    /// Bytes of weights read, as float32.
+    /// Bytes of weights read, as float32 unless [said otherwise](Work::with_weights).
     pub weight_bytes: f64,
 }
 
@@ -105,20 +105,33 @@ impl Work {
     /// What the fast kernels do to make `region` of `layer`'s output, as part of a share of `height`
     /// rows: a 3x3 convolution in the tiles that suit that height, everything else as
     /// [`Work::of`] counts it. Operations are those executed, transforms included, and weights are
-    /// as large as packed.
-    pub fn tiled(graph: &Graph, layer: LayerId, region: Region, height: u32) -> Work {
-        let plain = Work::of(graph, layer, region);
+    /// as large as packed, as `weights`.
+    pub fn tiled(
+        graph: &Graph,
+        layer: LayerId,
+        region: Region,
+        height: u32,
+        weights: DType,
+    ) -> Work {
+        let plain = Work::of(graph, layer, region).with_weights(weights);
         let Op::Conv(conv) = &graph.layer(layer).op else { return plain };
         let shape = graph.input_shapes(layer)[0];
-        let Some(tile) = Tile::best(conv, shape, height) else { return plain };
+        let Some(tile) = Tile::best(conv, shape, height, weights) else { return plain };
         let width = graph.output_shape(layer).width;
         let (rows, features) = (region.rows.len(), region.channels.len());
-        plain.of_tiles(tile.work(rows, width, shape.channels, features))
+        plain.of_tiles(tile.work(rows, width, shape.channels, features, weights))
     }
 
     /// The same outputs, computed in tiles.
     pub(super) fn of_tiles(self, work: TiledWork) -> Work {
         Work { flops: 2.0 * work.products, weight_bytes: work.weight_bytes, ..self }
+    }
+
+    /// The same with weights of another type than float32.
+    #[must_use]
+    pub fn with_weights(self, weights: DType) -> Work {
+        let part = weights.size() as f64 / DType::F32.size() as f64;
+        Work { weight_bytes: self.weight_bytes * part, ..self }
     }
 
     /// No work of this kind.
@@ -185,7 +198,7 @@ pub fn graph_flops(graph: &Graph) -> Flops {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Activation, Builder, Conv, DType, Parameter, Shape, Sweep, Window};
+    use crate::graph::{Activation, Builder, Conv, Parameter, Shape, Sweep, Window};
     use crate::region::{ChannelRange, RowRange};
 
     fn one_conv(groups: u32, window: Window) -> Graph {
@@ -219,6 +232,8 @@ mod tests {
         assert_eq!(work.flops, 2.0 * (32 * 2 * 14 * 8 * 9) as f64);
         assert_eq!(work.activation_bytes, 4.0 * (32 * 2 * 14 + 8 * 4 * 14) as f64);
         assert_eq!(work.weight_bytes, 4.0 * (32 * 8 * 9) as f64);
+        let halves = work.with_weights(DType::F16);
+        assert_eq!(halves, Work { weight_bytes: 2.0 * (32 * 8 * 9) as f64, ..work });
     }
 
     #[test]

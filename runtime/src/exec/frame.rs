@@ -101,8 +101,9 @@ impl Frame {
         check_inputs(&prepared, inputs)?;
         for (index, step) in prepared.program.steps.iter().enumerate() {
             let Action::Input { input, buffer } = step.action else { continue };
-            let shape = prepared.graph.shape(prepared.graph.inputs()[input].tensor);
-            load_input(&inputs[input], prepared.encoding(input), shape, self.map(buffer));
+            let tensor = prepared.graph.inputs()[input].tensor;
+            let shape = prepared.graph.shape(tensor);
+            load_input(&inputs[input], prepared.encoding(tensor), shape, self.map(buffer));
             if let Input::Pixels(pixels) = &inputs[input] {
                 self.pixels.push((buffer, Arc::clone(pixels)));
             }
@@ -122,14 +123,12 @@ impl Frame {
         if self.done[step.index()] {
             return Err(ExecError::Twice(header.transfer));
         }
-        let encoding = match prepared.graph.producer(header.tensor) {
-            None => prepared.encoding(header.tensor.index()),
-            Some(_) => Encoding::F32,
-        };
+        let encoding = prepared.encoding(header.tensor);
+        let wire = prepared.transfers[header.transfer.0 as usize].wire;
         for buffer in prepared.program.steps[step.index()].action.buffers() {
             let (region, map) = (header.region, self.map(buffer));
             match encoding {
-                Encoding::F32 => unpack(payload, region, u32::from(header.lanes), map),
+                Encoding::F32 => unpack(payload, wire, region, u32::from(header.lanes), map),
                 Encoding::Pixels { mean, std } => unpack_pixels(payload, region, mean, std, map),
             }
         }
@@ -241,7 +240,10 @@ impl Frame {
         let map = self.buffers[buffer.index()].as_ref()?;
         let (payload, lanes) = match self.pixels.iter().find(|(held, _)| *held == buffer) {
             Some((_, pixels)) => (pack_pixels(pixels, prepared.graph.shape(tensor), region), 1),
-            None => (pack(map, region), map.lanes() as u16),
+            None => {
+                let wire = prepared.transfers[transfer.0 as usize].wire;
+                (pack(map, region, wire), map.lanes() as u16)
+            }
         };
         let header = StripHeader {
             session: prepared.session,
@@ -315,13 +317,13 @@ fn check_inputs(prepared: &Prepared, inputs: &[Input]) -> Result<(), ExecError> 
     if inputs.len() != ports.len() {
         return Err(ExecError::InputCount { found: inputs.len(), expected: ports.len() });
     }
-    for (index, (port, input)) in ports.iter().zip(inputs).enumerate() {
+    for (port, input) in ports.iter().zip(inputs) {
         let (name, expected) = (port.name.clone(), prepared.graph.shape(port.tensor).elements());
         if input.len() as u64 != expected {
             return Err(ExecError::InputSize { name, found: input.len(), expected });
         }
         let (pixels, values) = ("u8 pixels", "float32 values");
-        match (prepared.encoding(index), input) {
+        match (prepared.encoding(port.tensor), input) {
             (Encoding::Pixels { .. }, Input::Pixels(_)) | (Encoding::F32, Input::Values(_)) => {}
             (Encoding::Pixels { .. }, Input::Values(_)) => {
                 return Err(ExecError::InputKind { name, found: values, expected: pixels });

@@ -90,7 +90,7 @@ mod tests {
         Activation, Builder, Conv, DType, Graph, Op, Parameter, ParameterId, Shape, Sweep, Window,
     };
     use crate::kernel::KernelKind;
-    use crate::plan::{DeviceIx, Exchange, Plan, Split, Stage};
+    use crate::plan::{DeviceIx, Plan, Split, Stage};
     use crate::program::{Encoding, derive};
     use crate::region::ChannelRange;
     use crate::weights::{WeightError, WeightSource};
@@ -150,7 +150,7 @@ mod tests {
         let layer =
             |index| Stage { layers: index..index + 1, split: Split::Whole(DeviceIx::LEADER) };
         let stages = (0..4).map(layer).collect();
-        let apart = Plan { devices: 1, exchange: Exchange::Peer, stages };
+        let apart = Plan::new(1, stages);
         assert_eq!(answer(&graph, &Plan::alone(4)), answer(&graph, &apart));
     }
 

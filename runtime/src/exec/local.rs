@@ -10,7 +10,7 @@ use super::frame::{Frame, Progress};
 use super::input::Input;
 use super::prepared::Prepared;
 use crate::graph::Graph;
-use crate::kernel::{Alone, KernelKind, Kernels, Scratch};
+use crate::kernel::{Alone, KernelKind, Kernels, Scratch, Setup};
 use crate::plan::{DeviceIx, Generation, Plan};
 use crate::program::{Encoding, derive};
 use crate::units::Bytes;
@@ -51,7 +51,8 @@ impl LocalCluster {
         for program in derivation.programs {
             let regions = program.regions(graph);
             let previous = devices.first().map(|device| &device.kernels);
-            let kernels = Kernels::prepare(graph, &regions, source, kind, previous)?;
+            let setup = Setup { weights: program.weights, ..kind.into() };
+            let kernels = Kernels::prepare(graph, &regions, source, setup, previous)?;
             devices.push(Arc::new(Prepared::new(
                 (SessionId(0), Generation(0)),
                 Arc::clone(graph),

@@ -8,6 +8,7 @@
 //! [`local`] runs all devices of a plan in one thread and sends strips through the wire format. It
 //! is the reference for tests and shows how the pieces fit together.
 
+mod elements;
 mod error;
 mod frame;
 mod fused;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::ExecError;
 use super::fused::{Call, calls};
-use crate::graph::Graph;
+use crate::graph::{Graph, TensorId};
 use crate::kernel::{Arena, Kernels};
 use crate::plan::{DeviceIx, Generation};
 use crate::program::{Action, Encoding, Program, StepIx, Transfer, TransferId};
@@ -69,9 +69,9 @@ impl Prepared {
         }
     }
 
-    /// How input number `input` travels; float32 by default.
-    pub(crate) fn encoding(&self, input: usize) -> Encoding {
-        self.encodings.get(input).copied().unwrap_or(Encoding::F32)
+    /// How a tensor travels.
+    pub(super) fn encoding(&self, tensor: TensorId) -> Encoding {
+        Encoding::of(&self.graph, tensor, &self.encodings)
     }
 
     /// Checks the header and the payload length of a strip; returns who sends it.

@@ -12,65 +12,64 @@
 
 use std::ops::Range;
 
+use super::elements::{decode, encode};
 use super::input::Input;
-use crate::graph::Shape;
+use crate::graph::{DType, Shape};
 use crate::kernel::Map;
 use crate::program::Encoding;
 use crate::region::{ChannelRange, Region};
 
-/// The bytes of `region` of `map`, little-endian.
-pub(super) fn pack(map: &Map, region: Region) -> Vec<u8> {
-    let mut bytes = vec![0; region.lines() as usize * map.width() as usize * 4];
-    let (mut rest, _) = bytes.as_chunks_mut::<4>();
-    let lanes = map.lanes() as usize;
+/// The bytes of `region` of `map`, as elements of type `wire`.
+pub(super) fn pack(map: &Map, region: Region, wire: DType) -> Vec<u8> {
+    let (size, lanes) = (wire.size() as usize, map.lanes() as usize);
+    let mut bytes = vec![0; region.lines() as usize * map.width() as usize * size];
+    let mut rest = &mut bytes[..];
     for channels in blocks(region.channels, map.lanes()) {
         let values = &map.as_slice()[span(map, channels, region)];
-        let count = channels.len() as usize * values.len() / lanes;
-        let (here, after) = rest.split_at_mut(count);
-        let store = |(cell, value): (&mut [u8; 4], &f32)| *cell = value.to_le_bytes();
-        if channels.len() as usize == lanes {
-            here.iter_mut().zip(values).for_each(store);
+        let count = channels.len() as usize;
+        let (here, after) = rest.split_at_mut(values.len() / lanes * count * size);
+        if count == lanes {
+            encode(wire, values, here);
         } else {
             let first = channels.start as usize % lanes;
-            let pixels = values.chunks_exact(lanes);
-            let cells = here.chunks_exact_mut(channels.len() as usize);
-            cells.zip(pixels).for_each(|(cells, pixel)| {
-                cells.iter_mut().zip(&pixel[first..]).for_each(store);
-            });
+            let pixels = values.chunks_exact(lanes).zip(here.chunks_exact_mut(count * size));
+            pixels.for_each(|(pixel, here)| encode(wire, &pixel[first..first + count], here));
         }
         rest = after;
     }
     bytes
 }
 
-/// Unpacks the bytes of `region`, which were packed from a map with `lanes`, into `map`, converting
-/// the layout if the map has other lanes.
-pub(super) fn unpack(bytes: &[u8], region: Region, lanes: u32, map: &mut Map) {
-    let (mut rest, _) = bytes.as_chunks::<4>();
+/// Unpacks the bytes of `region`, which were packed as `wire` from a map with `lanes`, into `map`,
+/// converting the layout if the map has other lanes.
+pub(super) fn unpack(bytes: &[u8], wire: DType, region: Region, lanes: u32, map: &mut Map) {
+    let size = wire.size() as usize;
     let (width, rows) = (map.width() as usize, region.rows.len() as usize);
+    let mut rest = bytes;
     for channels in blocks(region.channels, lanes) {
         let count = channels.len() as usize;
-        let (here, after) = rest.split_at((count * rows * width).min(rest.len()));
+        let (here, after) = rest.split_at((count * rows * width * size).min(rest.len()));
         rest = after;
-        let load = |(value, cell): (&mut f32, &[u8; 4])| *value = f32::from_le_bytes(*cell);
         if lanes == map.lanes() {
             let span = span(map, channels, region);
             let values = &mut map.as_mut_slice()[span];
             let (lanes, first) = (lanes as usize, (channels.start % lanes) as usize);
             if count == lanes {
-                values.iter_mut().zip(here).for_each(load);
+                decode(wire, here, values);
             } else {
-                let pixels = values.chunks_exact_mut(lanes);
-                pixels.zip(here.chunks_exact(count)).for_each(|(pixel, cells)| {
-                    pixel[first..].iter_mut().zip(cells).for_each(load);
+                let pixels = values.chunks_exact_mut(lanes).zip(here.chunks_exact(count * size));
+                pixels.for_each(|(pixel, here)| {
+                    decode(wire, here, &mut pixel[first..first + count]);
                 });
             }
         } else {
+            let mut values = vec![0.0; here.len() / size];
+            decode(wire, here, &mut values);
             for (lane, channel) in channels.indices().enumerate() {
-                let mut cells = here.iter().skip(lane).step_by(count);
+                let mut values = values.iter().skip(lane).step_by(count);
                 for row in region.rows.start..region.rows.end {
-                    let line = line_mut(map, channel as u32, row).zip(&mut cells);
-                    line.for_each(load);
+                    let line = line_mut(map, channel as u32, row).zip(&mut values);
+                    line.for_each(|(cell, value)| *cell = *value);
                 }
             }
         }
@@ -191,17 +190,21 @@ mod tests {
     #[test]
     fn a_strip_lands_where_it_was_cut_whatever_the_lanes() {
         let parts = [WHOLE.channels, ChannelRange::new(2, 6), ChannelRange::new(3, 5)];
-        for (from, to) in [(1, 1), (2, 2), (4, 4), (1, 4), (4, 1), (16, 16), (2, 3)] {
+        let lanes = [(1, 1), (2, 2), (4, 4), (1, 4), (4, 1), (16, 16), (2, 3)];
+        // Halves hold these numbers, too.
+        let wires = [DType::F32, DType::F16];
+        for ((from, to), wire) in lanes.into_iter().flat_map(|pair| wires.map(|wire| (pair, wire)))
+        {
             for channels in parts {
                 let part = Region::new(channels, RowRange::new(4, 6));
-                let strip = pack(&counted(WHOLE, from), part);
-                assert_eq!(strip.len() as u64, part.lines() * 5 * 4);
+                let strip = pack(&counted(WHOLE, from), part, wire);
+                assert_eq!(strip.len() as u64, part.lines() * 5 * wire.size());
                 // A map of just the part, and one of everything.
                 let mut landed = Map::zeros(part, 5, to);
-                unpack(&strip, part, from, &mut landed);
+                unpack(&strip, wire, part, from, &mut landed);
                 assert_eq!(to_planar(&landed), to_planar(&counted(part, 1)), "{from} to {to}");
                 let mut landed = Map::zeros(WHOLE, 5, to);
-                unpack(&strip, part, from, &mut landed);
+                unpack(&strip, wire, part, from, &mut landed);
                 let inside: Vec<f32> =
                     to_planar(&landed).into_iter().filter(|value| *value != 0.0).collect();
                 assert_eq!(inside, to_planar(&counted(part, 1)), "{from} to {to} lanes");

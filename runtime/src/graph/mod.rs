@@ -39,12 +39,13 @@ pub(crate) use winograd::{Tile, TiledWork};
 
 use error::MAX_ELEMENTS;
 
-/// How a parameter's elements are stored; always little-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How elements are stored or travel; always little-endian. Kernels compute in float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum DType {
     /// IEEE 754 binary32.
+    #[default]
     F32,
-    /// IEEE 754 binary16; computed with as float32.
+    /// IEEE 754 binary16: half the bytes, eleven bits of precision, at most 65504.
     F16,
 }
 

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::DType;
 use super::error::GeometryError;
 use super::ids::ParameterId;
 use super::rearrange::{Reorder, Slice};
@@ -58,17 +59,19 @@ impl Conv {
         self.input_channels(block, input)
     }
 
-    /// Elements of the weights and biases of `features` in the smallest form that kernels can read:
-    /// whole blocks of features, with a weight for every channel that a block reads.
-    pub(crate) fn packed_elements(&self, features: ChannelRange, input: Shape) -> u64 {
-        let elements = |block: u32| {
+    /// Bytes of the weights and biases of `features` in the smallest form that kernels can read:
+    /// whole blocks of features, with a weight for every channel that a block reads. Weights are
+    /// kept as `dtype`, biases as float32.
+    pub(crate) fn packed_bytes(&self, features: ChannelRange, input: Shape, dtype: DType) -> u64 {
+        let bytes = |block: u32| {
             let channels = match self.is_depthwise(input) {
                 true => 1,
                 false => self.block_channels(block * CHANNEL_BLOCK, input).len(),
             };
-            u64::from(CHANNEL_BLOCK) * (u64::from(channels) * self.window.cells() + 1)
+            let elements = u64::from(channels) * self.window.cells();
+            u64::from(CHANNEL_BLOCK) * (elements * dtype.size() + DType::F32.size())
         };
-        features.blocks().map(elements).sum()
+        features.blocks().map(bytes).sum()
     }
 }
 

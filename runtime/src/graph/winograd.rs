@@ -10,6 +10,7 @@
 //!  3 rows                                        2x4     2 x 4 tiles x 24   = 4.6 per output
 //! ```
 
+use super::DType;
 use super::op::Conv;
 use super::shape::Shape;
 use super::window::Sweep;
@@ -45,9 +46,9 @@ impl Tile {
     /// All of them.
     const ALL: [Tile; 3] = [Tile::F4x4, Tile::F2x4, Tile::F2x2];
 
-    /// The tile that computes `rows` rows fastest; `None` if direct convolution is faster, or the
+    /// The tile that computes `rows` rows fastest if weights are kept as `dtype`; `None` if direct convolution is faster, or the
     /// convolution is not 3x3 with stride 1 over at least a block of channels.
-    pub(crate) fn best(conv: &Conv, shape: Shape, rows: u32) -> Option<Tile> {
+    pub(crate) fn best(conv: &Conv, shape: Shape, rows: u32, dtype: DType) -> Option<Tile> {
         let three = |sweep: Sweep| sweep.kernel == 3 && sweep.stride == 1 && sweep.dilation == 1;
         let fits = three(conv.window.rows)
             && three(conv.window.cols)
@@ -60,9 +61,9 @@ impl Tile {
         let width = conv.window.cols.outputs(shape.width)?;
         let pairs = f64::from(shape.channels) * f64::from(conv.features);
         let cells = f64::from(rows) * f64::from(width) * 9.0;
-        let plain = cells * pairs + 4.0 * 9.0 * pairs * PRODUCTS_PER_BYTE;
+        let plain = cells * pairs + dtype.size() as f64 * 9.0 * pairs * PRODUCTS_PER_BYTE;
         let cost = |tile: Tile| {
-            let work = tile.work(rows, width, shape.channels, conv.features);
+            let work = tile.work(rows, width, shape.channels, conv.features, dtype);
             work.products + work.weight_bytes * PRODUCTS_PER_BYTE
         };
         let best = Tile::ALL.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b)))?;
@@ -70,8 +71,15 @@ impl Tile {
     }
 
     /// What it takes to compute `features` features of `rows` x `width` outputs from `channels`
-    /// channels.
-    pub(crate) fn work(self, rows: u32, width: u32, channels: u32, features: u32) -> TiledWork {
+    /// channels, with weights that are kept as `dtype`.
+    pub(crate) fn work(
+        self,
+        rows: u32,
+        width: u32,
+        channels: u32,
+        features: u32,
+        dtype: DType,
+    ) -> TiledWork {
         let (down, across) = self.outputs();
         let positions = f64::from((down + 2) * (across + 2));
         let tiles = f64::from(rows.div_ceil(down)) * f64::from(width.div_ceil(across));
@@ -79,7 +87,7 @@ impl Tile {
         let transforms = f64::from(channels + features) * PRODUCTS_PER_TRANSFORM;
         TiledWork {
             products: tiles * positions * (pairs + transforms),
-            weight_bytes: 4.0 * positions * pairs,
+            weight_bytes: dtype.size() as f64 * positions * pairs,
         }
     }
 

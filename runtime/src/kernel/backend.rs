@@ -13,10 +13,11 @@ use burn_ndarray::NdArrayTensor;
 
 use super::call::job::Job;
 use super::conv::algorithm::Algorithm;
-use super::conv::weights::Weights;
+use super::conv::weights::{Panels, Weights};
 use super::conv::{dense, depthwise, direct, winograd};
 use super::memory::storage::{Tensor, elements, elements_mut, shared};
 use super::ops::pool;
+use super::simd::element::Element;
 use crate::graph::{Conv, Pool};
 
 /// Layers that are computed on a region, in place.
@@ -48,13 +49,9 @@ impl RegionOps for NdArray {
         conv: &Conv,
         weights: &Weights,
     ) -> NdArrayTensor {
-        in_place(input, output, |input, output| match weights.algorithm {
-            Algorithm::Dense => dense::compute(job, weights, input, output),
-            Algorithm::Depthwise => depthwise::compute(job, conv, weights, input, output),
-            Algorithm::Direct => direct::compute(job, conv, weights, input, output),
-            Algorithm::Winograd(tile) => {
-                winograd::compute::compute(job, tile, conv, weights, input, output);
-            }
+        in_place(input, output, |input, output| match weights {
+            Weights::Floats(panels) => convolve(job, conv, panels, input, output),
+            Weights::Halves(panels) => convolve(job, conv, panels, input, output),
         })
     }
 
@@ -65,6 +62,23 @@ impl RegionOps for NdArray {
         pool: &Pool,
     ) -> NdArrayTensor {
         in_place(input, output, |input, output| pool::compute(job, pool, input, output))
+    }
+}
+
+fn convolve<W: Element>(
+    job: &Job<'_>,
+    conv: &Conv,
+    panels: &Panels<W>,
+    input: &[f32],
+    output: &mut [f32],
+) {
+    match panels.algorithm {
+        Algorithm::Dense => dense::compute(job, panels, input, output),
+        Algorithm::Depthwise => depthwise::compute(job, conv, panels, input, output),
+        Algorithm::Direct => direct::compute(job, conv, panels, input, output),
+        Algorithm::Winograd(tile) => {
+            winograd::compute::compute(job, tile, conv, panels, input, output);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a layer cannot be prepared or computed.
 
+use crate::graph::DType;
 use crate::region::{ChannelRange, Region};
 use crate::weights::WeightError;
 
@@ -31,6 +32,11 @@ pub enum KernelError {
         /// Bytes requested.
         wanted: u64,
     },
+    /// Weights of another type than burn's operators take.
+    #[error(
+        "burn's operators cannot use weights kept as {0}; use --kernels fast or exact, or --weights f32"
+    )]
+    BurnWeights(DType),
     /// The graph has no such layer or features.
     #[error("the graph has no features {features} of layer {layer}")]
     NoSuchLayer {

@@ -9,15 +9,16 @@ use super::call::job::{Addend, Job};
 use super::call::scratch::Scratch;
 use super::call::threads::Threads;
 use super::conv::algorithm::Algorithm;
-use super::conv::weights::Reader;
+use super::conv::weights::{Packing, Reader};
 use super::error::KernelError;
 use super::memory::arena::Arena;
 use super::memory::map::{Map, Place};
 use super::ops::{elementwise, lrn, mul, rearrange, reduce};
 use super::packed::Packed;
 use super::setup::{KernelKind, Setup};
+use super::simd::element::reads_halves;
 use super::{backend, layout, reference};
-use crate::graph::{Activation, Graph, Layer, LayerId, Op, TensorId};
+use crate::graph::{Activation, DType, Graph, Layer, LayerId, Op, TensorId};
 use crate::region::{ChannelRange, Region};
 use crate::weights::WeightSource;
 
@@ -38,7 +39,8 @@ impl Kernels {
     /// shared instead of read again.
     ///
     /// # Errors
-    /// When the graph has no such features, or their weights cannot be read.
+    /// When the graph has no such features, their weights cannot be read, or burn's operators should
+    /// use halves.
     pub fn prepare(
         graph: &Arc<Graph>,
         regions: &BTreeMap<LayerId, Region>,
@@ -46,8 +48,15 @@ impl Kernels {
         setup: impl Into<Setup>,
         previous: Option<&Kernels>,
     ) -> Result<Kernels, KernelError> {
-        let setup = setup.into();
+        let mut setup = setup.into();
         let kind = setup.kind;
+        if kind == KernelKind::Burn && setup.weights != DType::F32 {
+            return Err(KernelError::BurnWeights(setup.weights));
+        }
+        let arch = setup.isa.arch().unwrap_or_default();
+        if !reads_halves(arch) {
+            setup.weights = DType::F32;
+        }
         let previous =
             previous.filter(|previous| previous.graph == *graph && previous.kind == kind);
         let lanes = layout::lanes(graph, kind);
@@ -63,14 +72,14 @@ impl Kernels {
             let (layer, features) = (graph.layer(id), region.channels);
             if let Op::Conv(conv) = &layer.op {
                 let known = previous.and_then(|previous| previous.weights.get(&id));
-                let input = (graph.input_shapes(id)[0], lanes[layer.inputs[0].index()]);
+                let (algorithm, lanes) = (algorithms[&id], lanes[layer.inputs[0].index()]);
+                let how = (kind, Packing { algorithm, lanes, dtype: setup.weights });
                 let reader = Reader::new(graph, layer, source);
-                let how = (kind, algorithms[&id]);
-                weights.insert(id, Packed::read(how, reader, conv, input, features, known)?);
+                let shape = graph.input_shapes(id)[0];
+                weights.insert(id, Packed::read(how, reader, conv, shape, features, known)?);
             }
         }
         let (graph, lanes) = (Arc::clone(graph), lanes.into());
-        let arch = setup.isa.arch().unwrap_or_default();
         Ok(Kernels { graph, kind, arch, lanes, weights })
     }
 
@@ -123,7 +132,7 @@ impl Kernels {
         };
         let direct = match self.weights.get(&layer) {
             Some(Packed::Own(weights)) => {
-                matches!(weights.algorithm, Algorithm::Direct | Algorithm::Winograd(_))
+                matches!(weights.algorithm(), Algorithm::Direct | Algorithm::Winograd(_))
             }
             _ => false,
         };
@@ -244,7 +253,7 @@ impl Kernels {
         match (&node.op, self.kind) {
             (Op::Conv(conv), KernelKind::Burn) => reference::conv_name(conv, shape),
             (Op::Conv(conv), _) => match self.weights.get(&layer) {
-                Some(Packed::Own(weights)) => weights.algorithm.name(),
+                Some(Packed::Own(weights)) => weights.algorithm().name(),
                 _ => Algorithm::of(conv, shape).name(),
             },
             (Op::Pool(pool), KernelKind::Burn) => reference::pool_name(pool),

@@ -62,6 +62,7 @@ pub use kernels::Kernels;
 pub(crate) use memory::arena::Arena;
 pub use memory::map::Map;
 pub use setup::{KernelKind, Setup};
+pub(crate) use simd::element::narrow;
 pub use simd::isa::Isa;
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::conv::algorithm::Algorithm;
-use super::conv::weights::{Reader, Weights};
+use super::conv::weights::{Packing, Reader, Weights};
 use super::error::KernelError;
 use super::reference;
 use super::setup::KernelKind;
@@ -20,13 +19,12 @@ pub(crate) enum Packed {
 }
 
 impl Packed {
-    /// Reads `features` of a layer, reusing what `previous` has. The input has this shape, in maps
-    /// with this many lanes.
+    /// Reads `features` of a layer, reusing what `previous` has. The input has this shape.
     pub(crate) fn read(
-        (kind, algorithm): (KernelKind, Algorithm),
+        (kind, packing): (KernelKind, Packing),
         mut reader: Reader<'_>,
         conv: &Conv,
-        (shape, lanes): (Shape, u32),
+        shape: Shape,
         features: ChannelRange,
         previous: Option<&Packed>,
     ) -> Result<Packed, KernelError> {
@@ -43,8 +41,7 @@ impl Packed {
                     Some(Packed::Own(weights)) => Some(weights),
                     _ => None,
                 };
-                let how = (algorithm, lanes);
-                Packed::Own(Weights::pack(&mut reader, conv, shape, features, how, held)?)
+                Packed::Own(Weights::pack(&mut reader, conv, shape, features, packing, held)?)
             }
         })
     }
@@ -52,7 +49,7 @@ impl Packed {
     /// The features that it holds weights for.
     pub(crate) fn features(&self) -> ChannelRange {
         match self {
-            Packed::Own(weights) => weights.features,
+            Packed::Own(weights) => weights.features(),
             Packed::Burn(weights) => weights.features,
         }
     }

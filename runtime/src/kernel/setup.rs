@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::conv::algorithm::Algorithm;
 use super::conv::weights;
 use super::simd::isa::Isa;
-use crate::graph::{Graph, LayerId, Op};
+use crate::graph::{DType, Graph, LayerId, Op};
 use crate::region::Region;
 use crate::units::Bytes;
 
@@ -34,12 +34,15 @@ pub struct Setup {
     /// How much packed weights should take at most. Transformed weights are several times larger:
     /// those that gain least are replaced by plain ones until the limit is met.
     pub memory: Option<Bytes>,
+    /// What packed weights are kept as; float32 in any case where the instructions cannot read
+    /// halves. [`KernelKind::Burn`] takes float32 only.
+    pub weights: DType,
 }
 
 impl From<KernelKind> for Setup {
-    /// With all instructions of this machine and no limit of memory.
+    /// With all instructions of this machine, no limit of memory, and weights of float32.
     fn from(kind: KernelKind) -> Setup {
-        Setup { kind, isa: Isa::detect(), memory: None }
+        Setup { kind, isa: Isa::detect(), memory: None, weights: DType::F32 }
     }
 }
 
@@ -59,7 +62,9 @@ impl Setup {
             Some((
                 id,
                 match self.kind {
-                    KernelKind::Fast => Algorithm::fastest(conv, shape, region.rows.len()),
+                    KernelKind::Fast => {
+                        Algorithm::fastest(conv, shape, region.rows.len(), self.weights)
+                    }
                     _ => Algorithm::of(conv, shape),
                 },
             ))
@@ -68,7 +73,7 @@ impl Setup {
         let Some(Bytes(limit)) = self.memory else { return chosen };
         let bytes = |id: LayerId, algorithm: Algorithm| {
             convolution(id).map_or(0, |(conv, shape)| {
-                weights::bytes(algorithm, conv, shape, regions[&id].channels)
+                weights::bytes(algorithm, conv, shape, regions[&id].channels, self.weights)
             })
         };
         let mut total: u64 = chosen.iter().map(|(id, algorithm)| bytes(*id, *algorithm)).sum();

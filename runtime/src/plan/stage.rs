@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::LayerId;
+use crate::graph::{DType, LayerId};
 use crate::region::Span;
 
 /// A device's position in the cluster order; 0 is the leader. Shares lie along the rows in this
@@ -124,15 +124,25 @@ pub struct Plan {
     pub devices: u16,
     /// How strips travel.
     pub exchange: Exchange,
+    /// What activations travel as. Pixels of pictures travel as they are.
+    pub wire: DType,
+    /// What devices keep packed weights as.
+    pub weights: DType,
     /// All layers, stage after stage.
     pub stages: Vec<Stage>,
 }
 
 impl Plan {
+    /// A plan in which strips travel between peers, and everything is float32.
+    pub fn new(devices: u16, stages: Vec<Stage>) -> Plan {
+        let (wire, weights) = (DType::F32, DType::F32);
+        Plan { devices, exchange: Exchange::Peer, wire, weights, stages }
+    }
+
     /// The plan of one device: everything on the leader.
     pub fn alone(layers: u32) -> Plan {
         let stage = Stage { layers: 0..layers, split: Split::Whole(DeviceIx::LEADER) };
-        Plan { devices: 1, exchange: Exchange::Peer, stages: vec![stage] }
+        Plan::new(1, vec![stage])
     }
 
     /// All devices, in cluster order.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::step::{
     Action, Buffer, BufferId, Program, Purpose, Run, Step, StepIx, Transfer, TransferId,
 };
-use crate::graph::{Graph, LayerId, Op, TensorId, Tile};
+use crate::graph::{DType, Graph, LayerId, Op, TensorId, Tile};
 use crate::halo::walk_back;
 use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split};
 use crate::region::{Region, RowRange};
@@ -53,7 +53,7 @@ pub fn derive(graph: &Graph, plan: &Plan) -> Result<Derivation, PlanError> {
         ownership,
         shares,
         transfers: Vec::new(),
-        drafts: plan.device_ids().map(Draft::new).collect(),
+        drafts: plan.device_ids().map(|device| Draft::new(device, plan.weights)).collect(),
     };
     deriver.run();
     let programs = deriver.drafts.into_iter().map(|draft| draft.program).collect();
@@ -132,9 +132,9 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(device: DeviceIx) -> Draft {
+    fn new(device: DeviceIx, weights: DType) -> Draft {
         Draft {
-            program: Program { device, buffers: Vec::new(), steps: Vec::new() },
+            program: Program { device, buffers: Vec::new(), steps: Vec::new(), weights },
             homes: BTreeMap::new(),
             scattered: BTreeMap::new(),
             writers: Vec::new(),
@@ -287,12 +287,14 @@ impl Deriver<'_> {
         to: DeviceIx,
         purpose: Purpose,
     ) -> TransferId {
-        self.transfers.push(Transfer { tensor, region, from, to, purpose });
+        let wire = self.plan.wire;
+        self.transfers.push(Transfer { tensor, region, from, to, purpose, wire });
         TransferId(self.transfers.len() as u32 - 1)
     }
 
     fn receive(&mut self, id: TransferId) {
-        let Transfer { tensor, region, from, to, purpose } = self.transfers[id.0 as usize].clone();
+        let Transfer { tensor, region, from, to, purpose, .. } =
+            self.transfers[id.0 as usize].clone();
         let draft = &mut self.drafts[to.index()];
         let buffer = match purpose {
             Purpose::Stage(stage) => draft.source(stage, tensor),
@@ -414,7 +416,10 @@ impl Deriver<'_> {
     /// How many rows of a layer are computed at once where `rows` of them are.
     fn tile_rows(&self, layer: LayerId, rows: RowRange) -> u32 {
         let tile = match &self.graph.layer(layer).op {
-            Op::Conv(conv) => Tile::best(conv, self.graph.input_shapes(layer)[0], rows.len()),
+            Op::Conv(conv) => {
+                let shape = self.graph.input_shapes(layer)[0];
+                Tile::best(conv, shape, rows.len(), self.plan.weights)
+            }
             _ => None,
         };
         tile.map_or(1, |tile| tile.outputs().0)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Graph, LayerId, TensorId};
+use crate::graph::{DType, Graph, LayerId, TensorId};
 use crate::plan::DeviceIx;
 use crate::region::{CHANNEL_BLOCK, ChannelRange, Region};
 use crate::units::Bytes;
@@ -39,7 +39,8 @@ impl StepIx {
 /// How an input of the graph travels, and how it is converted on arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Encoding {
-    /// float32, as it is.
+    /// float32 where it comes from and where it arrives; on the way, what the plan's other
+    /// activations are, too ([`Plan::wire`](crate::plan::Plan::wire)).
     F32,
     /// u8 pixels; channel c becomes (pixel - mean\[c\]) / std\[c\].
     Pixels {
@@ -51,10 +52,19 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// Bytes of one element on the wire.
-    pub(crate) const fn element_bytes(&self) -> u64 {
+    /// How `tensor` travels if the model's inputs travel as `encodings` say.
+    pub(crate) fn of(graph: &Graph, tensor: TensorId, encodings: &[Encoding]) -> Encoding {
+        let given = match graph.producer(tensor) {
+            Some(_) => None,
+            None => encodings.get(tensor.index()),
+        };
+        given.copied().unwrap_or(Encoding::F32)
+    }
+
+    /// Bytes of one element on the wire, if activations travel as `wire`.
+    pub(crate) const fn element_bytes(&self, wire: DType) -> u64 {
         match self {
-            Encoding::F32 => 4,
+            Encoding::F32 => wire.size(),
             Encoding::Pixels { .. } => 1,
         }
     }
@@ -84,15 +94,14 @@ pub struct Transfer {
     pub to: DeviceIx,
     /// What for.
     pub purpose: Purpose,
+    /// What its elements travel as, unless they are pixels.
+    pub wire: DType,
 }
 
 impl Transfer {
     /// Bytes of payload if the model's inputs travel as `encodings` say.
     pub fn bytes(&self, graph: &Graph, encodings: &[Encoding]) -> Bytes {
-        let element = match graph.producer(self.tensor) {
-            Some(_) => 4,
-            None => encodings.get(self.tensor.index()).map_or(4, Encoding::element_bytes),
-        };
+        let element = Encoding::of(graph, self.tensor, encodings).element_bytes(self.wire);
         Bytes(self.region.lines() * u64::from(graph.shape(self.tensor).width) * element)
     }
 }
@@ -209,6 +218,8 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// Its steps. Of those that are ready, the first in this order runs.
     pub steps: Vec<Step>,
+    /// What packed weights are kept as.
+    pub weights: DType,
 }
 
 impl Program {

@@ -21,8 +21,9 @@
 
 use std::ops::Range;
 
+use super::problem::Policy;
 use crate::cost::ClusterProfile;
-use crate::graph::{Graph, LayerId, Reach, TensorId};
+use crate::graph::{DType, Graph, LayerId, Reach, TensorId};
 use crate::region::{Region, RowRange};
 use crate::units::Bytes;
 
@@ -60,8 +61,13 @@ struct Link {
 }
 
 /// Cuts `layers`, all of which can be split by rows, into segments.
-pub(super) fn cut(graph: &Graph, profile: &ClusterProfile, layers: Range<u32>) -> Vec<Range<u32>> {
-    let costs = Costs::new(graph, profile, layers.clone());
+pub(super) fn cut(
+    graph: &Graph,
+    profile: &ClusterProfile,
+    policy: &Policy,
+    layers: Range<u32>,
+) -> Vec<Range<u32>> {
+    let costs = Costs::new(graph, profile, policy, layers.clone());
     let count = costs.steps.len();
     let mut best = vec![f64::INFINITY; count + 1];
     let mut from = vec![0; count + 1];
@@ -94,7 +100,8 @@ struct Costs {
 }
 
 impl Costs {
-    fn new(graph: &Graph, profile: &ClusterProfile, layers: Range<u32>) -> Costs {
+    fn new(graph: &Graph, profile: &ClusterProfile, policy: &Policy, layers: Range<u32>) -> Costs {
+        let element = policy.wire.size() as f64;
         let mut last_reader = vec![0; graph.tensor_count()];
         for layer in graph.layer_ids() {
             for tensor in &graph.layer(layer).inputs {
@@ -106,7 +113,7 @@ impl Costs {
             let shapes = graph.input_shapes(layer);
             let output = graph.output_of(layer);
             let shape = graph.output_shape(layer);
-            let (per_run, per_row) = typical(graph, profile, layer);
+            let (per_run, per_row) = typical(graph, profile, policy.weights, layer);
             let reads = node.inputs.iter().zip(shapes).enumerate();
             Step {
                 reads: reads
@@ -114,7 +121,7 @@ impl Costs {
                         tensor: *tensor,
                         rows: shape.rows,
                         reach: node.op.reach(index, shapes),
-                        row_bytes: 4.0 * f64::from(shape.width) * f64::from(shape.channels),
+                        row_bytes: element * f64::from(shape.width) * f64::from(shape.channels),
                     })
                     .collect(),
                 output,
@@ -199,14 +206,14 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 
 /// Milliseconds of a layer on a device of average speed with an equal share: per run, and per row of
 /// its output.
-fn typical(graph: &Graph, profile: &ClusterProfile, layer: LayerId) -> (f64, f64) {
+fn typical(graph: &Graph, profile: &ClusterProfile, weights: DType, layer: LayerId) -> (f64, f64) {
     let shape = graph.output_shape(layer);
     let rows = shape.rows.div_ceil(profile.len().max(1) as u32).max(1);
     let share = Region { rows: RowRange::all(rows), ..shape.region() };
     let (mut per_run_sum, mut speed) = (0.0, 0.0);
     for device in profile.ids() {
         let device = profile.device(device);
-        let work = device.work(graph, layer, share, rows);
+        let work = device.work(graph, layer, share, rows, weights);
         let fit = device.fit(work.kind);
         let per_run = fit.per_run + fit.per_weight_byte * work.weight_bytes;
         let per_row = (fit.time(&work).0 - per_run) / f64::from(rows);

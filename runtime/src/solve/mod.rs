@@ -33,16 +33,14 @@ use crate::units::Ms;
 /// # Errors
 /// When there is no device, or no plan fits in memory.
 pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
-    let Problem { graph, encodings, profile, policy, .. } = problem;
+    let Problem { graph, profile, policy, .. } = problem;
     if profile.is_empty() {
         return Err(SolveError::NoDevices);
     }
     let groups = stages::groups(graph, profile, policy);
     let leaves = leaves_group(graph, &groups);
-    let models: Vec<GroupModel> = groups
-        .iter()
-        .map(|group| GroupModel::new(graph, encodings, profile, group, &leaves))
-        .collect();
+    let models: Vec<GroupModel> =
+        groups.iter().map(|group| GroupModel::new(problem, group, &leaves)).collect();
     let mut search = Search::new(problem, &models);
     let alone = search.try_whole(DeviceIx::LEADER)?;
     if profile.len() > 1 {

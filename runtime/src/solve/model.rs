@@ -5,9 +5,10 @@
 //! row ranges over a handful of layers, and the time of a layer is linear in its rows. Everything
 //! else is worked out once per group, so that a question allocates nothing.
 
+use super::problem::Problem;
 use super::stages::Group;
-use crate::cost::{ClusterProfile, LayerKind, Work};
-use crate::graph::{Graph, LayerId, Reach, TensorId};
+use crate::cost::{LayerKind, Work};
+use crate::graph::{DType, Graph, LayerId, Reach, TensorId};
 use crate::plan::DeviceIx;
 use crate::program::Encoding;
 use crate::region::{ChannelRange, Region, RowRange};
@@ -76,21 +77,13 @@ pub(super) struct GroupModel {
 pub(super) type Demand = Vec<RowRange>;
 
 impl GroupModel {
-    pub(super) fn new(
-        graph: &Graph,
-        encodings: &[Encoding],
-        profile: &ClusterProfile,
-        group: &Group,
-        leaves: &[bool],
-    ) -> GroupModel {
+    pub(super) fn new(problem: &Problem<'_>, group: &Group, leaves: &[bool]) -> GroupModel {
+        let Problem { graph, encodings, profile, policy, .. } = *problem;
         let count = group.layers.len();
         let first = graph.output_of(LayerId(group.layers.start));
         let crossing = |tensor: TensorId, slot: usize| {
             let shape = graph.shape(tensor);
-            let element = match graph.producer(tensor) {
-                Some(_) => 4,
-                None => encodings.get(tensor.index()).map_or(4, Encoding::element_bytes),
-            };
+            let element = Encoding::of(graph, tensor, encodings).element_bytes(policy.wire);
             Crossing {
                 tensor,
                 rows: shape.rows,
@@ -139,15 +132,19 @@ impl GroupModel {
             }
         }
         let tiled = profile.devices.iter().any(|device| device.tiled);
-        let steps = |layer| if tiled { steps(graph, LayerId(layer)) } else { None };
+        let steps = |layer| match tiled {
+            true => steps(graph, LayerId(layer), policy.weights),
+            false => None,
+        };
         model.steps = group.layers.clone().map(steps).collect();
         for device in profile.ids() {
-            model.add_device(graph, profile, device);
+            model.add_device(problem, device);
         }
         model
     }
 
-    fn add_device(&mut self, graph: &Graph, profile: &ClusterProfile, device: DeviceIx) {
+    fn add_device(&mut self, problem: &Problem<'_>, device: DeviceIx) {
+        let Problem { graph, profile, policy, .. } = *problem;
         for (layer, steps) in self.group.layers.clone().map(LayerId).zip(&self.steps) {
             let fit = profile.device(device).fit(LayerKind::of(graph, layer));
             self.times.push(steps.as_ref().map(|works| {
@@ -159,7 +156,7 @@ impl GroupModel {
                 works.iter().scan(0.0, time).collect()
             }));
             let shape = graph.output_shape(layer);
-            let whole = Work::of(graph, layer, shape.region());
+            let whole = Work::of(graph, layer, shape.region()).with_weights(policy.weights);
             let line = |shape: crate::graph::Shape| {
                 4.0 * f64::from(shape.width) * f64::from(shape.channels)
             };
@@ -263,16 +260,17 @@ impl Crossing {
 
 /// The work of a layer that is computed in tiles, without what it reads, by number of rows; `None`
 /// of layers that are not.
-fn steps(graph: &Graph, layer: LayerId) -> Option<Vec<Work>> {
+fn steps(graph: &Graph, layer: LayerId, weights: DType) -> Option<Vec<Work>> {
     let shape = graph.output_shape(layer);
     let work = |rows: u32| {
         let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(rows));
         let line = f64::from(shape.width) * f64::from(shape.channels);
-        let work = Work::tiled(graph, layer, region, rows);
+        let work = Work::tiled(graph, layer, region, rows, weights);
         Work { activation_bytes: 4.0 * line * f64::from(rows), ..work }
     };
     let whole = shape.region();
-    let is_tiled = Work::tiled(graph, layer, whole, shape.rows) != Work::of(graph, layer, whole);
+    let is_tiled = Work::tiled(graph, layer, whole, shape.rows, weights)
+        != Work::of(graph, layer, whole).with_weights(weights);
     is_tiled.then(|| (0..=shape.rows).map(work).collect())
 }
 
@@ -286,9 +284,10 @@ fn region(crossing: &Crossing, rows: RowRange) -> Region {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cost::{DeviceProfile, LinkProfile};
-    use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
+    use crate::cost::{ClusterProfile, DeviceProfile, LinkProfile};
+    use crate::plan::{Cuts, Plan, Split, Stage};
     use crate::program::{Action, derive};
+    use crate::solve::problem::Policy;
     use crate::solve::stages::AllowedSplit;
     use crate::solve::testing::residual;
     use proptest::prelude::*;
@@ -316,13 +315,16 @@ mod tests {
             let cuts = Cuts::from_lengths(lengths.iter().copied());
             let stage = Stage { layers: 0..4, split: Split::Rows(cuts.clone()) };
             let devices = lengths.len() as u16;
-            let plan = Plan { devices, exchange: Exchange::Peer, stages: vec![stage] };
+            let plan = Plan::new(devices, vec![stage]);
             let derivation = derive(&graph, &plan).unwrap();
 
             let group = Group { layers: 0..4, allowed: AllowedSplit::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
-            let model = GroupModel::new(&graph, &[], &profile, &group, &leaves);
+            let (graph, profile) = (&graph, &profile);
+            let policy = Policy::default();
+            let problem = Problem { graph, encodings: &[], profile, policy, previous: None };
+            let model = GroupModel::new(&problem, &group, &leaves);
             let mut demand = Demand::new();
             for program in &derivation.programs {
                 let expected: f64 = program
@@ -332,7 +334,7 @@ mod tests {
                         Action::Compute { runs, .. } => runs.as_slice(),
                         _ => &[],
                     })
-                    .map(|run| device.time(&Work::of(&graph, run.layer, run.region)).0)
+                    .map(|run| device.time(&Work::of(graph, run.layer, run.region)).0)
                     .sum();
                 model.walk_back(cuts.range(program.device), &mut demand);
                 let found = model.compute(program.device, &demand);

@@ -91,6 +91,8 @@ impl<'a> Planner<'a> {
         Plan {
             devices: self.problem.profile.len() as u16,
             exchange: self.problem.policy.exchange,
+            wire: self.problem.policy.wire,
+            weights: self.problem.policy.weights,
             stages,
         }
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{ClusterProfile, Prediction};
-use crate::graph::Graph;
+use crate::graph::{DType, Graph};
 use crate::plan::{DeviceIx, Exchange, Plan, PlanError};
 use crate::program::Encoding;
 use crate::units::{Bytes, Ms};
@@ -72,6 +72,7 @@ macro_rules! names {
 names!(Partition, "bodp, ocbp, minmax", Bodp = "bodp", Ocbp = "ocbp", Minmax = "minmax");
 names!(Fusion, "layerwise, block, auto", Layerwise = "layerwise", Block = "block", Auto = "auto");
 names!(Exchange, "leader, peer", Leader = "leader", Peer = "peer");
+names!(DType, "f32, f16", F32 = "f32", F16 = "f16");
 
 /// Which plans are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,6 +83,10 @@ pub struct Policy {
     pub fusion: Fusion,
     /// How strips travel.
     pub exchange: Exchange,
+    /// What activations travel as.
+    pub wire: DType,
+    /// What devices keep packed weights as.
+    pub weights: DType,
     /// The leader gets no share of split stages; it may run whole ones.
     pub leader_idle: bool,
     /// Every device gets a share of every split stage with at least two rows per device, even if
@@ -95,6 +100,8 @@ impl Default for Policy {
             partition: Partition::default(),
             fusion: Fusion::default(),
             exchange: Exchange::Peer,
+            wire: DType::F32,
+            weights: DType::F32,
             leader_idle: false,
             spread: false,
         }
@@ -197,6 +204,7 @@ mod tests {
             assert_eq!(fusion.to_string().parse(), Ok(fusion));
         }
         assert_eq!("peer".parse(), Ok(Exchange::Peer));
+        assert_eq!("f16".parse(), Ok(DType::F16));
         let error = "none".parse::<Fusion>().unwrap_err();
         assert_eq!(error.to_string(), "\"none\" is not one of layerwise, block, auto");
     }

@@ -251,13 +251,13 @@ impl GroupProblem<'_> {
         if features.is_empty() {
             return 0.0;
         }
-        let graph = self.problem.graph;
+        let (graph, weights) = (self.problem.graph, self.problem.policy.weights);
         let profile = self.problem.profile.device(device);
         let mut time = 0.0;
         for layer in self.model.group.layers.clone().map(LayerId) {
             let rows = RowRange::all(graph.output_shape(layer).rows);
             let region = Region::new(features, rows);
-            time += profile.time(&profile.work(graph, layer, region, rows.len())).0;
+            time += profile.time(&profile.work(graph, layer, region, rows.len(), weights)).0;
         }
         for (external, holders) in self.model.externals.iter().zip(self.holders) {
             time += self.receive(device, external, *holders, external.all());
@@ -351,7 +351,7 @@ mod tests {
             let group = Group { layers: 0..4, allowed: AllowedSplit::Rows };
             let leaves: Vec<bool> =
                 (0..graph.tensor_count() as u32).map(|id| graph.is_output(TensorId(id))).collect();
-            let model = GroupModel::new(graph, &[], profile, &group, &leaves);
+            let model = GroupModel::new(&problem, &group, &leaves);
             let mut borders: Vec<u32> = devices.iter().map(|(_, _, _, border)| *border).collect();
             borders.sort_unstable();
             let starts = std::iter::once(0).chain(borders.iter().copied());

@@ -53,7 +53,7 @@ pub(super) fn groups(graph: &Graph, profile: &ClusterProfile, policy: &Policy) -
             cut.push(group);
             continue;
         }
-        for layers in fusion::cut(graph, profile, group.layers) {
+        for layers in fusion::cut(graph, profile, policy, group.layers) {
             let allowed = match by_features_too(graph, &layers) {
                 true => AllowedSplit::RowsOrFeatures,
                 false => AllowedSplit::Rows,

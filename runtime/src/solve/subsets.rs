@@ -80,6 +80,7 @@ impl<'a> Search<'a> {
         let Some(plan) = self.problem.previous else { return Ok(()) };
         let comparable = usize::from(plan.devices) == profile.len()
             && plan.exchange == policy.exchange
+            && (plan.wire, plan.weights) == (policy.wire, policy.weights)
             && policy.partition == Partition::Minmax
             && self.found.iter().all(|evaluated| evaluated.plan != *plan)
             && self.planner.whole(DeviceIx::LEADER) != *plan

@@ -6,7 +6,7 @@ use crate::ids::{NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
-pub const PROTOCOL: (u16, u16) = (2, 2);
+pub const PROTOCOL: (u16, u16) = (3, 3);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,9 @@
 //! A strip: a region of a tensor on its way from one device to another.
 //!
-//! The payload is raw little-endian float32 in the order blocks of channels x rows x width x lanes
-//! (one lane is plain NCHW), or planar u8 pixels for an input that travels as a picture. Blocks are
-//! those of the whole tensor; if the strip covers only part of a block, only those channels travel.
+//! The payload is raw little-endian float32, or float16 if the [plan](crate::plan::Plan::wire) says
+//! so, in the order blocks of channels x rows x width x lanes (one lane is plain NCHW), or planar u8
+//! pixels for an input that travels as a picture. Blocks are those of the whole tensor; if the strip
+//! covers only part of a block, only those channels travel.
 
 use serde::{Deserialize, Serialize};
 
@@ -82,5 +83,46 @@ impl StripHeader {
             return Err(StripError::Length { found: payload, expected: bytes });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Activation, Builder, DType, Op, Shape};
+    use crate::plan::{Cuts, Plan, Split, Stage};
+    use crate::program::derive;
+
+    #[test]
+    fn a_strip_is_as_long_as_its_elements_say() {
+        let mut builder = Builder::new("twice");
+        let x = builder.input("x", Shape::new(4, 8, 6), vec![4, 8, 6]).unwrap();
+        let sum = builder.layer("sum", Op::Add, &[x, x], Activation::Linear).unwrap();
+        builder.output("y", sum, vec![4, 8, 6]).unwrap();
+        let graph = builder.finish().unwrap();
+        let split = Split::Rows(Cuts::from_lengths([5, 3]));
+        let plan = Plan::new(2, vec![Stage { layers: 0..1, split }]);
+        let pixels = Encoding::Pixels { mean: [0.0; 3], std: [1.0; 3] };
+        for (wire, encoding, size) in [
+            (DType::F32, Encoding::F32, 4),
+            (DType::F16, Encoding::F32, 2),
+            (DType::F16, pixels, 1),
+        ] {
+            let transfers = derive(&graph, &Plan { wire, ..plan.clone() }).unwrap().transfers;
+            let header = StripHeader {
+                session: SessionId(0),
+                generation: Generation(1),
+                frame: 0,
+                transfer: TransferId(0),
+                tensor: transfers[0].tensor,
+                region: transfers[0].region,
+                lanes: 16,
+            };
+            let elements = 4 * 3 * 6;
+            for other in [1, 2, 4] {
+                let checked = header.check(elements * other, &transfers[0], &graph, &[encoding]);
+                assert_eq!(checked.is_ok(), other == size, "{wire} {encoding:?}: {checked:?}");
+            }
+        }
     }
 }

@@ -46,7 +46,7 @@ impl Dice {
             }
         }
         let exchange = if self.peer { Exchange::Peer } else { Exchange::Leader };
-        Plan { devices: self.devices, exchange, stages }
+        Plan { exchange, ..Plan::new(self.devices, stages) }
     }
 
     fn stage(&self, graph: &Graph, start: u32, end: u32) -> Stage {

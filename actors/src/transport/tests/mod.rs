@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, Purpose};
+use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, PROTOCOL, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use self::lan::{Lan, STRIPS, ShortOfFiles, handshake, hello, join, memory, start, tcp};
@@ -88,7 +88,8 @@ async fn a_sender_sees_its_backlog(lan: Lan) {
 async fn another_version_is_refused_in_words_on_both_sides(lan: Lan) {
     let old = Hello { protocol: (90, 91), build: "9.0.0".to_owned(), ..hello(3) };
     let error = refusal(lan, old).await;
-    assert!(error.contains("this build speaks 2..=2") && error.contains("90..=91"), "{error}");
+    let ours = format!("this build speaks {}..={}", PROTOCOL.0, PROTOCOL.1);
+    assert!(error.contains(&ours) && error.contains("90..=91"), "{error}");
     assert!(error.contains("install the same version"), "{error}");
 }
 

@@ -1,7 +1,7 @@
 //! Single scenarios; `tests/coord_sim.rs` simulates many.
 
 use super::*;
-use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
+use crate::plan::{Cuts, Plan, Split, Stage};
 
 const ME: NodeId = NodeId(0);
 const OTHER: NodeId = NodeId(1);
@@ -68,11 +68,8 @@ impl Script {
 
 fn proposal(members: &[NodeId]) -> Proposal {
     let lengths: Vec<u32> = members.iter().map(|_| 4).collect();
-    let plan = Plan {
-        devices: members.len() as u16,
-        exchange: Exchange::Peer,
-        stages: vec![Stage { layers: 0..1, split: Split::Rows(Cuts::from_lengths(lengths)) }],
-    };
+    let stage = Stage { layers: 0..1, split: Split::Rows(Cuts::from_lengths(lengths)) };
+    let plan = Plan::new(members.len() as u16, vec![stage]);
     let (reason, predicted) = (Reason::Start, Ms(100.0));
     Proposal { plan, members: members.to_vec(), reason, provisional: false, predicted }
 }

@@ -1,6 +1,6 @@
 //! Which algorithm computes a convolution.
 
-use crate::graph::{Conv, Shape, Tile};
+use crate::graph::{Conv, DType, Shape, Tile};
 
 /// How a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +26,10 @@ impl Algorithm {
         }
     }
 
-    /// The fastest algorithm for `rows` rows of output.
-    pub(crate) fn fastest(conv: &Conv, shape: Shape, rows: u32) -> Algorithm {
+    /// The fastest algorithm for `rows` rows of output, if weights are kept as `dtype`.
+    pub(crate) fn fastest(conv: &Conv, shape: Shape, rows: u32, dtype: DType) -> Algorithm {
         match Algorithm::of(conv, shape) {
-            Algorithm::Direct => match Tile::best(conv, shape, rows) {
+            Algorithm::Direct => match Tile::best(conv, shape, rows, dtype) {
                 Some(tile) => Algorithm::Winograd(tile),
                 None => Algorithm::Direct,
             },

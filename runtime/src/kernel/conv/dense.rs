@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Several blocks are computed side by side: reading several streams of weights is a third faster
-//! than reading one.
+//! than reading one. Halves are read in about half the time.
 
 use std::ops::Range;
 
@@ -17,18 +17,24 @@ use std::sync::Arc;
 
 use pulp::{Simd, WithSimd};
 
-use super::weights::{Block, Weights};
+use super::weights::{Block, Panels};
 use crate::kernel::call::job::Job;
 use crate::kernel::call::threads::Parts;
 use crate::kernel::memory::lanes::{BLOCK, LANES};
 use crate::kernel::simd::activate::activate;
+use crate::kernel::simd::element::Element;
 use crate::kernel::simd::vector;
 
 /// Independent partial sums per block; their number is part of the result.
 const CHAINS: usize = 2;
 
 /// Computes features of a dense layer from the whole input.
-pub(crate) fn compute(job: &Job<'_>, weights: &Weights, input: &[f32], output: &mut [f32]) {
+pub(crate) fn compute<W: Element>(
+    job: &Job<'_>,
+    weights: &Panels<W>,
+    input: &[f32],
+    output: &mut [f32],
+) {
     let blocks = weights.blocks(job.region.channels);
     let output = Parts::new(output);
     let first = job.output.line(job.region.channels.start, 0).start;
@@ -60,14 +66,14 @@ fn copy_channels(job: &Job<'_>, input: &[f32], elements: &mut [f32]) {
 }
 
 /// Some blocks of features.
-struct Product<'a> {
+struct Product<'a, W> {
     job: &'a Job<'a>,
-    blocks: &'a [Arc<Block>],
+    blocks: &'a [Arc<Block<W>>],
     elements: &'a [f32],
     out: &'a mut [[f32; BLOCK]],
 }
 
-impl WithSimd for Product<'_> {
+impl<W: Element> WithSimd for Product<'_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -82,14 +88,14 @@ impl WithSimd for Product<'_> {
     }
 }
 
-impl Product<'_> {
+impl<W: Element> Product<'_, W> {
     /// All blocks, `B` at a time, with `V` vectors to a block.
     #[inline(always)]
     fn streams<S: Simd, const V: usize, const B: usize>(self, simd: S) {
         let (groups, rest) = self.blocks.as_chunks::<B>();
         let (out_groups, out_rest) = self.out.as_chunks_mut::<B>();
         let activation = self.job.activation;
-        let store = |sums: [S::f32s; V], block: &Arc<Block>, out: &mut [f32; BLOCK]| {
+        let store = |sums: [S::f32s; V], block: &Arc<Block<W>>, out: &mut [f32; BLOCK]| {
             for (v, sum) in sums.into_iter().enumerate() {
                 let place = v * S::F32_LANES;
                 let sum = simd.add_f32s(sum, vector::load::<S>(&block.bias[place..]));
@@ -97,14 +103,17 @@ impl Product<'_> {
             }
         };
         for (group, out) in groups.iter().zip(out_groups) {
-            let sums =
-                sums::<S, V, B>(simd, group.each_ref().map(|block| &*block.weights), self.elements);
+            let sums = sums::<S, W, V, B>(
+                simd,
+                group.each_ref().map(|block| &*block.weights),
+                self.elements,
+            );
             for ((sums, block), out) in sums.into_iter().zip(group).zip(out) {
                 store(sums, block, out);
             }
         }
         for (block, out) in rest.iter().zip(out_rest) {
-            let [sums] = sums::<S, V, 1>(simd, [&block.weights], self.elements);
+            let [sums] = sums::<S, W, V, 1>(simd, [&block.weights], self.elements);
             store(sums, block, out);
         }
     }
@@ -112,31 +121,40 @@ impl Product<'_> {
 
 /// The sums of `B` blocks; each is the same whatever `B` is.
 #[inline(always)]
-fn sums<S: Simd, const V: usize, const B: usize>(
+fn sums<S: Simd, W: Element, const V: usize, const B: usize>(
     simd: S,
-    weights: [&[f32]; B],
+    weights: [&[W]; B],
     elements: &[f32],
 ) -> [[S::f32s; V]; B] {
     let mut chains = [[[simd.splat_f32s(0.0); V]; B]; CHAINS];
     let weights = weights.map(|weights| &weights.as_chunks::<BLOCK>().0[..elements.len()]);
-    let mut add = |element: usize, chain: usize| {
-        let input = simd.splat_f32s(elements[element]);
-        for b in 0..B {
-            for v in 0..V {
-                let weight = vector::load::<S>(&weights[b][element][v * S::F32_LANES..]);
-                chains[chain][b][v] = simd.mul_add_e_f32s(weight, input, chains[chain][b][v]);
-            }
-        }
-    };
     let whole = elements.len() / CHAINS * CHAINS;
     for first in (0..whole).step_by(CHAINS) {
-        for chain in 0..CHAINS {
-            add(first + chain, chain);
+        for (chain, sums) in chains.iter_mut().enumerate() {
+            add(simd, weights, elements, first + chain, sums);
         }
     }
     for element in whole..elements.len() {
-        add(element, element - whole);
+        add(simd, weights, elements, element, &mut chains[element - whole]);
     }
     let [a, b] = chains;
     std::array::from_fn(|block| std::array::from_fn(|v| simd.add_f32s(a[block][v], b[block][v])))
+}
+
+/// Adds the products of one element.
+#[inline(always)]
+fn add<S: Simd, W: Element, const V: usize, const B: usize>(
+    simd: S,
+    weights: [&[[W; BLOCK]]; B],
+    elements: &[f32],
+    element: usize,
+    sums: &mut [[S::f32s; V]; B],
+) {
+    let input = simd.splat_f32s(elements[element]);
+    for b in 0..B {
+        for v in 0..V {
+            let weight = W::load(simd, &weights[b][element][v * S::F32_LANES..]);
+            sums[b][v] = simd.mul_add_e_f32s(weight, input, sums[b][v]);
+        }
+    }
 }

@@ -4,23 +4,26 @@ use std::sync::Arc;
 
 use pulp::Simd;
 
-use super::weights::{Block, Weights};
+use super::weights::{Block, Panels};
 use crate::graph::Conv;
 use crate::kernel::call::job::Job;
 use crate::kernel::memory::map::Place;
 use crate::kernel::ops::slide::{At, Fold, slide};
+use crate::kernel::simd::element::Element;
 use crate::kernel::simd::vector;
 use crate::region::Region;
 
-struct WeightedSum<'a> {
-    blocks: &'a [Arc<Block>],
+struct WeightedSum<'a, W> {
+    blocks: &'a [Arc<Block<W>>],
 }
 
-impl Fold for WeightedSum<'_> {
+impl<W: Element> Fold for WeightedSum<'_, W> {
+    type Weight = W;
+
     const PADDING: f32 = 0.0;
 
     #[inline(always)]
-    fn weights(&self, block: usize) -> &[f32] {
+    fn weights(&self, block: usize) -> &[W] {
         &self.blocks[block].weights
     }
 
@@ -36,10 +39,10 @@ impl Fold for WeightedSum<'_> {
 }
 
 /// Computes a region of a depthwise convolution.
-pub(crate) fn compute(
+pub(crate) fn compute<W: Element>(
     job: &Job<'_>,
     conv: &Conv,
-    weights: &Weights,
+    weights: &Panels<W>,
     input: &[f32],
     output: &mut [f32],
 ) {

@@ -20,22 +20,23 @@ use pulp::{Simd, WithSimd};
 
 use super::register_tile::{self, Blocks, Cut, MOST_BLOCKS, MOST_PIXELS, Pixels, Sums};
 use super::taps::Strides;
-use super::weights::{Block, Weights};
+use super::weights::{Block, Panels};
 use crate::graph::{Conv, Window};
 use crate::kernel::call::job::{Addend, Job};
 use crate::kernel::call::threads::Parts;
 use crate::kernel::memory::lanes::{BLOCK, LANES};
 use crate::kernel::memory::segment::Segment;
+use crate::kernel::simd::element::Element;
 use crate::region::ChannelRange;
 
 /// Elements of the input that a strip reads: half of a small second-level cache.
 const STRIP: usize = 128 * 1024;
 
 /// Computes a region of a convolution.
-pub(crate) fn compute(
+pub(crate) fn compute<W: Element>(
     job: &Job<'_>,
     conv: &Conv,
-    weights: &Weights,
+    weights: &Panels<W>,
     input: &[f32],
     output: &mut [f32],
 ) {
@@ -70,7 +71,7 @@ pub(crate) fn compute(
     }
 }
 
-fn channels(job: &Job<'_>, conv: &Conv, block: &Block) -> ChannelRange {
+fn channels<W>(job: &Job<'_>, conv: &Conv, block: &Block<W>) -> ChannelRange {
     conv.block_channels(block.first, job.shape)
 }
 
@@ -207,12 +208,12 @@ impl WithSimd for Row {
 }
 
 /// Consecutive tiles for some blocks of features.
-struct Strip<'a> {
+struct Strip<'a, W> {
     job: &'a Job<'a>,
     map: &'a Geometry,
     windows: &'a Windows,
     tiles: &'a Cut,
-    blocks: &'a [Arc<Block>],
+    blocks: &'a [Arc<Block<W>>],
     /// Which tiles, numbered along the rows.
     range: Range<usize>,
     input: &'a [f32],
@@ -231,7 +232,7 @@ struct Piece {
     overhangs: bool,
 }
 
-impl Strip<'_> {
+impl<W: Element> Strip<'_, W> {
     fn pieces(&self) -> impl Iterator<Item = Piece> {
         self.range.clone().map(|index| {
             let (row, (column, count)) =
@@ -280,7 +281,7 @@ impl Strip<'_> {
     }
 
     /// Groups of blocks that are multiplied at once.
-    fn groups(&self, most: usize) -> impl Iterator<Item = Blocks<'_>> {
+    fn groups(&self, most: usize) -> impl Iterator<Item = Blocks<'_, W>> {
         let mut rest = self.blocks;
         let (channels, rows) = (self.job.output.region.channels, self.job.region.rows);
         let first = self.job.output.line(channels.start, rows.start).start;
@@ -314,12 +315,12 @@ impl Strip<'_> {
     }
 }
 
-struct Computing<'a> {
-    strip: Strip<'a>,
+struct Computing<'a, W> {
+    strip: Strip<'a, W>,
     room: &'a mut [f32],
 }
 
-impl WithSimd for Computing<'_> {
+impl<W: Element> WithSimd for Computing<'_, W> {
     type Output = ();
 
     #[inline(always)]

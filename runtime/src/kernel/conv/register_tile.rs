@@ -15,7 +15,7 @@
 //!
 //! [`Segment`]s say where a window's elements lie; the pixels of a tile are equally spaced. That
 //! covers windows of a map, windows copied together with their padding, and the transformed tiles
-//! of a Winograd convolution.
+//! of a Winograd convolution. Weights are floats or halves ([`Element`]).
 
 // Matrices of registers: an index says more than an iterator.
 #![allow(clippy::needless_range_loop)]
@@ -27,6 +27,7 @@ use crate::kernel::call::threads::Parts;
 use crate::kernel::memory::lanes::BLOCK;
 use crate::kernel::memory::segment::Segment;
 use crate::kernel::simd::activate::limit;
+use crate::kernel::simd::element::Element;
 use crate::kernel::simd::vector;
 
 /// Most blocks of a tile.
@@ -53,9 +54,9 @@ pub(crate) struct Sums<'a> {
 
 /// Blocks of features that are multiplied together.
 #[derive(Clone, Copy)]
-pub(crate) struct Blocks<'a> {
+pub(crate) struct Blocks<'a, W> {
     /// Each block's elements x [`BLOCK`] weights.
-    pub(crate) weights: [&'a [f32]; MOST_BLOCKS],
+    pub(crate) weights: [&'a [W]; MOST_BLOCKS],
     /// What each block's sums start from.
     pub(crate) bias: [&'a [f32; BLOCK]; MOST_BLOCKS],
     /// Where in the output the first pixel of each block's map lies.
@@ -65,10 +66,10 @@ pub(crate) struct Blocks<'a> {
     /// How many blocks there are.
     pub(crate) count: usize,
     /// Weights that are needed next, fetched into the caches meanwhile.
-    pub(crate) next: [&'a [f32]; MOST_BLOCKS],
+    pub(crate) next: [&'a [W]; MOST_BLOCKS],
 }
 
-impl Blocks<'_> {
+impl<W: Element> Blocks<'_, W> {
     /// The same for a tile that is followed by others with these weights: nothing else is fetched.
     pub(crate) fn without_prefetch(self) -> Self {
         Blocks { next: self.weights, ..self }
@@ -171,18 +172,28 @@ impl Sums<'_> {
     /// Computes a tile. The number of pixels is one of [`sizes`]; there are 1, 2 or 4 blocks, up to
     /// [`blocks`].
     #[inline(always)]
-    pub(crate) fn tile<S: Simd>(&self, simd: S, blocks: &Blocks<'_>, pixels: Pixels) {
+    pub(crate) fn tile<S: Simd, W: Element>(
+        &self,
+        simd: S,
+        blocks: &Blocks<'_, W>,
+        pixels: Pixels,
+    ) {
         match self.step {
-            BLOCK => self.sized::<S, BLOCK>(simd, blocks, pixels),
-            _ => self.sized::<S, 0>(simd, blocks, pixels),
+            BLOCK => self.sized::<S, W, BLOCK>(simd, blocks, pixels),
+            _ => self.sized::<S, W, 0>(simd, blocks, pixels),
         }
     }
 
     #[inline(always)]
-    fn sized<S: Simd, const STEP: usize>(&self, simd: S, blocks: &Blocks<'_>, pixels: Pixels) {
+    fn sized<S: Simd, W: Element, const STEP: usize>(
+        &self,
+        simd: S,
+        blocks: &Blocks<'_, W>,
+        pixels: Pixels,
+    ) {
         macro_rules! tile {
             ($p:literal, $v:literal) => {
-                simd.vectorize(Tile::<$p, $v, STEP> { sums: self, blocks, pixels })
+                simd.vectorize(Tile::<W, $p, $v, STEP> { sums: self, blocks, pixels })
             };
         }
         // Nested matches, so that each instruction set compiles only its own tiles.
@@ -229,13 +240,15 @@ impl Sums<'_> {
 }
 
 /// `P` pixels times `V` vectors of features; `STEP` is the pixels' distance where it is known.
-struct Tile<'a, const P: usize, const V: usize, const STEP: usize> {
+struct Tile<'a, W, const P: usize, const V: usize, const STEP: usize> {
     sums: &'a Sums<'a>,
-    blocks: &'a Blocks<'a>,
+    blocks: &'a Blocks<'a, W>,
     pixels: Pixels,
 }
 
-impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P, V, STEP> {
+impl<W: Element, const P: usize, const V: usize, const STEP: usize> WithSimd
+    for Tile<'_, W, P, V, STEP>
+{
     type Output = ();
 
     #[inline(always)]
@@ -254,8 +267,8 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
             "too few weights"
         );
 
-        let mut weights = [std::ptr::null(); V];
-        let mut next = [std::ptr::null::<f32>(); V];
+        let mut weights = [std::ptr::null::<W>(); V];
+        let mut next = [std::ptr::null::<W>(); V];
         let mut results = [[simd.splat_f32s(0.0); V]; P];
         for v in 0..V {
             let (block, part) = (v / per, v % per * S::F32_LANES);
@@ -268,13 +281,14 @@ impl<const P: usize, const V: usize, const STEP: usize> WithSimd for Tile<'_, P,
         }
         for segment in sums.segments {
             // SAFETY: the assertions above keep every pixel's element of every segment within the
-            // input, and as many vectors of weights as there are elements within each panel.
+            // input, and as many vectors of weights as there are elements within each panel. Weights
+            // are packed as halves only for kernels that can read them.
             unsafe {
                 let mut at = sums.input.as_ptr().add(pixels.input + segment.offset);
                 for _ in 0..segment.len {
                     let mut vectors = [simd.splat_f32s(0.0); V];
                     for v in 0..V {
-                        vectors[v] = weights[v].cast::<S::f32s>().read_unaligned();
+                        vectors[v] = W::load_ptr(simd, weights[v]);
                         // After the last element that may lie beyond the panel: not `add`.
                         weights[v] = weights[v].wrapping_add(BLOCK);
                         vector::prefetch(next[v]);

@@ -3,7 +3,8 @@
 //! Weights are kept in blocks of [`LANES`] features, those of the output's layout. Each block is
 //! read, packed and shared on its own: packing never holds more than one block twice, and a new
 //! plan takes over the blocks of the previous one even if shares have grown or shrunk. Features
-//! 16..32 are the same block for every device that computes them.
+//! 16..32 are the same block for every device that computes them. A block's elements are floats or
+//! halves, all of a layer the same.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::winograd::pack::pack;
 use crate::graph::{Conv, DType, Graph, Layer, ParameterId, Shape, Tile};
 use crate::kernel::error::KernelError;
 use crate::kernel::memory::lanes::{BLOCK, LANES};
+use crate::kernel::simd::element::Element;
 use crate::region::ChannelRange;
 use crate::weights::WeightSource;
 
@@ -37,39 +39,112 @@ pub(crate) enum Form {
 
 /// Packed weights of some features of a layer.
 #[derive(Debug, Clone)]
-pub(crate) struct Weights {
+pub(crate) enum Weights {
+    Floats(Panels<f32>),
+    Halves(Panels<f16>),
+}
+
+/// The same, with the type of the elements known.
+#[derive(Debug, Clone)]
+pub(crate) struct Panels<W> {
     pub(crate) features: ChannelRange,
     /// The algorithm that uses them.
     pub(crate) algorithm: Algorithm,
     form: Form,
     /// Consecutive blocks.
-    blocks: Vec<Arc<Block>>,
+    blocks: Vec<Arc<Block<W>>>,
 }
 
 /// Packed weights of the features of a block of output channels.
 #[derive(Debug)]
-pub(crate) struct Block {
+pub(crate) struct Block<W> {
     /// The block's first feature, whether or not there are weights for it.
     pub(crate) first: u32,
     /// The features for which it has weights.
     features: ChannelRange,
     /// In the layer's [`Form`], with the scale applied.
-    pub(crate) weights: Vec<f32>,
+    pub(crate) weights: Vec<W>,
     /// A summand per feature, starting with `first`.
     pub(crate) bias: [f32; BLOCK],
 }
 
+/// The form in which weights are packed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packing {
+    /// The algorithm that uses them.
+    pub(crate) algorithm: Algorithm,
+    /// Lanes of the input's maps.
+    pub(crate) lanes: u32,
+    /// What they are kept as.
+    pub(crate) dtype: DType,
+}
+
 impl Weights {
     /// Reads and packs `features` of a layer, taking over blocks of `previous`. The input has this
-    /// shape, in maps with this many `lanes`.
+    /// shape.
     pub(crate) fn pack(
         reader: &mut Reader<'_>,
         conv: &Conv,
         shape: Shape,
         features: ChannelRange,
-        (algorithm, lanes): (Algorithm, u32),
+        packing: Packing,
         previous: Option<&Weights>,
     ) -> Result<Weights, KernelError> {
+        let Packing { algorithm, lanes, dtype } = packing;
+        let how = (algorithm, lanes);
+        Ok(match dtype {
+            DType::F32 => {
+                let held = match previous {
+                    Some(Weights::Floats(panels)) => Some(panels),
+                    _ => None,
+                };
+                Weights::Floats(Panels::pack(reader, conv, shape, features, how, held)?)
+            }
+            DType::F16 => {
+                let held = match previous {
+                    Some(Weights::Halves(panels)) => Some(panels),
+                    _ => None,
+                };
+                Weights::Halves(Panels::pack(reader, conv, shape, features, how, held)?)
+            }
+        })
+    }
+
+    /// The features that there are weights for.
+    pub(crate) fn features(&self) -> ChannelRange {
+        match self {
+            Weights::Floats(panels) => panels.features,
+            Weights::Halves(panels) => panels.features,
+        }
+    }
+
+    /// The algorithm that uses them.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        match self {
+            Weights::Floats(panels) => panels.algorithm,
+            Weights::Halves(panels) => panels.algorithm,
+        }
+    }
+
+    /// Bytes in memory.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Weights::Floats(panels) => panels.bytes(),
+            Weights::Halves(panels) => panels.bytes(),
+        }
+    }
+}
+
+impl<W: Element> Panels<W> {
+    fn pack(
+        reader: &mut Reader<'_>,
+        conv: &Conv,
+        shape: Shape,
+        features: ChannelRange,
+        (algorithm, lanes): (Algorithm, u32),
+        previous: Option<&Panels<W>>,
+    ) -> Result<Panels<W>, KernelError> {
         let form = match algorithm {
             Algorithm::Dense | Algorithm::Depthwise => Form::Cells,
             Algorithm::Direct => Form::Windows { lanes },
@@ -88,17 +163,18 @@ impl Weights {
             });
             next = part.end;
         }
-        Ok(Weights { features, algorithm, form, blocks })
+        Ok(Panels { features, algorithm, form, blocks })
     }
 
-    /// Bytes in memory.
     #[cfg(test)]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.blocks.iter().map(|block| 4 * (block.weights.len() + block.bias.len()) as u64).sum()
+    fn bytes(&self) -> u64 {
+        let bytes =
+            |block: &Arc<Block<W>>| size_of_val(&block.weights[..]) + size_of_val(&block.bias);
+        self.blocks.iter().map(bytes).sum::<usize>() as u64
     }
 
     /// The blocks that hold any of `features`, in order.
-    pub(crate) fn blocks(&self, features: ChannelRange) -> &[Arc<Block>] {
+    pub(crate) fn blocks(&self, features: ChannelRange) -> &[Arc<Block<W>>] {
         let wanted = self.features.intersect(features);
         if wanted.is_empty() {
             return &[];
@@ -114,15 +190,17 @@ pub(crate) fn bytes(
     conv: &Conv,
     shape: Shape,
     features: ChannelRange,
+    dtype: DType,
 ) -> u64 {
-    4 * match algorithm {
+    match algorithm {
         Algorithm::Dense | Algorithm::Depthwise | Algorithm::Direct => {
-            conv.packed_elements(features, shape)
+            conv.packed_bytes(features, shape, dtype)
         }
         Algorithm::Winograd(tile) => {
-            // The bias is one more element.
-            let elements = u64::from(shape.channels) * tile.positions() as u64 + 1;
-            features.blocks().len() as u64 * u64::from(LANES) * elements
+            let elements = u64::from(shape.channels) * tile.positions() as u64;
+            // The bias stays float32.
+            let feature = elements * dtype.size() + DType::F32.size();
+            features.blocks().len() as u64 * u64::from(LANES) * feature
         }
     }
 }
@@ -170,14 +248,14 @@ impl<'a> Reader<'a> {
         Ok((weights, bias))
     }
 
-    fn block(
+    fn block<W: Element>(
         &mut self,
         conv: &Conv,
         shape: Shape,
         start: u32,
         features: ChannelRange,
         form: Form,
-    ) -> Result<Block, KernelError> {
+    ) -> Result<Block<W>, KernelError> {
         let skip = (features.start - start) as usize;
         let (weights, biases) = self.rows(conv, features)?;
         let mut bias = [0.0; BLOCK];
@@ -187,7 +265,7 @@ impl<'a> Reader<'a> {
             Form::Windows { lanes } => taps::panel(conv, shape, lanes, start, skip, &weights),
             Form::Winograd(tile) => pack(tile, shape.channels as usize, skip, &weights),
         };
-        Ok(Block { first: start, features, weights, bias })
+        Ok(Block { first: start, features, weights: W::of(weights), bias })
     }
 
     /// Rows of a parameter as float32.

@@ -19,6 +19,8 @@ struct Mean {
 }
 
 impl Fold for Largest {
+    type Weight = f32;
+
     const PADDING: f32 = f32::NEG_INFINITY;
 
     #[inline(always)]
@@ -33,6 +35,8 @@ impl Fold for Largest {
 }
 
 impl Fold for Mean {
+    type Weight = f32;
+
     const PADDING: f32 = 0.0;
 
     #[inline(always)]

@@ -23,6 +23,7 @@ use crate::kernel::call::job::Job;
 use crate::kernel::call::threads::Parts;
 use crate::kernel::memory::lanes::LANES;
 use crate::kernel::simd::activate::limit;
+use crate::kernel::simd::element::Element;
 use crate::kernel::simd::vector;
 
 /// Outputs per tile. In networks for pictures of 224 x 224 maps are 112, 56, 28, 14 and 7 wide:
@@ -37,12 +38,15 @@ const INPUTS: usize = (TILE - 1) * 2 + 5;
 
 /// How the inputs of a window become one output.
 pub(crate) trait Fold: Sync {
+    /// What its weights are kept as, if it has any.
+    type Weight: Element;
+
     /// The value of padding to the left and right.
     const PADDING: f32;
 
     /// Weights of a block of channels, cells x lanes; empty if the fold has no weights.
     #[inline(always)]
-    fn weights(&self, _block: usize) -> &[f32] {
+    fn weights(&self, _block: usize) -> &[Self::Weight] {
         &[]
     }
 
@@ -118,7 +122,7 @@ impl<F: Fold> WithSimd for Slide<'_, F> {
 }
 
 /// What a line of outputs is computed from.
-struct Line<'a> {
+struct Line<'a, W> {
     at: At,
     /// The input, from the first row under the windows on.
     input: &'a [f32],
@@ -128,7 +132,7 @@ struct Line<'a> {
     /// The kernel's rows that lie on the map.
     cells: Range<usize>,
     /// Of the block: cells x lanes.
-    weights: &'a [f32],
+    weights: &'a [W],
 }
 
 impl<F: Fold> Slide<'_, F> {
@@ -170,7 +174,7 @@ impl<F: Fold> Slide<'_, F> {
     fn line<S: Simd, const K: usize, const D: usize>(
         &self,
         simd: S,
-        line: &Line<'_>,
+        line: &Line<'_, F::Weight>,
         out: &mut [f32],
     ) {
         let width = self.job.output.width as usize;
@@ -192,7 +196,7 @@ impl<F: Fold> Slide<'_, F> {
     fn tile<S: Simd, const P: usize, const K: usize, const D: usize>(
         &self,
         simd: S,
-        line: &Line<'_>,
+        line: &Line<'_, F::Weight>,
         x: usize,
         out: &mut [f32],
     ) -> usize {
@@ -223,7 +227,7 @@ impl<F: Fold> Slide<'_, F> {
     fn fixed_window<S: Simd, const P: usize, const K: usize, const D: usize, const BORDER: bool>(
         &self,
         simd: S,
-        line: &Line<'_>,
+        line: &Line<'_, F::Weight>,
         left: i64,
     ) -> [S::f32s; P] {
         const L: usize = LANES as usize;
@@ -253,7 +257,7 @@ impl<F: Fold> Slide<'_, F> {
                 let row = &line.weights[cell * K * L + line.at.lane..];
                 let row = &row[..(K - 1) * L + S::F32_LANES];
                 for (k, weight) in weights.iter_mut().enumerate() {
-                    *weight = vector::load::<S>(&row[k * L..]);
+                    *weight = F::Weight::load(simd, &row[k * L..]);
                 }
             }
             for p in 0..P {
@@ -270,7 +274,7 @@ impl<F: Fold> Slide<'_, F> {
     fn any_window<S: Simd, const P: usize>(
         &self,
         simd: S,
-        line: &Line<'_>,
+        line: &Line<'_, F::Weight>,
         left: i64,
     ) -> [S::f32s; P] {
         let across = self.window.cols;
@@ -282,7 +286,10 @@ impl<F: Fold> Slide<'_, F> {
             for k in 0..kernel {
                 let weight = match line.weights {
                     [] => simd.splat_f32s(F::PADDING),
-                    all => vector::load::<S>(&all[(cell * kernel + k) * lanes + line.at.lane..]),
+                    all => {
+                        let from = (cell * kernel + k) * lanes + line.at.lane;
+                        F::Weight::load(simd, &all[from..])
+                    }
                 };
                 let first = left + k as i64 * i64::from(across.dilation);
                 for (p, sum) in sums.iter_mut().enumerate() {

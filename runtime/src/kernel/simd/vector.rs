@@ -45,7 +45,7 @@ pub(crate) fn load<S: Simd>(slice: &[f32]) -> S::f32s {
 
 /// Fetches an address into the second-level cache; any address is allowed.
 #[inline(always)]
-pub(crate) fn prefetch(address: *const f32) {
+pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

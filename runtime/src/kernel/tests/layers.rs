@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Bench, Values, bits, region, single};
 use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Window};
 use crate::kernel::memory::lanes::LANES;
-use crate::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch};
+use crate::kernel::{Alone, KernelError, KernelKind, Kernels, Map, Scratch, Setup};
 use crate::region::{ChannelRange, Region, RowRange};
 
 const SHAPE: Shape = Shape::new(37, 9, 21);
@@ -132,7 +132,11 @@ fn what_is_not_there_is_named() {
     let few = bench.kernels(KernelKind::Fast, eight);
     let error = run(&few, rows, region, LANES).unwrap_err();
     assert!(matches!(error, KernelError::NotPrepared { .. }), "{error}");
+    let halves = Setup { weights: DType::F16, ..KernelKind::Burn.into() };
+    let regions = BTreeMap::from([(LayerId(0), region)]);
     let source = Values(Arc::clone(&bench.graph));
+    let error = Kernels::prepare(&bench.graph, &regions, &source, halves, None).unwrap_err();
+    assert!(matches!(error, KernelError::BurnWeights(DType::F16)), "{error}");
     let beyond = Region::new(ChannelRange::all(41), region.rows);
     let regions = BTreeMap::from([(LayerId(0), beyond)]);
     let error = Kernels::prepare(&bench.graph, &regions, &source, KernelKind::Fast, None);

@@ -13,7 +13,7 @@ use std::thread;
 use half::f16;
 use pulp::Arch;
 
-use super::{Alone, KernelKind, Kernels, Map, Scratch, Threads};
+use super::{Alone, KernelKind, Kernels, Map, Scratch, Setup, Threads};
 use crate::graph::{Activation, Builder, DType, Graph, LayerId, Op, ParameterId, Shape};
 use crate::kernel::memory::lanes::LANES;
 use crate::region::{ChannelRange, Region, RowRange};
@@ -141,10 +141,10 @@ impl Bench {
         self.graph.output_shape(LayerId(0))
     }
 
-    fn kernels(&self, kind: KernelKind, region: Region) -> Kernels {
+    fn kernels(&self, setup: impl Into<Setup>, region: Region) -> Kernels {
         let regions = BTreeMap::from([(LayerId(0), region)]);
         let source = Values(Arc::clone(&self.graph));
-        Kernels::prepare(&self.graph, &regions, &source, kind, None).unwrap()
+        Kernels::prepare(&self.graph, &regions, &source, setup, None).unwrap()
     }
 
     /// Computes `region`, to a map that holds just it, from inputs that hold what it reads and other
@@ -215,7 +215,7 @@ fn region(shape: Shape, channels: (u8, u8), rows: (u8, u8)) -> Region {
 }
 
 /// All instruction sets of this machine, the plainest first.
-fn archs() -> Vec<Arch> {
+pub(super) fn archs() -> Vec<Arch> {
     let mut archs = vec![Arch::Scalar];
     #[cfg(target_arch = "x86_64")]
     archs.extend(pulp::x86::V3::try_new().map(Arch::V3));

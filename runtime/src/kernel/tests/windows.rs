@@ -10,7 +10,7 @@ use crate::graph::{
     Activation, Builder, Conv, DType, LayerId, Op, Parameter, Pool, Reduction, Shape, Sweep, Window,
 };
 use crate::kernel::conv::weights;
-use crate::kernel::{Alone, KernelKind, Setup};
+use crate::kernel::{Alone, KernelKind, Kernels, Setup};
 
 /// One axis: its length, and the window that slides along it.
 fn axis() -> impl Strategy<Value = (u32, Sweep)> {
@@ -168,6 +168,33 @@ proptest! {
     }
 
     #[test]
+    fn weights_that_halves_can_hold_give_the_same_bits(
+        bench in layer(),
+        channels in any::<(u8, u8)>(),
+        rows in any::<(u8, u8)>(),
+    ) {
+        let region = region(bench.shape(), channels, rows);
+        let exact = Setup::from(KernelKind::Exact);
+        let halves = Setup { weights: DType::F16, ..exact };
+        // Products with a scale are rounded.
+        let scaled = matches!(&bench.graph.layer(LayerId(0)).op, Op::Conv(conv) if conv.scale.is_some());
+        for arch in archs() {
+            let by = |setup| {
+                let kernels = Kernels { arch, ..bench.kernels(setup, region) };
+                bench.region_by(&kernels, region, &Alone)
+            };
+            let (expected, found) = (by(exact), by(halves));
+            if !scaled {
+                prop_assert_eq!(bits(&expected), bits(&found), "{:?}", arch);
+            }
+            for (expected, found) in expected.iter().zip(&found) {
+                let near = (expected - found).abs() <= 1e-2 * expected.abs().max(1.0);
+                prop_assert!(near || expected.is_nan(), "{expected} and {found} by {arch:?}");
+            }
+        }
+    }
+
+    #[test]
     fn burns_operators_agree_with_plain_loops(
         bench in layer(),
         channels in any::<(u8, u8)>(),
@@ -189,14 +216,18 @@ proptest! {
         rows in any::<(u8, u8)>(),
     ) {
         let (layer, region) = (LayerId(0), region(bench.shape(), channels, rows));
-        let plain = bench.kernels(KernelKind::Exact, region).weight_bytes();
-        prop_assert_eq!(plain, cost::weight_bytes(&bench.graph, layer, region.channels));
-        let fast = bench.kernels(KernelKind::Fast, region).weight_bytes();
-        let regions = BTreeMap::from([(layer, region)]);
-        let algorithm = Setup::from(KernelKind::Fast).algorithms(&bench.graph, &regions)[&layer];
-        let Op::Conv(conv) = &bench.graph.layer(layer).op else { unreachable!() };
-        let shape = bench.graph.input_shapes(layer)[0];
-        prop_assert_eq!(fast.0, weights::bytes(algorithm, conv, shape, region.channels));
+        for weights in [DType::F32, DType::F16] {
+            let [exact, fast] = [KernelKind::Exact, KernelKind::Fast]
+                .map(|kind| Setup { weights, ..Setup::from(kind) });
+            let plain = bench.kernels(exact, region).weight_bytes();
+            prop_assert_eq!(plain, cost::weight_bytes(&bench.graph, layer, region.channels, weights));
+            let regions = BTreeMap::from([(layer, region)]);
+            let algorithm = fast.algorithms(&bench.graph, &regions)[&layer];
+            let Op::Conv(conv) = &bench.graph.layer(layer).op else { unreachable!() };
+            let shape = bench.graph.input_shapes(layer)[0];
+            let forecast = weights::bytes(algorithm, conv, shape, region.channels, weights);
+            prop_assert_eq!(bench.kernels(fast, region).weight_bytes().0, forecast);
+        }
     }
 
     #[test]

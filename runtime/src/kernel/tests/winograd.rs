@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Bench, Values, archs, naive, region, single};
 use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Sweep, Tile, Window};
 use crate::kernel::conv::algorithm::Algorithm;
-use crate::kernel::conv::weights::Reader;
+use crate::kernel::conv::weights::{Packing, Reader};
 use crate::kernel::packed::Packed;
 use crate::kernel::{Alone, KernelKind, Kernels};
 use crate::region::Region;
@@ -43,15 +43,16 @@ prop_compose! {
 }
 
 /// Kernels that compute a region with this tile only.
-fn kernels(bench: &Bench, tile: Tile, region: Region) -> Kernels {
+fn kernels(bench: &Bench, tile: Tile, dtype: DType, region: Region) -> Kernels {
     let mut kernels = bench.kernels(KernelKind::Fast, region);
     let layer = bench.graph.layer(LayerId(0));
     let Op::Conv(conv) = &layer.op else { unreachable!() };
     let source = Values(bench.graph.clone());
     let reader = Reader::new(&bench.graph, layer, &source);
-    let how = (KernelKind::Fast, Algorithm::Winograd(tile));
-    let input = (bench.graph.input_shapes(LayerId(0))[0], 16);
-    let packed = Packed::read(how, reader, conv, input, region.channels, None).unwrap();
+    let packing = Packing { algorithm: Algorithm::Winograd(tile), lanes: 16, dtype };
+    let how = (KernelKind::Fast, packing);
+    let shape = bench.graph.input_shapes(LayerId(0))[0];
+    let packed = Packed::read(how, reader, conv, shape, region.channels, None).unwrap();
     kernels.weights.insert(LayerId(0), packed);
     kernels
 }
@@ -69,8 +70,9 @@ proptest! {
         let expected = naive::whole(&bench);
         let shape = bench.shape();
         let region = region(shape, channels, rows);
-        for arch in archs() {
-            let kernels = Kernels { arch, ..kernels(&bench, tile, region) };
+        let types = [(DType::F32, 1e-4), (DType::F16, 5e-3)];
+        for (arch, (dtype, tolerance)) in archs().into_iter().flat_map(|a| types.map(|t| (a, t))) {
+            let kernels = Kernels { arch, ..kernels(&bench, tile, dtype, region) };
             let found = bench.region_by(&kernels, region, &Alone);
             let cells = (shape.rows * shape.width) as usize;
             let wanted = region.channels.indices().flat_map(|channel| {
@@ -82,11 +84,12 @@ proptest! {
             prop_assert_eq!(wanted.clone().count(), found.len());
             for (index, found) in wanted.zip(found) {
                 prop_assert!(
-                    expected[index].agrees(found, 1e-4),
-                    "{:?} where {} was found, by {:?}",
+                    expected[index].agrees(found, tolerance),
+                    "{:?} where {} was found, by {:?} with {}",
                     expected[index],
                     found,
-                    arch
+                    arch,
+                    dtype
                 );
             }
         }

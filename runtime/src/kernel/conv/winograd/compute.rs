@@ -13,10 +13,11 @@ use crate::graph::{Activation, Conv, Tile};
 use crate::kernel::call::job::{Addend, Job};
 use crate::kernel::call::threads::Parts;
 use crate::kernel::conv::register_tile::{self, Blocks, Cut, MOST_BLOCKS, Pixels, Sums};
-use crate::kernel::conv::weights::{Block, Weights};
+use crate::kernel::conv::weights::{Block, Panels};
 use crate::kernel::memory::lanes::{BLOCK, LANES};
 use crate::kernel::memory::segment::Segment;
 use crate::kernel::simd::activate::limit;
+use crate::kernel::simd::element::Element;
 use crate::kernel::simd::vector;
 
 /// Elements of transformed inputs and outputs that are processed at once.
@@ -26,11 +27,11 @@ const GROUP: usize = 384 * 1024;
 const LEAST: usize = 28;
 
 /// Computes a region of a convolution whose weights are packed for `tile`.
-pub(crate) fn compute(
+pub(crate) fn compute<W: Element>(
     job: &Job<'_>,
     tile: Tile,
     conv: &Conv,
-    weights: &Weights,
+    weights: &Panels<W>,
     input: &[f32],
     output: &mut [f32],
 ) {
@@ -69,10 +70,10 @@ fn position_len(blocks: usize, tiles: usize) -> usize {
 }
 
 /// Some tiles for some blocks of features.
-struct Group<'a> {
+struct Group<'a, W> {
     job: &'a Job<'a>,
     conv: &'a Conv,
-    blocks: &'a [Arc<Block>],
+    blocks: &'a [Arc<Block<W>>],
     /// Which tiles, numbered along rows of tiles.
     tiles: Range<usize>,
     /// Tiles per row.
@@ -81,14 +82,14 @@ struct Group<'a> {
     output: &'a Parts<'a>,
 }
 
-struct Computing<'a> {
+struct Computing<'a, W> {
     tile: Tile,
-    group: Group<'a>,
+    group: Group<'a, W>,
     inputs: &'a mut [f32],
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Computing<'_> {
+impl<W: Element> WithSimd for Computing<'_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -102,7 +103,7 @@ impl WithSimd for Computing<'_> {
     }
 }
 
-impl Group<'_> {
+impl<W: Element> Group<'_, W> {
     #[inline(always)]
     fn compute<
         S: Simd,
@@ -118,9 +119,9 @@ impl Group<'_> {
         inputs: &mut [f32],
         sums: &mut [f32],
     ) {
-        simd.vectorize(Inputs::<R, C, MR, AR, MC, AC>(self, inputs, Default::default()));
+        simd.vectorize(Inputs::<W, R, C, MR, AR, MC, AC>(self, inputs, Default::default()));
         self.multiply(simd, AR * AC, inputs, sums);
-        simd.vectorize(Outputs::<R, C, MR, AR, MC, AC>(self, sums, Default::default()));
+        simd.vectorize(Outputs::<W, R, C, MR, AR, MC, AC>(self, sums, Default::default()));
     }
 
     /// For every position, adds up the products of all channels.
@@ -179,20 +180,21 @@ impl Group<'_> {
 }
 
 /// Transforms the inputs under all tiles.
-struct Inputs<'a, R, C, const MR: usize, const AR: usize, const MC: usize, const AC: usize>(
-    &'a Group<'a>,
+struct Inputs<'a, W, R, C, const MR: usize, const AR: usize, const MC: usize, const AC: usize>(
+    &'a Group<'a, W>,
     &'a mut [f32],
     std::marker::PhantomData<(R, C)>,
 );
 
 impl<
+    W: Element,
     R: Transform<MR, AR>,
     C: Transform<MC, AC>,
     const MR: usize,
     const AR: usize,
     const MC: usize,
     const AC: usize,
-> WithSimd for Inputs<'_, R, C, MR, AR, MC, AC>
+> WithSimd for Inputs<'_, W, R, C, MR, AR, MC, AC>
 {
     type Output = ();
 
@@ -258,20 +260,21 @@ impl<
 }
 
 /// Transforms the sums of all tiles into outputs.
-struct Outputs<'a, R, C, const MR: usize, const AR: usize, const MC: usize, const AC: usize>(
-    &'a Group<'a>,
+struct Outputs<'a, W, R, C, const MR: usize, const AR: usize, const MC: usize, const AC: usize>(
+    &'a Group<'a, W>,
     &'a [f32],
     std::marker::PhantomData<(R, C)>,
 );
 
 impl<
+    W: Element,
     R: Transform<MR, AR>,
     C: Transform<MC, AC>,
     const MR: usize,
     const AR: usize,
     const MC: usize,
     const AC: usize,
-> WithSimd for Outputs<'_, R, C, MR, AR, MC, AC>
+> WithSimd for Outputs<'_, W, R, C, MR, AR, MC, AC>
 {
     type Output = ();
 
