@@ -142,6 +142,10 @@ fn wrong_usage_is_exit_2() {
     place.fails(2, &["run", SMALL, "random:1", "--mean", "1,2,3"], &["--std"]);
     place.fails(2, &["run", SMALL, "random:1", "--alone", "--devices", "2"], &["--devices"]);
     place.fails(2, &["run", SMALL, "random:1", "--repeat", "0"], &["repeat"]);
+    for wrong in ["0", "65", "x"] {
+        let arguments = ["run", SMALL, "random:1", "--in-flight", wrong];
+        place.fails(2, &arguments, &["in-flight", "from 1 to 64"]);
+    }
     place.fails(2, &["dance"], &["dance"]);
     assert_eq!(place.edgeld(&[]).code, Some(2));
 }
@@ -237,7 +241,7 @@ fn a_run_tells_its_events_in_order() {
     let plan = done.event("plan");
     let fields = ["generation", "reason", "partition", "fusion", "exchange", "exact"];
     has_fields(plan, &fields);
-    has_fields(plan, &["predicted_ms", "alone_ms", "stages"]);
+    has_fields(plan, &["predicted_ms", "in_flight", "frames_per_second", "alone_ms", "stages"]);
     assert_eq!(plan["reason"], "start");
     let fields = ["layers", "split", "shares", "redundant_gflop", "bytes_in"];
     has_fields(&plan["stages"][0], &fields);
@@ -258,9 +262,30 @@ fn a_run_tells_its_events_in_order() {
     assert_eq!([&summary["frames"], &summary["lost"]], [4, 0]);
     assert_eq!(summary["max_abs_diff"], 0.0);
     assert!(summary["max_abs"].as_f64().unwrap() > 0.0);
-    has_fields(summary, &["retried", "prediction_error", "speedup"]);
+    has_fields(summary, &["retried", "prediction_error", "speedup", "frames_per_second"]);
     has_fields(&summary["alone_ms"], &["min", "median", "max"]);
     has_fields(&summary["total_ms"], &["min", "median", "max"]);
+}
+
+#[test]
+fn frames_that_overlap_are_told_of_in_order() {
+    let place = Place::new();
+    let arguments = ["run", SMALL, "random:1", "random:2", "--repeat", "4", "--warmup", "1"];
+    let more = ["--in-flight", "3", "--alone", "--threads", "1", "--compare", "--json"];
+    let done = place.succeeds(&[&arguments[..], &more].concat());
+    let frames = done.lines.iter().filter(|line| line["event"] == "frame");
+    let told: Vec<(u64, &str)> = frames
+        .map(|frame| (frame["frame"].as_u64().unwrap(), frame["input"].as_str().unwrap()))
+        .collect();
+    let inputs = ["random:1", "random:2"].into_iter().flat_map(|input| [input; 4]);
+    assert_eq!(told, (0..).zip(inputs).collect::<Vec<_>>());
+    let plans: Vec<&Value> = done.lines.iter().filter(|line| line["event"] == "plan").collect();
+    assert_eq!(plans.last().unwrap()["in_flight"], 3);
+    let summary = done.event("summary");
+    assert_eq!([&summary["frames"], &summary["lost"]], [8, 0]);
+    assert_eq!(summary["max_abs_diff"], 0.0);
+    assert!(summary["frames_per_second"].as_f64().unwrap() > 0.0);
+    assert!(summary["prediction_error"].is_number());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use edgeld_runtime::coord::leader::{Command, Event, Leader, Proposal};
 use edgeld_runtime::coord::worker::{Demand, Worker};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::ids::{NodeId, SessionId};
-use edgeld_runtime::plan::{Cuts, Exchange, Generation, Plan, Split, Stage};
+use edgeld_runtime::plan::{Cuts, Exchange, Generation, InFlight, Plan, Split, Stage};
 use edgeld_runtime::units::{Bytes, Ms};
 
 const SESSION: SessionId = SessionId(1);
@@ -50,7 +50,7 @@ enum SimEvent {
     Prepare(NodeId, Generation, Demand),
     Retire(NodeId, Generation),
     Done(u64, Generation),
-    Submit(u64),
+    Submit,
     Return(NodeId),
     Fault,
 }
@@ -100,16 +100,20 @@ struct Sim {
     plans: BTreeMap<Generation, Proposal>,
     aborted: BTreeSet<(u64, Generation)>,
     retired: BTreeSet<Generation>,
-    answers: BTreeMap<u64, u32>,
+    /// Frames that are started and neither complete nor aborted.
+    running: BTreeSet<(u64, Generation)>,
+    complete: BTreeSet<u64>,
+    answers: Vec<u64>,
     failed: BTreeMap<u64, String>,
     /// When the last message arrives, by device and direction: messages stay in order.
     last: BTreeMap<(NodeId, bool), f64>,
     errors: bool,
+    in_flight: InFlight,
     frames: u64,
 }
 
 impl Sim {
-    fn new(seed: u64, errors: bool) -> Sim {
+    fn new(seed: u64, errors: bool, in_flight: usize) -> Sim {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let count = dice.below(5);
         let others: Vec<NodeId> = (1..=count).map(|id| NodeId(id.into())).collect();
@@ -124,10 +128,13 @@ impl Sim {
             plans: BTreeMap::new(),
             aborted: BTreeSet::new(),
             retired: BTreeSet::new(),
-            answers: BTreeMap::new(),
+            running: BTreeSet::new(),
+            complete: BTreeSet::new(),
+            answers: Vec::new(),
             failed: BTreeMap::new(),
             last: BTreeMap::new(),
             errors,
+            in_flight: InFlight::of(in_flight),
             frames: 0,
         };
         for node in std::iter::once(LEADER).chain(others) {
@@ -136,8 +143,7 @@ impl Sim {
         sim.schedule(TICK, SimEvent::Tick);
         for _ in 0..40 {
             let at = sim.dice.between(0.0, CHAOS_ENDS);
-            sim.schedule(at, SimEvent::Submit(sim.frames));
-            sim.frames += 1;
+            sim.schedule(at, SimEvent::Submit);
         }
         for _ in 0..25 {
             let at = sim.dice.between(0.0, CHAOS_ENDS);
@@ -177,11 +183,12 @@ impl Sim {
             assert!(self.now < CHAOS_ENDS + 400_000.0, "never quiet: {:?}", self.leader);
         }
         for frame in 0..self.frames {
-            let answers = self.answers.get(&frame).copied().unwrap_or(0);
+            let answers = self.answers.iter().filter(|answered| **answered == frame).count();
             let failed = self.failed.contains_key(&frame);
-            assert!(answers + u32::from(failed) == 1, "frame {frame}: {answers} {failed}");
+            assert!(answers + usize::from(failed) == 1, "frame {frame}: {answers} {failed}");
             assert!(self.errors || !failed, "frame {frame}: {:?}", self.failed.get(&frame));
         }
+        assert!(self.answers.is_sorted(), "{:?}", self.answers);
         // Plans that are not active hold no memory anywhere.
         let active = self.leader.active().map(|(generation, _)| generation);
         for device in self.devices.values().filter(|device| device.alive) {
@@ -203,7 +210,11 @@ impl Sim {
                 self.schedule(TICK, SimEvent::Tick);
             }
             SimEvent::ToLeader(event) => self.handle(event),
-            SimEvent::Submit(frame) => self.handle(Event::Submitted { frame }),
+            SimEvent::Submit => {
+                let frame = self.frames;
+                self.frames += 1;
+                self.handle(Event::Submitted { frame });
+            }
             SimEvent::Prepare(node, generation, demand) => self.prepare(node, generation, demand),
             SimEvent::Retire(node, generation) => {
                 if let Some(device) = self.devices.get_mut(&node) {
@@ -326,9 +337,13 @@ impl Sim {
                         .fold(0.0, f64::max);
                     let time = self.dice.between(20.0, 200.0) * slowest;
                     self.schedule(time, SimEvent::Done(frame, generation));
+                    assert!(self.running.insert((frame, generation)));
+                    // What every device has reserved memory for.
+                    assert!(self.running.len() <= self.in_flight.frames() as usize);
                 }
                 Command::Abort { frame, generation, .. } => {
                     self.aborted.insert((frame, generation));
+                    self.running.remove(&(frame, generation));
                 }
                 Command::Retire { generation, members } => {
                     assert!(self.retired.insert(generation), "{generation:?} retired twice");
@@ -337,9 +352,14 @@ impl Sim {
                         self.send(node, true, delay, SimEvent::Retire(node, generation));
                     }
                 }
-                Command::Answer { frame, generation, .. } => {
+                Command::Complete { frame, generation, .. } => {
                     assert!(!self.retired.contains(&generation));
-                    *self.answers.entry(frame).or_default() += 1;
+                    assert!(self.running.remove(&(frame, generation)));
+                    assert!(self.complete.insert(frame));
+                }
+                Command::Answer { frame } => {
+                    assert!(self.complete.contains(&frame));
+                    self.answers.push(frame);
                 }
                 Command::FailFrame { frame, error, .. } => {
                     assert!(self.failed.insert(frame, error).is_none());
@@ -364,7 +384,8 @@ impl Sim {
             stages: vec![Stage { layers: 0..1, split }],
         };
         let provisional = reason == Reason::Lost && self.dice.one_in(2);
-        let proposal = Proposal { plan, members, reason, provisional, predicted: Ms(100.0) };
+        let (predicted, in_flight) = (Ms(100.0), self.in_flight);
+        let proposal = Proposal { plan, members, reason, provisional, predicted, in_flight };
         let delay = self.dice.between(0.1, 20.0);
         self.schedule(
             delay,
@@ -376,13 +397,15 @@ impl Sim {
 #[test]
 fn every_frame_is_answered_once_whatever_happens_to_others() {
     for seed in 0..400 {
-        Sim::new(seed, false).run();
+        Sim::new(seed, false, 1).run();
+        Sim::new(seed, false, 3).run();
     }
 }
 
 #[test]
 fn frames_that_fail_by_themselves_are_tried_again_and_given_up_in_the_end() {
     for seed in 0..200 {
-        Sim::new(seed, true).run();
+        Sim::new(seed, true, 1).run();
+        Sim::new(seed, true, 3).run();
     }
 }

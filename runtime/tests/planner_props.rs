@@ -7,7 +7,7 @@ use std::sync::Arc;
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile, makespan, memory};
 use edgeld_runtime::graph::{Graph, LayerId};
 use edgeld_runtime::models;
-use edgeld_runtime::plan::{DeviceIx, Exchange, Split};
+use edgeld_runtime::plan::{DeviceIx, Exchange, InFlight, Split};
 use edgeld_runtime::program::{Derivation, derive};
 use edgeld_runtime::region::CHANNEL_BLOCK;
 use edgeld_runtime::solve::{
@@ -49,6 +49,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             exchange,
             leader_idle,
             spread,
+            ..Policy::default()
         },
     )
 }
@@ -186,14 +187,16 @@ proptest! {
     fn memory_limits_hold(
         graph in random_graph(), profile in cluster(), policy in policy(),
         limits in prop::collection::vec(64_000_000u64..64_200_000, 8),
+        in_flight in (1..=3usize).prop_map(InFlight::of),
     ) {
         let mut profile = profile;
         for (device, limit) in profile.devices.iter_mut().zip(limits) {
             device.memory = Bytes(limit);
         }
+        let policy = Policy { in_flight, ..policy };
         match solve(&problem(&graph, &profile, policy)) {
             Ok(solution) => for program in &derived(&graph, &solution).programs {
-                let need = memory(&graph, program, 1).total();
+                let need = memory(&graph, program, policy.in_flight).total();
                 prop_assert!(need <= profile.device(program.device).memory);
             },
             Err(SolveError::Memory { device, needed, available }) => {

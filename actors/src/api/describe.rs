@@ -60,6 +60,8 @@ pub fn describe(
         exchange: policy.exchange.to_string(),
         exact: names.exact,
         predicted: solution.predicted,
+        in_flight: policy.in_flight,
+        frames_per_second: 1e3 / solution.prediction.interval(policy.in_flight).0,
         alone: solution.alone,
         stages,
         explanation: explain(problem, solution, names.names)?,

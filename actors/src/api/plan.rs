@@ -1,7 +1,7 @@
 //! A plan as users see it.
 
 use edgeld_runtime::coord::Reason;
-use edgeld_runtime::plan::{Generation, Plan};
+use edgeld_runtime::plan::{Generation, InFlight, Plan};
 use edgeld_runtime::units::{Bytes, Flops, Ms};
 use edgeld_runtime::wire::NodeId;
 use serde::Serialize;
@@ -51,6 +51,10 @@ pub struct PlanInfo {
     /// Predicted time of one inference.
     #[serde(rename = "predicted_ms")]
     pub predicted: Ms,
+    /// How many frames it carries at once.
+    pub in_flight: InFlight,
+    /// Predicted rate of answers while there are always frames waiting.
+    pub frames_per_second: f64,
     /// Predicted time on the leader alone; `None` if the model does not fit there.
     #[serde(rename = "alone_ms")]
     pub alone: Option<Ms>,

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use edgeld::Pace;
 use edgeld::input::DEFAULT_CROP;
 use edgeld_runtime::kernel::{Isa, KernelKind};
-use edgeld_runtime::plan::Exchange;
+use edgeld_runtime::plan::{Exchange, InFlight};
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::{Fusion, Partition, Policy};
 use edgeld_runtime::units::Bytes;
@@ -93,6 +93,11 @@ pub struct PlanArgs {
     /// help gets none.
     #[arg(long, env = "EDGELD_SPREAD", value_parser = FalseyValueParser::new())]
     pub spread: bool,
+    /// How many frames are in the cluster at once, 1 to 64, so that devices need not wait for each
+    /// other: more frames a second, each of which takes longer. Every device reserves the memory
+    /// for that many.
+    #[arg(long, env = "EDGELD_IN_FLIGHT", value_name = "K", default_value_t = InFlight::ONE)]
+    pub in_flight: InFlight,
 }
 
 impl PlanArgs {
@@ -104,6 +109,7 @@ impl PlanArgs {
             exchange: self.exchange,
             leader_idle: self.leader_idle,
             spread: self.spread,
+            in_flight: self.in_flight,
         }
     }
 }

@@ -78,7 +78,6 @@ pub(crate) struct PipelineActor {
     /// Devices that have finished a first frame under a plan.
     pub(super) warmed_up: BTreeSet<(NodeId, Generation)>,
     pub(super) outputs: BTreeMap<u64, Vec<Vec<f32>>>,
-    pub(super) last_answer: Moment,
     /// Devices as discovery lists them, and as last published.
     pub(super) devices: Vec<DeviceInfo>,
     pub(super) published_devices: Vec<DeviceInfo>,
@@ -92,8 +91,11 @@ pub(crate) struct PipelineActor {
 /// A frame that is not answered yet.
 pub(super) struct PendingFrame {
     pub(super) inputs: Vec<Input>,
-    pub(super) submitted: Moment,
-    pub(super) answer: oneshot::Sender<Result<Answer, InferError>>,
+    /// When it was first begun.
+    pub(super) begun: Option<Moment>,
+    /// Once it is done; frames before it may not be.
+    pub(super) done: Option<Answer>,
+    pub(super) caller: oneshot::Sender<Result<Answer, InferError>>,
 }
 
 impl PipelineActor {
@@ -104,7 +106,6 @@ impl PipelineActor {
             session;
         PipelineActor {
             id,
-            last_answer: device.clock.now(),
             device,
             worker,
             cluster,
@@ -169,14 +170,15 @@ impl PipelineActor {
                     let session = self.id;
                     self.send(&members, &LeaderMessage::Retire { session, generation });
                 }
-                Command::Answer { frame, generation, retries } => {
-                    self.answer(frame, generation, retries);
+                Command::Complete { frame, generation, retries } => {
+                    self.complete(frame, generation, retries);
                 }
+                Command::Answer { frame } => self.answer(frame),
                 Command::FailFrame { frame, attempts, error } => {
                     if let Some(pending) = self.frames.remove(&frame) {
                         let failed = InferError::Failed { frame, attempts, error };
                         // The caller may be gone.
-                        let _ = pending.answer.send(Err(failed));
+                        let _ = pending.caller.send(Err(failed));
                     }
                 }
                 Command::BackOff { node, why } => {

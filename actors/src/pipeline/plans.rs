@@ -45,6 +45,7 @@ impl PipelineActor {
                 plan: proposal.plan.clone(),
                 device: member.device,
                 members: members.clone(),
+                in_flight: proposal.in_flight,
             };
             self.send(&[member.node], &LeaderMessage::Prepare { session: self.id, prepare });
         }

@@ -200,6 +200,7 @@ impl SolveRequest {
                 reason: self.reason,
                 provisional,
                 predicted: solution.predicted,
+                in_flight: self.policy.in_flight,
             },
             info,
             programs: derivation.programs.into_iter().map(Arc::new).collect(),

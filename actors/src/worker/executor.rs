@@ -13,7 +13,7 @@ use std::time::Instant;
 use edgeld_runtime::coord::worker::{Arrival, Gate};
 use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::kernel::Scratch;
-use edgeld_runtime::plan::{DeviceIx, Generation};
+use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{NodeId, StageTime, StripHeader, encode};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -28,11 +28,9 @@ use crate::transport::Sender;
 /// Strips queued at once.
 const MAX_QUEUED_STRIPS: usize = 64;
 
-/// Open frames per plan: more than any leader has in flight.
-const MAX_OPEN_FRAMES: usize = 8;
-
-/// Closed frames to remember per plan, so that a late strip does not reopen one.
-const MAX_CLOSED_FRAMES: usize = 64;
+/// Closed frames to remember per plan, so that a late strip does not reopen one: as many as there can
+/// be in flight.
+const MAX_CLOSED_FRAMES: usize = InFlight::MAX.frames() as usize;
 
 /// How the executor reaches a device of a plan.
 #[derive(Debug, Clone)]
@@ -51,6 +49,8 @@ pub(super) enum Job {
         prepared: Arc<Prepared>,
         /// Its devices, in the plan's order.
         routes: Vec<Route>,
+        /// How many frames it carries at once.
+        in_flight: InFlight,
     },
     /// Start a frame, on the leader.
     StartFrame {
@@ -180,6 +180,7 @@ struct Executor {
 struct Plan {
     prepared: Arc<Prepared>,
     routes: Vec<Route>,
+    in_flight: InFlight,
     frames: BTreeMap<u64, OpenFrame>,
     closed: BTreeSet<u64>,
 }
@@ -205,12 +206,16 @@ struct StageSpans {
 }
 
 impl Plan {
-    /// The frame, opened if new; `None` if it is closed or too many are open.
+    /// The frame, opened if new; `None` if it is closed or too many are open. A frame may be opened
+    /// before the one that it follows is closed here: all strips of that one may have been sent. So
+    /// twice as many may be open as are in flight.
     fn open_frame(&mut self, number: u64) -> Option<&mut OpenFrame> {
         if self.closed.contains(&number) {
             return None;
         }
-        if !self.frames.contains_key(&number) && self.frames.len() >= MAX_OPEN_FRAMES {
+        if !self.frames.contains_key(&number)
+            && self.frames.len() >= 2 * self.in_flight.frames() as usize
+        {
             return None;
         }
         let outputs = self.prepared.graph.outputs().len();
@@ -261,10 +266,10 @@ impl Executor {
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::AddPlan { prepared, routes } => {
+            Job::AddPlan { prepared, routes, in_flight } => {
                 let generation = prepared.generation;
                 let (frames, closed) = (BTreeMap::new(), BTreeSet::new());
-                self.plans.insert(generation, Plan { prepared, routes, frames, closed });
+                self.plans.insert(generation, Plan { prepared, routes, in_flight, frames, closed });
                 self.gate.open(generation);
                 let early = std::mem::take(&mut self.early_strips).into_iter();
                 let (ours, others): (Vec<_>, Vec<_>) =

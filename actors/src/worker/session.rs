@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use edgeld_runtime::exec::Prepared;
 use edgeld_runtime::graph::{Graph, TensorId};
 use edgeld_runtime::kernel::{Isa, KernelKind, Setup};
-use edgeld_runtime::plan::{DeviceIx, Generation};
+use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
 use edgeld_runtime::program::{Encoding, Program, Transfer, derive};
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{
@@ -60,6 +60,8 @@ struct SessionPlan {
     members: Vec<Member>,
     /// Devices to exchange strips with.
     partners: BTreeSet<NodeId>,
+    /// How many frames it carries at once.
+    in_flight: InFlight,
     /// The result of preparation.
     prepared: Option<Arc<Prepared>>,
     /// The leader has been sent `Ready`.
@@ -75,6 +77,8 @@ pub(super) struct CheckedPlan {
     pub generation: Generation,
     /// This device's program.
     pub program: Program,
+    /// How many frames it carries at once.
+    pub in_flight: InFlight,
     transfers: Arc<[Transfer]>,
     members: Vec<Member>,
     partners: BTreeSet<NodeId>,
@@ -128,7 +132,7 @@ impl Session {
     /// # Errors
     /// When the plan does not fit the model, its members or this session's limits.
     pub(super) fn check(&self, prepare: Prepare, me: NodeId) -> Result<CheckedPlan, String> {
-        let Prepare { generation, plan, device, members } = prepare;
+        let Prepare { generation, plan, device, members, in_flight } = prepare;
         if self.plans.len() >= MAX_PLANS || self.plans.contains_key(&generation) {
             return Err(format!("{} plans are already prepared", self.plans.len()));
         }
@@ -156,6 +160,7 @@ impl Session {
         Ok(CheckedPlan {
             generation,
             program,
+            in_flight,
             transfers: derivation.transfers.into(),
             members,
             partners,
@@ -169,12 +174,13 @@ impl Session {
         isa: Isa,
         memory: Bytes,
     ) -> Preparation {
-        let CheckedPlan { generation, program, transfers, members, partners } = checked;
+        let CheckedPlan { generation, program, in_flight, transfers, members, partners } = checked;
         let cancelled = Arc::new(AtomicBool::new(false));
         let previous = self.last_prepared.clone();
         let plan = SessionPlan {
             members,
             partners,
+            in_flight,
             prepared: None,
             ready: false,
             cancelled: cancelled.clone(),
@@ -281,7 +287,7 @@ impl Session {
             };
             let stages = stages(&prepared.program);
             let routes = plan.members.iter().map(route).collect();
-            self.executor.send(Job::AddPlan { prepared, routes });
+            self.executor.send(Job::AddPlan { prepared, routes, in_flight: plan.in_flight });
             ready.push((*generation, stages));
         }
         for (generation, _) in &ready {

@@ -13,9 +13,11 @@ use edgeld::{
 };
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
+use edgeld_runtime::plan::InFlight;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::Policy;
 use edgeld_runtime::wire::NodeId;
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -53,6 +55,12 @@ fn spread() -> LoadOptions {
     LoadOptions { policy, ..LoadOptions::default() }
 }
 
+/// A share for everybody, of three frames at once.
+fn three_in_flight() -> LoadOptions {
+    let policy = Policy { spread: true, in_flight: InFlight::of(3), ..Policy::default() };
+    LoadOptions { policy, ..LoadOptions::default() }
+}
+
 /// One device's answers, to compare with.
 async fn references(cluster: &Cluster, source: &Source, frames: u64) -> Vec<Answer> {
     let options = LoadOptions { alone: true, ..LoadOptions::default() };
@@ -70,6 +78,20 @@ fn same_bits(answer: &Answer, reference: &Answer) {
         outputs.map(|output| output.data.iter().map(|value| value.to_bits()).collect()).collect()
     };
     assert_eq!(bits(answer), bits(reference));
+}
+
+/// Submits a frame for each reference at once and checks the answers and their order.
+async fn infer_at_once(model: &Model, source: &Source, references: &[Answer]) -> Vec<Answer> {
+    let infer = async |(frame, reference): (usize, &Answer)| {
+        let answer = model.infer(&inputs(source, frame as u64)).await.unwrap();
+        same_bits(&answer, reference);
+        answer
+    };
+    let answers = stream::iter(references.iter().enumerate()).map(infer);
+    // As they come, not as they were submitted.
+    let answers: Vec<Answer> = answers.buffer_unordered(references.len()).collect().await;
+    assert!(answers.is_sorted_by_key(|answer| answer.frame));
+    answers
 }
 
 /// Runs frames, each checked, until a plan with this reason is told.

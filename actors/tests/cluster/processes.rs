@@ -115,6 +115,21 @@ async fn a_killed_worker_takes_no_frame_with_it() {
 }
 
 #[tokio::test]
+async fn three_frames_in_flight_are_answered_in_order_whoever_dies() {
+    let lan = Lan::of(2).await;
+    let source = source();
+    let references = references(&lan.cluster, &source, 9).await;
+    let model = lan.cluster.load_with(source.clone(), three_in_flight()).await.unwrap();
+    assert_eq!((holders(&model.plan()).len(), model.plan().in_flight.frames()), (3, 3));
+    let answers = infer_at_once(&model, &source, &references).await;
+    assert!(answers.iter().all(|answer| answer.retries == 0));
+    let kill = async { lan.workers[1].signal(libc::SIGKILL) };
+    tokio::join!(infer_at_once(&model, &source, &references), kill);
+    infer_at_once(&model, &source, &references).await;
+    lan.cluster.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_frozen_worker_is_lost_and_returns() {
     let lan = Lan::of(2).await;
     let source = source();

@@ -20,7 +20,7 @@ use std::collections::BinaryHeap;
 
 use super::profile::{ClusterProfile, Heights};
 use crate::graph::Graph;
-use crate::plan::DeviceIx;
+use crate::plan::{DeviceIx, InFlight};
 use crate::program::{Action, Derivation, Encoding, Program, Run, TransferId};
 use crate::units::Ms;
 
@@ -75,6 +75,12 @@ impl Prediction {
         });
         let none = (Resource::Processor(DeviceIx::LEADER), Ms::ZERO);
         uses.fold(none, |most, this| if this.1.0 > most.1.0 { this } else { most })
+    }
+
+    /// Time from one answer to the next when frames follow each other without a pause: that of the
+    /// busiest resource, if enough frames are in flight to keep it busy.
+    pub fn interval(&self, in_flight: InFlight) -> Ms {
+        self.bottleneck().1.max(self.total * f64::from(in_flight.frames()).recip())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::work::Work;
 use crate::graph::{Graph, LayerId, Op};
+use crate::plan::InFlight;
 use crate::program::{Action, Program};
 use crate::region::ChannelRange;
 use crate::units::Bytes;
@@ -34,11 +35,11 @@ pub fn weight_bytes(graph: &Graph, layer: LayerId, features: ChannelRange) -> By
     Bytes(4 * conv.packed_elements(features, graph.input_shapes(layer)[0]))
 }
 
-/// Counts what `program` needs with `in_flight` frames at once.
+/// Counts what `program` needs to carry `in_flight` frames at once.
 ///
 /// The workspace is as large as the inputs and outputs of the largest layer: kernels copy or
 /// transform at most that much at a time.
-pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
+pub fn memory(graph: &Graph, program: &Program, in_flight: InFlight) -> MemoryNeed {
     let features = program.features(graph).into_iter();
     let weights = features.map(|(layer, features)| weight_bytes(graph, layer, features));
     let mut workspace = 0.0f64;
@@ -52,7 +53,7 @@ pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
     }
     MemoryNeed {
         weights: weights.sum(),
-        activations: Bytes(program.peak_activation_bytes(graph).0 * u64::from(in_flight)),
+        activations: Bytes(program.peak_activation_bytes(graph).0 * u64::from(in_flight.frames())),
         workspace: Bytes(workspace as u64),
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::{ClusterProfile, Prediction};
 use crate::graph::Graph;
-use crate::plan::{DeviceIx, Exchange, Plan, PlanError};
+use crate::plan::{DeviceIx, Exchange, InFlight, Plan, PlanError};
 use crate::program::Encoding;
 use crate::units::{Bytes, Ms};
 
@@ -87,6 +87,8 @@ pub struct Policy {
     /// Every device gets a share of every split stage with at least two rows per device, even if
     /// that costs time.
     pub spread: bool,
+    /// How many frames are in the cluster at once. Every device needs the memory for that many.
+    pub in_flight: InFlight,
 }
 
 impl Default for Policy {
@@ -97,6 +99,7 @@ impl Default for Policy {
             exchange: Exchange::Peer,
             leader_idle: false,
             spread: false,
+            in_flight: InFlight::ONE,
         }
     }
 }

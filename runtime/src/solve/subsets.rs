@@ -12,9 +12,6 @@ use crate::plan::{DeviceIx, Exchange, Plan, Split};
 use crate::program::derive;
 use crate::units::{Bytes, Ms};
 
-/// Frames that are computed at once.
-const IN_FLIGHT: u32 = 1;
-
 /// A plan that fits in memory, and its predicted time.
 #[derive(Debug, Clone)]
 pub(super) struct Evaluated {
@@ -180,10 +177,10 @@ impl<'a> Search<'a> {
         candidate: Candidate,
         plan: Plan,
     ) -> Result<Result<Evaluated, Shortage>, SolveError> {
-        let Problem { graph, encodings, profile, .. } = self.problem;
+        let Problem { graph, encodings, profile, policy, .. } = self.problem;
         let derivation = derive(graph, &plan)?;
         let shortages = derivation.programs.iter().filter_map(|program| {
-            let need = memory(graph, program, IN_FLIGHT);
+            let need = memory(graph, program, policy.in_flight);
             let available = profile.device(program.device).memory;
             (need.total() > available).then_some(Shortage {
                 device: program.device,

@@ -2,7 +2,7 @@
 
 use crate::coord::Reason;
 use crate::ids::NodeId;
-use crate::plan::{Generation, Plan};
+use crate::plan::{Generation, InFlight, Plan};
 use crate::units::{Bytes, Ms};
 
 /// A plan that the planner proposes.
@@ -18,6 +18,8 @@ pub struct Proposal {
     pub provisional: bool,
     /// Predicted time of a frame.
     pub predicted: Ms,
+    /// How many frames it carries at once.
+    pub in_flight: InFlight,
 }
 
 /// What happened.
@@ -148,14 +150,19 @@ pub enum Command {
         /// Who.
         members: Vec<NodeId>,
     },
-    /// Deliver an answer.
-    Answer {
-        /// Of which frame.
+    /// A frame is done: keep its outputs until [`Answer`](Command::Answer).
+    Complete {
+        /// Its number.
         frame: u64,
         /// Under which plan.
         generation: Generation,
         /// How often the frame was restarted.
         retries: u32,
+    },
+    /// Deliver the answer to a frame that is done. Answers come in the order of their frames.
+    Answer {
+        /// Its number.
+        frame: u64,
     },
     /// Report that a frame has failed for good.
     FailFrame {

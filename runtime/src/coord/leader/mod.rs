@@ -4,7 +4,8 @@
 //! reserves its memory, and once all have said `Ready` the next frames run under it. Frames in
 //! flight finish under the generation they started in. A generation that loses a member is
 //! abandoned, and its frames are run again from their input under another one. The leader keeps
-//! every input until the answer is out, so a frame is lost only with the leader.
+//! every input until the answer is out, so a frame is lost only with the leader. A plan carries as
+//! many frames at once as it says; they are answered in the order of their numbers.
 //!
 //! ```text
 //!               Proposed             Ready from all           another is active, frames done
@@ -43,8 +44,8 @@ const PREPARE_TIMEOUT: Ms = Ms(10_000.0);
 /// before the link itself is blamed.
 const LINK_GRACE: Ms = Ms(400.0);
 
-/// A frame that takes at least this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction, is run
-/// again.
+/// A frame that takes at least this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction for each
+/// of the frames in flight, is run again.
 const FRAME_TIMEOUT: Ms = Ms(60_000.0);
 
 /// See [`FRAME_TIMEOUT`].
@@ -143,7 +144,7 @@ impl Leader {
 
     /// Whether the leader is idle: no frame, no preparation, no open request, no plan to retire.
     pub fn is_quiet(&self) -> bool {
-        self.frames.len() == 0
+        self.frames.is_empty()
             && self.preparing.is_none()
             && self.requested.is_none()
             && self.retiring.is_empty()
@@ -192,6 +193,7 @@ impl Leader {
             Event::Tick => self.tick(now, out),
         }
         self.start_frames(now, out);
+        out.extend(self.frames.answer().map(|frame| Command::Answer { frame }));
         commands
     }
 

@@ -1,6 +1,6 @@
 //! How frames run: started in order, answered once, rerun when their generation is abandoned.
 
-use super::event::Command;
+use super::event::{Command, Proposal};
 use super::{FRAME_TIMEOUT, FRAME_TIMEOUT_FACTOR, Leader, Live};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
@@ -16,7 +16,7 @@ impl Leader {
 
     pub(super) fn answered(&mut self, frame: u64, generation: Generation, out: &mut Vec<Command>) {
         let Some(done) = self.frames.finish(frame, generation) else { return };
-        out.push(Command::Answer { frame, generation, retries: done.retries });
+        out.push(Command::Complete { frame, generation, retries: done.retries });
         if let Some(at) = self.retiring.iter().position(|live| live.generation == generation) {
             let live = self.retiring.remove(at);
             self.retire_when_done(live, out);
@@ -53,8 +53,9 @@ impl Leader {
 
     pub(super) fn overdue(&self, now: Moment) -> Option<(u64, Generation)> {
         self.frames.running().find_map(|(frame, generation, started)| {
-            let predicted = self.live(generation)?.proposal.predicted;
-            let limit = FRAME_TIMEOUT.max(predicted * FRAME_TIMEOUT_FACTOR);
+            let Proposal { predicted, in_flight, .. } = self.live(generation)?.proposal;
+            let among = f64::from(in_flight.frames());
+            let limit = FRAME_TIMEOUT.max(predicted * (FRAME_TIMEOUT_FACTOR * among));
             (now.since(started) >= limit).then_some((frame, generation))
         })
     }
@@ -99,8 +100,9 @@ impl Leader {
     }
 
     pub(super) fn start_frames(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let Some(generation) = self.active.as_ref().map(|live| live.generation) else { return };
-        while let Some(frame) = self.frames.start(now, generation) {
+        let Some(live) = &self.active else { return };
+        let (generation, in_flight) = (live.generation, live.proposal.in_flight);
+        while let Some(frame) = self.frames.start(now, generation, in_flight) {
             out.push(Command::Start { frame, generation });
         }
     }

@@ -1,7 +1,7 @@
 //! Single scenarios; `tests/coord_sim.rs` simulates many.
 
 use super::*;
-use crate::plan::{Cuts, Exchange, Plan, Split, Stage};
+use crate::plan::{Cuts, Exchange, InFlight, Plan, Split, Stage};
 
 const ME: NodeId = NodeId(0);
 const OTHER: NodeId = NodeId(1);
@@ -74,7 +74,14 @@ fn proposal(members: &[NodeId]) -> Proposal {
         stages: vec![Stage { layers: 0..1, split: Split::Rows(Cuts::from_lengths(lengths)) }],
     };
     let (reason, predicted) = (Reason::Start, Ms(100.0));
-    Proposal { plan, members: members.to_vec(), reason, provisional: false, predicted }
+    Proposal {
+        plan,
+        members: members.to_vec(),
+        reason,
+        provisional: false,
+        predicted,
+        in_flight: InFlight::ONE,
+    }
 }
 
 fn retired(commands: &[Command]) -> Vec<Generation> {
