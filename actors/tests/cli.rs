@@ -501,6 +501,29 @@ fn a_plan_of_the_paper_leaves_the_leader_idle() {
 }
 
 #[test]
+fn for_throughput_every_device_computes_whole_frames() {
+    let place = Place::new();
+    let lan = place.file("lan.toml", LAN.replace("gflops = 10.0", "gflops = 100.0"));
+    let goal = ["--objective", "throughput", "--json"];
+    let done = place.succeeds(&[&["plan", "vgg16", "--lan", &lan], &goal[..]].concat());
+    let latency = place.succeeds(&["plan", "vgg16", "--lan", &lan, "--json"]);
+    let rate = |plan: &Value| plan["frames_per_second"].as_f64().unwrap();
+    let parts = done.lines.iter().map(|plan| plan["part_of_frames"].as_f64().unwrap());
+    assert!((parts.sum::<f64>() - 1.0).abs() < 1e-9, "{}", done.stdout);
+    for plan in &done.lines {
+        assert_eq!(plan["objective"], "throughput");
+        assert!(rate(plan) > rate(latency.event("plan")));
+    }
+    let whole = place.succeeds(&[&["plan", "vgg16", "--lan", &lan], &goal[..2]].concat());
+    assert_eq!(whole.stdout.matches("whole frames on").count(), done.lines.len());
+    place.fails(
+        2,
+        &["plan", "vgg16", "--lan", &lan, "--objective", "fun"],
+        &["latency, throughput"],
+    );
+}
+
+#[test]
 fn lans_that_make_no_sense_are_exit_3() {
     let place = Place::new();
     let refused = |text: &str, words: &[&str]| {

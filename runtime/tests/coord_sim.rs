@@ -1,16 +1,17 @@
 //! Simulates hundreds of clusters from seeds: devices join, die, fall silent, refuse, fail and leave
-//! while frames run. Whatever happens, as long as the leader lives every frame is answered exactly
-//! once, no frame runs under a plan that a member has not prepared, and everything settles in the
-//! end.
+//! while frames run, one or several at once, under one plan or under several side by side. Whatever
+//! happens, as long as the leader lives every frame is answered exactly once and in order, no frame
+//! runs under a plan that a member has not prepared, no device carries more frames than it has memory
+//! for, and everything settles in the end.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use edgeld_runtime::coord::leader::{Command, Event, Leader, Proposal};
+use edgeld_runtime::coord::leader::{Command, Event, Lane, Leader, Proposal};
 use edgeld_runtime::coord::worker::{Demand, Worker};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::ids::{NodeId, SessionId};
-use edgeld_runtime::plan::{Cuts, Exchange, Generation, InFlight, Plan, Split, Stage};
+use edgeld_runtime::plan::{Cuts, DeviceIx, Exchange, Generation, InFlight, Plan, Split, Stage};
 use edgeld_runtime::units::{Bytes, Ms};
 
 const SESSION: SessionId = SessionId(1);
@@ -97,7 +98,7 @@ struct Sim {
     order: u64,
     leader: Leader,
     devices: BTreeMap<NodeId, Device>,
-    plans: BTreeMap<Generation, Proposal>,
+    lanes: BTreeMap<Generation, Lane>,
     aborted: BTreeSet<(u64, Generation)>,
     retired: BTreeSet<Generation>,
     /// Frames that are started and neither complete nor aborted.
@@ -109,11 +110,24 @@ struct Sim {
     last: BTreeMap<(NodeId, bool), f64>,
     errors: bool,
     in_flight: InFlight,
+    /// Whether every device gets whole frames, instead of a share of all.
+    side_by_side: bool,
     frames: u64,
 }
 
+/// What a simulation is of.
+#[derive(Clone, Copy)]
+struct Case {
+    errors: bool,
+    in_flight: usize,
+    side_by_side: bool,
+}
+
+/// Frames in flight, and whether devices compute whole ones.
+const CASES: [(usize, bool); 4] = [(1, false), (3, false), (3, true), (8, true)];
+
 impl Sim {
-    fn new(seed: u64, errors: bool, in_flight: usize) -> Sim {
+    fn new(seed: u64, Case { errors, in_flight, side_by_side }: Case) -> Sim {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let count = dice.below(5);
         let others: Vec<NodeId> = (1..=count).map(|id| NodeId(id.into())).collect();
@@ -125,7 +139,7 @@ impl Sim {
             order: 0,
             leader,
             devices: BTreeMap::new(),
-            plans: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             aborted: BTreeSet::new(),
             retired: BTreeSet::new(),
             running: BTreeSet::new(),
@@ -135,6 +149,7 @@ impl Sim {
             last: BTreeMap::new(),
             errors,
             in_flight: InFlight::of(in_flight),
+            side_by_side,
             frames: 0,
         };
         for node in std::iter::once(LEADER).chain(others) {
@@ -190,9 +205,9 @@ impl Sim {
         }
         assert!(self.answers.is_sorted(), "{:?}", self.answers);
         // Plans that are not active hold no memory anywhere.
-        let active = self.leader.active().map(|(generation, _)| generation);
+        let active: Vec<Generation> = self.leader.active().map(|(active, _)| active).collect();
         for device in self.devices.values().filter(|device| device.alive) {
-            for generation in self.plans.keys().filter(|generation| Some(**generation) != active) {
+            for generation in self.lanes.keys().filter(|lane| !active.contains(lane)) {
                 assert!(!device.worker.knows(SESSION, *generation));
             }
         }
@@ -252,7 +267,7 @@ impl Sim {
         if self.aborted.contains(&(frame, generation)) {
             return;
         }
-        let members = self.plans[&generation].members.clone();
+        let members = self.lanes[&generation].members.clone();
         if let Some(node) = members.iter().find(|node| !self.devices[*node].alive).copied() {
             let reporter = members.iter().find(|other| self.devices[*other].alive);
             let reporter = *reporter.expect("the leader is alive");
@@ -299,8 +314,8 @@ impl Sim {
             }
             3 => device.slowness = 20.0,
             4 if device.alive => {
-                let generation = self.leader.active().map(|(generation, _)| generation);
-                if let Some(generation) = generation {
+                let lanes: Vec<_> = self.leader.active().map(|(active, _)| active).collect();
+                if let Some(generation) = lanes.first().copied() {
                     let peer = LEADER;
                     self.handle(Event::LinkDown { node, generation, peer });
                 }
@@ -315,22 +330,25 @@ impl Sim {
                 Command::RequestPlan { request, reason, members } => {
                     self.propose(request, reason, members)
                 }
-                Command::Prepare { generation, proposal } => {
-                    for node in proposal.members.clone() {
+                Command::Prepare { generation, lane } => {
+                    for node in lane.members.clone() {
                         let working = Bytes(self.dice.between(0.0, 300.0) as u64);
                         let working = if node == LEADER { Bytes(1) } else { working };
                         let demand = Demand { working, ..Demand::default() };
                         let delay = self.dice.between(0.1, 5.0);
                         self.send(node, true, delay, SimEvent::Prepare(node, generation, demand));
                     }
-                    assert!(self.plans.insert(generation, proposal).is_none());
+                    assert!(self.lanes.insert(generation, lane).is_none());
                 }
-                Command::Activate { generation } => {
-                    assert!(!self.retired.contains(&generation), "{generation:?} was retired");
+                Command::Activate { lanes, .. } => {
+                    for (generation, lane) in lanes {
+                        assert!(!self.retired.contains(&generation), "{generation:?} was retired");
+                        assert_eq!(self.lanes[&generation], lane);
+                    }
                 }
                 Command::Start { frame, generation } => {
                     assert!(!self.retired.contains(&generation), "{generation:?} was retired");
-                    let slowest = self.plans[&generation]
+                    let slowest = self.lanes[&generation]
                         .members
                         .iter()
                         .map(|node| self.devices[node].slowness)
@@ -340,6 +358,8 @@ impl Sim {
                     assert!(self.running.insert((frame, generation)));
                     // What every device has reserved memory for.
                     assert!(self.running.len() <= self.in_flight.frames() as usize);
+                    let here = self.running.iter().filter(|(_, under)| *under == generation);
+                    assert!(here.count() <= self.lanes[&generation].in_flight.frames() as usize);
                 }
                 Command::Abort { frame, generation, .. } => {
                     self.aborted.insert((frame, generation));
@@ -376,36 +396,58 @@ impl Sim {
         assert_eq!(members[0], LEADER);
         let members: Vec<NodeId> =
             members.into_iter().filter(|n| *n == LEADER || !self.dice.one_in(4)).collect();
-        let lengths = members.iter().map(|_| 1 + self.dice.below(9) as u32);
-        let split = Split::Rows(Cuts::from_lengths(lengths.collect::<Vec<_>>()));
-        let plan = Plan {
-            devices: members.len() as u16,
-            exchange: Exchange::Peer,
-            stages: vec![Stage { layers: 0..1, split }],
+        let lanes = match self.side_by_side {
+            true => members.iter().map(|node| self.whole(*node)).collect(),
+            false => vec![self.split(members)],
         };
         let provisional = reason == Reason::Lost && self.dice.one_in(2);
-        let (predicted, in_flight) = (Ms(100.0), self.in_flight);
-        let proposal = Proposal { plan, members, reason, provisional, predicted, in_flight };
+        let proposal = Proposal { lanes, in_flight: self.in_flight, reason, provisional };
         let delay = self.dice.between(0.1, 20.0);
         self.schedule(
             delay,
             SimEvent::ToLeader(Event::Proposed { request, proposal: Ok(proposal) }),
         );
     }
+
+    /// A plan that gives all of them a share.
+    fn split(&mut self, members: Vec<NodeId>) -> Lane {
+        let lengths: Vec<u32> = members.iter().map(|_| 1 + self.dice.below(9) as u32).collect();
+        lane(members, Split::Rows(Cuts::from_lengths(lengths)), self.in_flight)
+    }
+
+    /// A plan for whole frames on one device.
+    fn whole(&self, node: NodeId) -> Lane {
+        let two = InFlight::of(2);
+        match node {
+            LEADER => lane(vec![LEADER], Split::Whole(DeviceIx::LEADER), two),
+            node => lane(vec![LEADER, node], Split::Whole(DeviceIx(1)), two),
+        }
+    }
+}
+
+fn lane(members: Vec<NodeId>, split: Split, in_flight: InFlight) -> Lane {
+    let plan = Plan {
+        devices: members.len() as u16,
+        exchange: Exchange::Peer,
+        stages: vec![Stage { layers: 0..1, split }],
+    };
+    Lane { plan, members, predicted: Ms(100.0), interval: Ms(100.0), in_flight }
 }
 
 #[test]
 fn every_frame_is_answered_once_whatever_happens_to_others() {
-    for seed in 0..400 {
-        Sim::new(seed, false, 1).run();
-        Sim::new(seed, false, 3).run();
+    for (in_flight, side_by_side) in CASES {
+        for seed in 0..400 {
+            Sim::new(seed, Case { errors: false, in_flight, side_by_side }).run();
+        }
     }
 }
 
 #[test]
 fn frames_that_fail_by_themselves_are_tried_again_and_given_up_in_the_end() {
-    for seed in 0..200 {
-        Sim::new(seed, true, 1).run();
-        Sim::new(seed, true, 3).run();
+    for (in_flight, side_by_side) in CASES {
+        for seed in 0..200 {
+            Sim::new(seed, Case { errors: true, in_flight, side_by_side }).run();
+        }
     }
 }

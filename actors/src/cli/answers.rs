@@ -125,8 +125,13 @@ pub struct Tally {
 /// What a plan promised, and what it kept.
 #[derive(Debug, Default)]
 struct Record {
+    /// As it was before its first frame.
     promise: Option<Arc<PlanInfo>>,
+    /// As it was last told: plans side by side with it come and go.
+    latest: Option<Arc<PlanInfo>>,
     times: Vec<Ms>,
+    /// The sum of the promised intervals between answers.
+    promised: Ms,
 }
 
 impl Record {
@@ -137,11 +142,12 @@ impl Record {
 }
 
 impl Tally {
-    /// Records the predictions of plans, before their first frame. Repeated plans are ignored.
+    /// Records the predictions of plans, in the order in which they were told.
     pub fn promised(&mut self, plans: &[Arc<PlanInfo>]) {
         for plan in plans {
             let record = self.plans.entry(plan.generation).or_default();
             record.promise.get_or_insert_with(|| plan.clone());
+            record.latest = Some(plan.clone());
         }
     }
 
@@ -153,7 +159,10 @@ impl Tally {
     /// Records an answer, and compares it with a reference if there is one.
     pub fn answered(&mut self, answer: &Answer, reference: Option<&Answer>) {
         self.retried += u64::from(answer.retries > 0);
-        self.plans.entry(answer.generation).or_default().times.push(answer.total);
+        let record = self.plans.entry(answer.generation).or_default();
+        record.times.push(answer.total);
+        let rate = record.latest.as_ref().map_or(f64::NAN, |plan| plan.frames_per_second);
+        record.promised += Ms(1e3 / rate);
         let (begun, completed) = (Moment(answer.completed.0 - answer.total.0), answer.completed);
         let (first, last) = self.span.unwrap_or((begun, completed));
         self.span = Some((Moment(first.0.min(begun.0)), Moment(last.0.max(completed.0))));
@@ -204,7 +213,7 @@ impl Tally {
     /// Whether several frames may have been in flight at once.
     fn has_overlap(&self) -> bool {
         let mut promises = self.plans.values().filter_map(|record| record.promise.as_ref());
-        promises.any(|plan| plan.in_flight > InFlight::ONE)
+        promises.any(|plan| plan.in_flight > InFlight::ONE || plan.part_of_frames < 1.0)
     }
 
     /// Of frames that follow each other, |median / predicted - 1|, averaged over all plans, weighted
@@ -212,12 +221,7 @@ impl Tally {
     /// of them took together, with the sum of the intervals at which their plans promised answers.
     fn prediction_error(&self) -> Option<f64> {
         if self.has_overlap() {
-            let promised = |record: &Record| {
-                let plan = record.promise.as_ref()?;
-                Some(Ms(1e3 * record.times.len() as f64 / plan.frames_per_second))
-            };
-            let answered = self.plans.values().filter(|record| !record.times.is_empty());
-            let promised: Ms = answered.map(promised).sum::<Option<Ms>>()?;
+            let promised: Ms = self.plans.values().map(|record| record.promised).sum();
             return Some((self.wall()? / promised - 1.0).abs()).filter(|error| error.is_finite());
         }
         let errors = self.plans.values().filter_map(|record| {
@@ -270,12 +274,14 @@ mod tests {
         Arc::new(PlanInfo {
             generation: Generation(generation),
             reason: edgeld::Reason::Start,
+            objective: "latency".into(),
             partition: "minmax".into(),
             fusion: "block".into(),
             exchange: "peer".into(),
             exact: false,
             predicted: Ms(predicted),
             in_flight: InFlight::ONE,
+            part_of_frames: 1.0,
             frames_per_second: 1e3 / predicted,
             alone: None,
             stages: Vec::new(),

@@ -10,7 +10,7 @@ use edgeld::input::DEFAULT_CROP;
 use edgeld_runtime::kernel::{Isa, KernelKind};
 use edgeld_runtime::plan::{Exchange, InFlight};
 use edgeld_runtime::program::Encoding;
-use edgeld_runtime::solve::{Fusion, Partition, Policy};
+use edgeld_runtime::solve::{Fusion, Objective, Partition, Policy};
 use edgeld_runtime::units::Bytes;
 
 /// Who takes part.
@@ -93,11 +93,17 @@ pub struct PlanArgs {
     /// help gets none.
     #[arg(long, env = "EDGELD_SPREAD", value_parser = FalseyValueParser::new())]
     pub spread: bool,
+    /// latency: the shortest time from input to answer. throughput: the most frames a second; every
+    /// device with memory for the whole model computes whole frames, as many as its speed allows,
+    /// unless splitting them promises more.
+    #[arg(long, env = "EDGELD_OBJECTIVE", value_name = "GOAL", default_value = "latency")]
+    pub objective: Objective,
     /// How many frames are in the cluster at once, 1 to 64, so that devices need not wait for each
-    /// other: more frames a second, each of which takes longer. Every device reserves the memory
-    /// for that many.
-    #[arg(long, env = "EDGELD_IN_FLIGHT", value_name = "K", default_value_t = InFlight::ONE)]
-    pub in_flight: InFlight,
+    /// other: more frames a second, each of which takes longer. Devices reserve memory for that
+    /// many [default: 1; with --objective throughput two for each device that computes whole
+    /// frames, or three where frames are split].
+    #[arg(long, env = "EDGELD_IN_FLIGHT", value_name = "K")]
+    pub in_flight: Option<InFlight>,
 }
 
 impl PlanArgs {
@@ -109,6 +115,7 @@ impl PlanArgs {
             exchange: self.exchange,
             leader_idle: self.leader_idle,
             spread: self.spread,
+            objective: self.objective,
             in_flight: self.in_flight,
         }
     }

@@ -33,6 +33,8 @@ Examples:
   edgeld run vgg16 random:1 --spread --explain       every device gets a share, and says why
   edgeld run vgg16 random:1 --repeat 50 --in-flight 3
                                                      three frames at once: more a second
+  edgeld run vgg16 random:1 --repeat 50 --objective throughput
+                                                     whole frames on every device: most a second
   edgeld run vgg16 random:1 --partition ocbp --exchange leader --leader-idle
                                                      as the EdgeLD paper does it
 
@@ -124,7 +126,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     let mut run = Run { args: &args.work, report, watch, tally, shown: 0 };
     let mut events = loaded.subscribe();
     let bar = report.frames(total);
-    let ahead = if args.plan.in_flight > InFlight::ONE { AHEAD } else { 1 };
+    let ahead = if args.plan.policy().overlaps() { AHEAD } else { 1 };
     for (rounds, is_warmup) in [(warmup, true), (repeat, false)] {
         let indexed = workload.frames.iter().enumerate();
         let frames = indexed.flat_map(|frame| std::iter::repeat_n(frame, rounds));

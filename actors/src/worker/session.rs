@@ -14,13 +14,14 @@ use edgeld_runtime::wire::{
     LeaderMessage, Member, NodeId, Prepare, SessionId, WorkerMessage, encode,
 };
 
-use super::executor::{ExecutorHandle, Job, Route};
+use super::executor::{ExecutorHandle, Job, Route, computes};
 use super::preparation::Preparation;
 use crate::storage::SessionWeights;
 use crate::transport::Sender;
 
-/// Plans of a session at once; a leader needs three.
-const MAX_PLANS: usize = 8;
+/// Plans of a session at once: a leader has those that frames finish under, those that run and those
+/// that follow, and of each as many as run side by side.
+const MAX_PLANS: usize = 3 * InFlight::MAX.frames() as usize;
 
 /// Devices of a plan. Bounds the time that any leader can make a worker spend on deriving one.
 const MAX_DEVICES: u16 = 256;
@@ -51,7 +52,8 @@ pub(super) struct Session {
     /// Devices being dialled.
     pub dialling: BTreeSet<NodeId>,
     plans: BTreeMap<Generation, SessionPlan>,
-    /// The plan prepared last, retired or not: the next one reuses its packed weights.
+    /// The last plan with weights that was prepared, retired or not: the next one reuses them, packed
+    /// as they are.
     last_prepared: Option<Arc<Prepared>>,
 }
 
@@ -246,7 +248,9 @@ impl Session {
     pub(super) fn preparation_done(&mut self, generation: Generation, prepared: Arc<Prepared>) {
         if let Some(plan) = self.plans.get_mut(&generation) {
             plan.prepared = Some(prepared.clone());
-            self.last_prepared = Some(prepared);
+            if computes(&prepared.program) {
+                self.last_prepared = Some(prepared);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::plan::InFlight;
 use edgeld_runtime::program::Encoding;
-use edgeld_runtime::solve::Policy;
+use edgeld_runtime::solve::{Objective, Policy};
 use edgeld_runtime::wire::NodeId;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -57,7 +57,13 @@ fn spread() -> LoadOptions {
 
 /// A share for everybody, of three frames at once.
 fn three_in_flight() -> LoadOptions {
-    let policy = Policy { spread: true, in_flight: InFlight::of(3), ..Policy::default() };
+    let policy = Policy { spread: true, in_flight: Some(InFlight::of(3)), ..Policy::default() };
+    LoadOptions { policy, ..LoadOptions::default() }
+}
+
+/// Whole frames for everybody.
+fn throughput() -> LoadOptions {
+    let policy = Policy { objective: Objective::Throughput, ..Policy::default() };
     LoadOptions { policy, ..LoadOptions::default() }
 }
 
@@ -120,7 +126,13 @@ async fn run_until(
 
 /// The devices with a share in a plan.
 fn holders(plan: &PlanInfo) -> Vec<NodeId> {
-    let shares = plan.stages.iter().flat_map(|stage| &stage.shares);
+    holders_of_any([plan])
+}
+
+/// The devices with a share in any of these plans.
+fn holders_of_any<'a>(plans: impl IntoIterator<Item = &'a PlanInfo>) -> Vec<NodeId> {
+    let stages = plans.into_iter().flat_map(|plan| &plan.stages);
+    let shares = stages.flat_map(|stage| &stage.shares);
     let mut nodes: Vec<NodeId> = shares.map(|share| share.device.parse().unwrap()).collect();
     nodes.sort_unstable();
     nodes.dedup();

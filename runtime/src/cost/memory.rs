@@ -1,5 +1,7 @@
 //! How much of a device's memory a program needs.
 
+use std::ops::Add;
+
 use super::work::Work;
 use crate::graph::{Graph, LayerId, Op};
 use crate::plan::InFlight;
@@ -11,7 +13,7 @@ use crate::units::Bytes;
 const PROCESS: Bytes = Bytes(64_000_000);
 
 /// How much memory a program needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryNeed {
     /// Weights, in the smallest form that kernels can read.
     pub weights: Bytes,
@@ -26,6 +28,19 @@ impl MemoryNeed {
     pub fn total(&self) -> Bytes {
         let part = self.weights + self.activations + self.workspace;
         if part == Bytes::ZERO { part } else { part + PROCESS }
+    }
+}
+
+impl Add for MemoryNeed {
+    type Output = MemoryNeed;
+
+    /// Of programs that run side by side.
+    fn add(self, other: MemoryNeed) -> MemoryNeed {
+        MemoryNeed {
+            weights: self.weights + other.weights,
+            activations: self.activations + other.activations,
+            workspace: self.workspace + other.workspace,
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Evaluated {
     pub candidate: Candidate,
     pub plan: Plan,
     pub prediction: Prediction,
+    /// By the policy's objective.
+    pub cost: Ms,
 }
 
 /// Where a plan does not fit in memory.
@@ -94,14 +96,14 @@ impl<'a> Search<'a> {
         let mut best_count = order.len();
         let mut misses = 0;
         for count in (1..=order.len()).rev() {
-            let predicted = self.try_over(&order[..count], careful)?;
-            match (predicted, best) {
+            let cost = self.try_over(&order[..count], careful)?;
+            match (cost, best) {
                 (Some(now), Some(before)) if now.0 >= HOPELESS * before.0 => misses = PATIENCE,
                 (Some(now), Some(before)) if now.0 >= before.0 => misses += 1,
                 (Some(now), _) => (best, best_count, misses) = (Some(now), count, 0),
                 (None, _) => {}
             }
-            if misses == PATIENCE || (self.problem.policy.spread && predicted.is_some()) {
+            if misses == PATIENCE || (self.problem.policy.spread && cost.is_some()) {
                 break;
             }
         }
@@ -138,7 +140,7 @@ impl<'a> Search<'a> {
     }
 
     /// Considers a plan over just these devices, adjusted until it fits in memory. Returns its
-    /// predicted time.
+    /// cost.
     fn try_over(
         &mut self,
         devices: &[DeviceIx],
@@ -160,9 +162,9 @@ impl<'a> Search<'a> {
             let evaluated = self.evaluate(candidate, plan.clone())?;
             match evaluated {
                 Ok(evaluated) => {
-                    let predicted = evaluated.prediction.total;
+                    let cost = evaluated.cost;
                     self.found.push(evaluated);
-                    return Ok(Some(predicted));
+                    return Ok(Some(cost));
                 }
                 Err(short) if !relieve(&mut members, &plan, short) => return Ok(None),
                 Err(_) => {}
@@ -180,7 +182,7 @@ impl<'a> Search<'a> {
         let Problem { graph, encodings, profile, policy, .. } = self.problem;
         let derivation = derive(graph, &plan)?;
         let shortages = derivation.programs.iter().filter_map(|program| {
-            let need = memory(graph, program, policy.in_flight);
+            let need = memory(graph, program, policy.depth());
             let available = profile.device(program.device).memory;
             (need.total() > available).then_some(Shortage {
                 device: program.device,
@@ -196,7 +198,8 @@ impl<'a> Search<'a> {
             return Ok(Err(short));
         }
         let prediction = makespan(graph, encodings, profile, &derivation);
-        Ok(Ok(Evaluated { candidate, plan, prediction }))
+        let cost = policy.cost(&prediction);
+        Ok(Ok(Evaluated { candidate, plan, prediction, cost }))
     }
 }
 

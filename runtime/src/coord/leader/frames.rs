@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::coord::Moment;
-use crate::plan::{Generation, InFlight};
+use crate::plan::Generation;
 
 /// A frame fails for good when it has caused this many errors.
 const MAX_ERRORS: u32 = 3;
@@ -44,16 +44,13 @@ impl Frames {
         self.waiting.push_back(Frame { number, retries: 0, errors: 0 });
     }
 
-    /// Starts the next frame, if another may be in flight.
-    pub(super) fn start(
-        &mut self,
-        now: Moment,
-        generation: Generation,
-        in_flight: InFlight,
-    ) -> Option<u64> {
-        if self.running.len() >= in_flight.frames() as usize {
-            return None;
-        }
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Starts the next frame.
+    pub(super) fn start(&mut self, now: Moment, generation: Generation) -> Option<u64> {
         let frame = self.waiting.pop_front()?;
         self.running.push(Running { frame, generation, started: now });
         Some(frame.number)
