@@ -146,6 +146,10 @@ fn wrong_usage_is_exit_2() {
     let burn = ["--kernels", "burn", "--weights", "f16"];
     place.fails(2, &[&["run", SMALL, "random:1"], &burn[..]].concat(), &["burn", "--weights f32"]);
     place.fails(2, &[&["bench", "local", SMALL], &burn[..]].concat(), &["burn", "--weights f32"]);
+    for wrong in ["0", "65", "x"] {
+        let arguments = ["run", SMALL, "random:1", "--in-flight", wrong];
+        place.fails(2, &arguments, &["in-flight", "from 1 to 64"]);
+    }
     place.fails(2, &["dance"], &["dance"]);
     assert_eq!(place.edgeld(&[]).code, Some(2));
 }
@@ -239,9 +243,10 @@ fn a_run_tells_its_events_in_order() {
     let fields = ["id", "name", "address", "leader", "found", "state", "gflops", "goodput_mbps"];
     has_fields(&done.event("cluster")["devices"][0], &fields);
     let plan = done.event("plan");
-    has_fields(plan, &["generation", "reason", "partition", "fusion", "exchange"]);
-    has_fields(plan, &["wire", "weights", "exact"]);
-    has_fields(plan, &["predicted_ms", "alone_ms", "stages"]);
+    let fields = ["generation", "reason", "partition", "fusion", "exchange", "exact"];
+    has_fields(plan, &fields);
+    has_fields(plan, &["wire", "weights"]);
+    has_fields(plan, &["predicted_ms", "in_flight", "frames_per_second", "alone_ms", "stages"]);
     assert_eq!(plan["reason"], "start");
     let fields = ["layers", "split", "shares", "redundant_gflop", "bytes_in"];
     has_fields(&plan["stages"][0], &fields);
@@ -262,9 +267,30 @@ fn a_run_tells_its_events_in_order() {
     assert_eq!([&summary["frames"], &summary["lost"]], [4, 0]);
     assert_eq!(summary["max_abs_diff"], 0.0);
     assert!(summary["max_abs"].as_f64().unwrap() > 0.0);
-    has_fields(summary, &["retried", "prediction_error", "speedup"]);
+    has_fields(summary, &["retried", "prediction_error", "speedup", "frames_per_second"]);
     has_fields(&summary["alone_ms"], &["min", "median", "max"]);
     has_fields(&summary["total_ms"], &["min", "median", "max"]);
+}
+
+#[test]
+fn frames_that_overlap_are_told_of_in_order() {
+    let place = Place::new();
+    let arguments = ["run", SMALL, "random:1", "random:2", "--repeat", "4", "--warmup", "1"];
+    let more = ["--in-flight", "3", "--alone", "--threads", "1", "--compare", "--json"];
+    let done = place.succeeds(&[&arguments[..], &more].concat());
+    let frames = done.lines.iter().filter(|line| line["event"] == "frame");
+    let told: Vec<(u64, &str)> = frames
+        .map(|frame| (frame["frame"].as_u64().unwrap(), frame["input"].as_str().unwrap()))
+        .collect();
+    let inputs = ["random:1", "random:2"].into_iter().flat_map(|input| [input; 4]);
+    assert_eq!(told, (0..).zip(inputs).collect::<Vec<_>>());
+    let plans: Vec<&Value> = done.lines.iter().filter(|line| line["event"] == "plan").collect();
+    assert_eq!(plans.last().unwrap()["in_flight"], 3);
+    let summary = done.event("summary");
+    assert_eq!([&summary["frames"], &summary["lost"]], [8, 0]);
+    assert_eq!(summary["max_abs_diff"], 0.0);
+    assert!(summary["frames_per_second"].as_f64().unwrap() > 0.0);
+    assert!(summary["prediction_error"].is_number());
 }
 
 #[test]
@@ -511,6 +537,29 @@ fn halves_are_planned_for() {
     assert!(bytes(&floats)[1..].iter().zip(&bytes(&halves)[1..]).all(|(f, h)| *f == 2 * h));
     let predicted = |plan: &Value| plan["predicted_ms"].as_f64().unwrap();
     assert!(predicted(&halves) < predicted(&floats));
+}
+
+#[test]
+fn for_throughput_every_device_computes_whole_frames() {
+    let place = Place::new();
+    let lan = place.file("lan.toml", LAN.replace("gflops = 10.0", "gflops = 100.0"));
+    let goal = ["--objective", "throughput", "--json"];
+    let done = place.succeeds(&[&["plan", "vgg16", "--lan", &lan], &goal[..]].concat());
+    let latency = place.succeeds(&["plan", "vgg16", "--lan", &lan, "--json"]);
+    let rate = |plan: &Value| plan["frames_per_second"].as_f64().unwrap();
+    let parts = done.lines.iter().map(|plan| plan["part_of_frames"].as_f64().unwrap());
+    assert!((parts.sum::<f64>() - 1.0).abs() < 1e-9, "{}", done.stdout);
+    for plan in &done.lines {
+        assert_eq!(plan["objective"], "throughput");
+        assert!(rate(plan) > rate(latency.event("plan")));
+    }
+    let whole = place.succeeds(&[&["plan", "vgg16", "--lan", &lan], &goal[..2]].concat());
+    assert_eq!(whole.stdout.matches("whole frames on").count(), done.lines.len());
+    place.fails(
+        2,
+        &["plan", "vgg16", "--lan", &lan, "--objective", "fun"],
+        &["latency, throughput"],
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
     bench.py                              every setting, by turns; a Markdown table
     bench.py never-slower --seeds 20      random clusters: the leader's own time is the bar
+    bench.py throughput                   frames a second: several at once, split or whole
 
 A setting is some devices, each with a share of a core and a link: `5x18@1000` are five with 18 %
 at 1000 Mbit/s, `5mixed@100` five of 30, 30, 15, 8, 3 % at 100 Mbit/s; --set describes others. The
@@ -65,6 +66,8 @@ LOCAL = System("local", ("--alone",))
 EDGELD = System("EdgeLD", ("--partition", "ocbp", "--fusion", "block", "--exchange", "leader",
                            "--leader-idle"))
 DEFAULT = System("default")
+SEVERAL = System("3 at once", ("--in-flight", "3"))
+THROUGHPUT = System("throughput", ("--objective", "throughput"))
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Run:
     """What one `edgeld run` says of itself, by the median of its frames."""
 
     ms: float
+    rate: float  # frames a second, from the first frame's beginning to the last answer
     bytes: float
     predicted_ms: float
     prediction_error: float
@@ -81,7 +85,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """A system in a setting: its runs, and how many times faster than alone they were."""
+    """A system in a setting: its runs, and how many times faster than alone they were: by the time of
+    a frame, and by frames a second."""
 
     setting: str
     devices: str
@@ -89,6 +94,7 @@ class Row:
     system: str
     flags: str
     speedup: float
+    rate_speedup: float
     runs: list[Run]
 
     @property
@@ -298,6 +304,7 @@ def timed(lab: Lab, model: str, system: System, frames: list[str], reference: Pa
     devices = of_kind(events, "cluster")[-1]["devices"]
     return Run(
         ms=summary["total_ms"]["median"],
+        rate=summary["frames_per_second"],
         bytes=median(frame["bytes_moved"] for frame in of_kind(events, "frame")),
         predicted_ms=of_kind(events, "plan")[-1]["predicted_ms"],
         prediction_error=summary["prediction_error"],
@@ -315,7 +322,8 @@ def by_turns(lab: Lab, model: str, systems: list[System],
         for system in systems:
             run = timed(lab, model, system, frames, reference)
             progress(f"  {turn or 'warm-up'}  {system.name:12} {run.ms:8.0f} ms, predicted "
-                     f"{run.predicted_ms:.0f}, {run.active} at work")
+                     f"{run.predicted_ms:.0f}, {run.rate:.2f} frames a second, "
+                     f"{run.active} at work")
             if turn:
                 runs[system].append(run)
     return runs
@@ -332,9 +340,11 @@ def measure(setting: str, specs: list[str], systems: list[System],
             progress(f"{setting}, {name}")
             runs = by_turns(lab, model, [LOCAL, *systems], arguments)
             alone = median(run.ms for run in runs[LOCAL])
+            alone_rate = median(run.rate for run in runs[LOCAL])
             yield [Row(setting, " ".join(specs), name, system.name,
                        shlex.join([*common, *system.flags]),
-                       alone / median(run.ms for run in of_system), of_system)
+                       alone / median(run.ms for run in of_system),
+                       median(run.rate for run in of_system) / alone_rate, of_system)
                    for system, of_system in runs.items()]
 
 
@@ -391,15 +401,25 @@ class Report:
 
 
 def table(arguments: Namespace, extras: list[System]) -> int:
-    report, systems = Report(arguments), [EDGELD, DEFAULT, *extras]
+    return compare(arguments, [EDGELD, DEFAULT, *extras])
+
+
+def throughput(arguments: Namespace, extras: list[System]) -> int:
+    return compare(arguments, [DEFAULT, SEVERAL, THROUGHPUT, *extras])
+
+
+def compare(arguments: Namespace, systems: list[System]) -> int:
+    report = Report(arguments)
     settings = chosen_settings(arguments)
-    report.begin("| devices | model | system | ms a frame | times local | MB a frame | "
-                 "prediction off by, % | at work | outputs apart |", [LOCAL, *systems])
+    report.begin("| devices | model | system | ms a frame | times local | frames a second | "
+                 "times local | MB a frame | prediction off by, % | at work | outputs apart |",
+                 [LOCAL, *systems])
     for setting, specs in settings.items():
         for rows in report.rows(setting, specs, systems):
             for row in rows:
                 report.row(row, setting, row.model, row.system, row.spread("ms"),
-                           f"{row.speedup:.2f}", row.spread("bytes", 1e-6, ".2f"),
+                           f"{row.speedup:.2f}", row.spread("rate", form=".2f"),
+                           f"{row.rate_speedup:.2f}", row.spread("bytes", 1e-6, ".2f"),
                            row.spread("prediction_error", 100), row.spread("active"),
                            f"{max(run.difference for run in row.runs):.1g}")
     return report.failed
@@ -430,7 +450,7 @@ def seeds(text: str) -> range:
 
 
 def parsed() -> Namespace:
-    modes = {"table": table, "never-slower": never_slower}
+    modes = {"table": table, "throughput": throughput, "never-slower": never_slower}
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("mode", nargs="?", choices=modes, default="table")
     parser.add_argument("--settings", metavar="NAME,...", help="only these; * and ? match: "

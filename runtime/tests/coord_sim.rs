@@ -1,16 +1,17 @@
 //! Simulates hundreds of clusters from seeds: devices join, die, fall silent, refuse, fail and leave
-//! while frames run. Whatever happens, as long as the leader lives every frame is answered exactly
-//! once, no frame runs under a plan that a member has not prepared, and everything settles in the
-//! end.
+//! while frames run, one or several at once, under one plan or under several side by side. Whatever
+//! happens, as long as the leader lives every frame is answered exactly once and in order, no frame
+//! runs under a plan that a member has not prepared, no device carries more frames than it has memory
+//! for, and everything settles in the end.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use edgeld_runtime::coord::leader::{Command, Event, Leader, Proposal};
+use edgeld_runtime::coord::leader::{Command, Event, Lane, Leader, Proposal};
 use edgeld_runtime::coord::worker::{Demand, Worker};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::ids::{NodeId, SessionId};
-use edgeld_runtime::plan::{Cuts, Generation, Plan, Split, Stage};
+use edgeld_runtime::plan::{Cuts, DeviceIx, Generation, InFlight, Plan, Split, Stage};
 use edgeld_runtime::units::{Bytes, Ms};
 
 const SESSION: SessionId = SessionId(1);
@@ -50,7 +51,7 @@ enum SimEvent {
     Prepare(NodeId, Generation, Demand),
     Retire(NodeId, Generation),
     Done(u64, Generation),
-    Submit(u64),
+    Submit,
     Return(NodeId),
     Fault,
 }
@@ -97,19 +98,36 @@ struct Sim {
     order: u64,
     leader: Leader,
     devices: BTreeMap<NodeId, Device>,
-    plans: BTreeMap<Generation, Proposal>,
+    lanes: BTreeMap<Generation, Lane>,
     aborted: BTreeSet<(u64, Generation)>,
     retired: BTreeSet<Generation>,
-    answers: BTreeMap<u64, u32>,
+    /// Frames that are started and neither complete nor aborted.
+    running: BTreeSet<(u64, Generation)>,
+    complete: BTreeSet<u64>,
+    answers: Vec<u64>,
     failed: BTreeMap<u64, String>,
     /// When the last message arrives, by device and direction: messages stay in order.
     last: BTreeMap<(NodeId, bool), f64>,
     errors: bool,
+    in_flight: InFlight,
+    /// Whether every device gets whole frames, instead of a share of all.
+    side_by_side: bool,
     frames: u64,
 }
 
+/// What a simulation is of.
+#[derive(Clone, Copy)]
+struct Case {
+    errors: bool,
+    in_flight: usize,
+    side_by_side: bool,
+}
+
+/// Frames in flight, and whether devices compute whole ones.
+const CASES: [(usize, bool); 4] = [(1, false), (3, false), (3, true), (8, true)];
+
 impl Sim {
-    fn new(seed: u64, errors: bool) -> Sim {
+    fn new(seed: u64, Case { errors, in_flight, side_by_side }: Case) -> Sim {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let count = dice.below(5);
         let others: Vec<NodeId> = (1..=count).map(|id| NodeId(id.into())).collect();
@@ -121,13 +139,17 @@ impl Sim {
             order: 0,
             leader,
             devices: BTreeMap::new(),
-            plans: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             aborted: BTreeSet::new(),
             retired: BTreeSet::new(),
-            answers: BTreeMap::new(),
+            running: BTreeSet::new(),
+            complete: BTreeSet::new(),
+            answers: Vec::new(),
             failed: BTreeMap::new(),
             last: BTreeMap::new(),
             errors,
+            in_flight: InFlight::of(in_flight),
+            side_by_side,
             frames: 0,
         };
         for node in std::iter::once(LEADER).chain(others) {
@@ -136,8 +158,7 @@ impl Sim {
         sim.schedule(TICK, SimEvent::Tick);
         for _ in 0..40 {
             let at = sim.dice.between(0.0, CHAOS_ENDS);
-            sim.schedule(at, SimEvent::Submit(sim.frames));
-            sim.frames += 1;
+            sim.schedule(at, SimEvent::Submit);
         }
         for _ in 0..25 {
             let at = sim.dice.between(0.0, CHAOS_ENDS);
@@ -177,15 +198,16 @@ impl Sim {
             assert!(self.now < CHAOS_ENDS + 400_000.0, "never quiet: {:?}", self.leader);
         }
         for frame in 0..self.frames {
-            let answers = self.answers.get(&frame).copied().unwrap_or(0);
+            let answers = self.answers.iter().filter(|answered| **answered == frame).count();
             let failed = self.failed.contains_key(&frame);
-            assert!(answers + u32::from(failed) == 1, "frame {frame}: {answers} {failed}");
+            assert!(answers + usize::from(failed) == 1, "frame {frame}: {answers} {failed}");
             assert!(self.errors || !failed, "frame {frame}: {:?}", self.failed.get(&frame));
         }
+        assert!(self.answers.is_sorted(), "{:?}", self.answers);
         // Plans that are not active hold no memory anywhere.
-        let active = self.leader.active().map(|(generation, _)| generation);
+        let active: Vec<Generation> = self.leader.active().map(|(active, _)| active).collect();
         for device in self.devices.values().filter(|device| device.alive) {
-            for generation in self.plans.keys().filter(|generation| Some(**generation) != active) {
+            for generation in self.lanes.keys().filter(|lane| !active.contains(lane)) {
                 assert!(!device.worker.knows(SESSION, *generation));
             }
         }
@@ -203,7 +225,11 @@ impl Sim {
                 self.schedule(TICK, SimEvent::Tick);
             }
             SimEvent::ToLeader(event) => self.handle(event),
-            SimEvent::Submit(frame) => self.handle(Event::Submitted { frame }),
+            SimEvent::Submit => {
+                let frame = self.frames;
+                self.frames += 1;
+                self.handle(Event::Submitted { frame });
+            }
             SimEvent::Prepare(node, generation, demand) => self.prepare(node, generation, demand),
             SimEvent::Retire(node, generation) => {
                 if let Some(device) = self.devices.get_mut(&node) {
@@ -241,7 +267,7 @@ impl Sim {
         if self.aborted.contains(&(frame, generation)) {
             return;
         }
-        let members = self.plans[&generation].members.clone();
+        let members = self.lanes[&generation].members.clone();
         if let Some(node) = members.iter().find(|node| !self.devices[*node].alive).copied() {
             let reporter = members.iter().find(|other| self.devices[*other].alive);
             let reporter = *reporter.expect("the leader is alive");
@@ -288,8 +314,8 @@ impl Sim {
             }
             3 => device.slowness = 20.0,
             4 if device.alive => {
-                let generation = self.leader.active().map(|(generation, _)| generation);
-                if let Some(generation) = generation {
+                let lanes: Vec<_> = self.leader.active().map(|(active, _)| active).collect();
+                if let Some(generation) = lanes.first().copied() {
                     let peer = LEADER;
                     self.handle(Event::LinkDown { node, generation, peer });
                 }
@@ -304,31 +330,40 @@ impl Sim {
                 Command::RequestPlan { request, reason, members } => {
                     self.propose(request, reason, members)
                 }
-                Command::Prepare { generation, proposal } => {
-                    for node in proposal.members.clone() {
+                Command::Prepare { generation, lane } => {
+                    for node in lane.members.clone() {
                         let working = Bytes(self.dice.between(0.0, 300.0) as u64);
                         let working = if node == LEADER { Bytes(1) } else { working };
                         let demand = Demand { working, ..Demand::default() };
                         let delay = self.dice.between(0.1, 5.0);
                         self.send(node, true, delay, SimEvent::Prepare(node, generation, demand));
                     }
-                    assert!(self.plans.insert(generation, proposal).is_none());
+                    assert!(self.lanes.insert(generation, lane).is_none());
                 }
-                Command::Activate { generation } => {
-                    assert!(!self.retired.contains(&generation), "{generation:?} was retired");
+                Command::Activate { lanes, .. } => {
+                    for (generation, lane) in lanes {
+                        assert!(!self.retired.contains(&generation), "{generation:?} was retired");
+                        assert_eq!(self.lanes[&generation], lane);
+                    }
                 }
                 Command::Start { frame, generation } => {
                     assert!(!self.retired.contains(&generation), "{generation:?} was retired");
-                    let slowest = self.plans[&generation]
+                    let slowest = self.lanes[&generation]
                         .members
                         .iter()
                         .map(|node| self.devices[node].slowness)
                         .fold(0.0, f64::max);
                     let time = self.dice.between(20.0, 200.0) * slowest;
                     self.schedule(time, SimEvent::Done(frame, generation));
+                    assert!(self.running.insert((frame, generation)));
+                    // What every device has reserved memory for.
+                    assert!(self.running.len() <= self.in_flight.frames() as usize);
+                    let here = self.running.iter().filter(|(_, under)| *under == generation);
+                    assert!(here.count() <= self.lanes[&generation].in_flight.frames() as usize);
                 }
                 Command::Abort { frame, generation, .. } => {
                     self.aborted.insert((frame, generation));
+                    self.running.remove(&(frame, generation));
                 }
                 Command::Retire { generation, members } => {
                     assert!(self.retired.insert(generation), "{generation:?} retired twice");
@@ -337,9 +372,14 @@ impl Sim {
                         self.send(node, true, delay, SimEvent::Retire(node, generation));
                     }
                 }
-                Command::Answer { frame, generation, .. } => {
+                Command::Complete { frame, generation, .. } => {
                     assert!(!self.retired.contains(&generation));
-                    *self.answers.entry(frame).or_default() += 1;
+                    assert!(self.running.remove(&(frame, generation)));
+                    assert!(self.complete.insert(frame));
+                }
+                Command::Answer { frame } => {
+                    assert!(self.complete.contains(&frame));
+                    self.answers.push(frame);
                 }
                 Command::FailFrame { frame, error, .. } => {
                     assert!(self.failed.insert(frame, error).is_none());
@@ -356,29 +396,54 @@ impl Sim {
         assert_eq!(members[0], LEADER);
         let members: Vec<NodeId> =
             members.into_iter().filter(|n| *n == LEADER || !self.dice.one_in(4)).collect();
-        let lengths = members.iter().map(|_| 1 + self.dice.below(9) as u32);
-        let split = Split::Rows(Cuts::from_lengths(lengths.collect::<Vec<_>>()));
-        let plan = Plan::new(members.len() as u16, vec![Stage { layers: 0..1, split }]);
+        let lanes = match self.side_by_side {
+            true => members.iter().map(|node| self.whole(*node)).collect(),
+            false => vec![self.split(members)],
+        };
         let provisional = reason == Reason::Lost && self.dice.one_in(2);
-        let proposal = Proposal { plan, members, reason, provisional, predicted: Ms(100.0) };
+        let proposal = Proposal { lanes, in_flight: self.in_flight, reason, provisional };
         let delay = self.dice.between(0.1, 20.0);
         self.schedule(
             delay,
             SimEvent::ToLeader(Event::Proposed { request, proposal: Ok(proposal) }),
         );
     }
+
+    /// A plan that gives all of them a share.
+    fn split(&mut self, members: Vec<NodeId>) -> Lane {
+        let lengths: Vec<u32> = members.iter().map(|_| 1 + self.dice.below(9) as u32).collect();
+        lane(members, Split::Rows(Cuts::from_lengths(lengths)), self.in_flight)
+    }
+
+    /// A plan for whole frames on one device.
+    fn whole(&self, node: NodeId) -> Lane {
+        let two = InFlight::of(2);
+        match node {
+            LEADER => lane(vec![LEADER], Split::Whole(DeviceIx::LEADER), two),
+            node => lane(vec![LEADER, node], Split::Whole(DeviceIx(1)), two),
+        }
+    }
+}
+
+fn lane(members: Vec<NodeId>, split: Split, in_flight: InFlight) -> Lane {
+    let plan = Plan::new(members.len() as u16, vec![Stage { layers: 0..1, split }]);
+    Lane { plan, members, predicted: Ms(100.0), interval: Ms(100.0), in_flight }
 }
 
 #[test]
 fn every_frame_is_answered_once_whatever_happens_to_others() {
-    for seed in 0..400 {
-        Sim::new(seed, false).run();
+    for (in_flight, side_by_side) in CASES {
+        for seed in 0..400 {
+            Sim::new(seed, Case { errors: false, in_flight, side_by_side }).run();
+        }
     }
 }
 
 #[test]
 fn frames_that_fail_by_themselves_are_tried_again_and_given_up_in_the_end() {
-    for seed in 0..200 {
-        Sim::new(seed, true).run();
+    for (in_flight, side_by_side) in CASES {
+        for seed in 0..200 {
+            Sim::new(seed, Case { errors: true, in_flight, side_by_side }).run();
+        }
     }
 }

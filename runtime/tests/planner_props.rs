@@ -4,14 +4,17 @@ mod random_graph;
 
 use std::sync::Arc;
 
-use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile, makespan, memory};
+use edgeld_runtime::cost::{
+    ClusterProfile, DeviceProfile, LinkProfile, MemoryNeed, makespan, memory,
+};
 use edgeld_runtime::graph::{DType, Graph, LayerId};
 use edgeld_runtime::models;
-use edgeld_runtime::plan::{DeviceIx, Exchange, Split};
+use edgeld_runtime::plan::{DeviceIx, Exchange, InFlight, Split};
 use edgeld_runtime::program::{Derivation, derive};
 use edgeld_runtime::region::CHANNEL_BLOCK;
 use edgeld_runtime::solve::{
-    Candidate, Fusion, Partition, Policy, Problem, Solution, SolveError, explain, solve,
+    Candidate, Fusion, Lane, Lanes, Objective, Partition, Policy, Problem, Solution, SolveError,
+    explain, solve, solve_lanes,
 };
 use edgeld_runtime::units::{Bytes, Mbps, Ms};
 use proptest::prelude::*;
@@ -53,6 +56,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             weights,
             leader_idle,
             spread,
+            ..Policy::default()
         },
     )
 }
@@ -192,14 +196,16 @@ proptest! {
     fn memory_limits_hold(
         graph in random_graph(), profile in cluster(), policy in policy(),
         limits in prop::collection::vec(64_000_000u64..64_200_000, 8),
+        in_flight in (1..=3usize).prop_map(InFlight::of),
     ) {
         let mut profile = profile;
         for (device, limit) in profile.devices.iter_mut().zip(limits) {
             device.memory = Bytes(limit);
         }
+        let policy = Policy { in_flight: Some(in_flight), ..policy };
         match solve(&problem(&graph, &profile, policy)) {
             Ok(solution) => for program in &derived(&graph, &solution).programs {
-                let need = memory(&graph, program, 1).total();
+                let need = memory(&graph, program, in_flight).total();
                 prop_assert!(need <= profile.device(program.device).memory);
             },
             Err(SolveError::Memory { device, needed, available }) => {
@@ -208,6 +214,48 @@ proptest! {
             }
             Err(error) => prop_assert!(false, "{}", error),
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn plans_side_by_side_are_valid_and_fit_together(
+        graph in random_graph(), profile in cluster(), policy in policy(),
+        limits in prop::collection::vec(64_000_000u64..64_200_000, 8),
+        told in prop::option::of((1..=6usize).prop_map(InFlight::of)),
+    ) {
+        let mut profile = profile;
+        for (device, limit) in profile.devices.iter_mut().zip(limits) {
+            device.memory = Bytes(limit);
+        }
+        let policy = Policy { objective: Objective::Throughput, in_flight: told, ..policy };
+        let problem = problem(&graph, &profile, policy);
+        let Ok(lanes) = solve_lanes(&problem) else { return Ok(()) };
+        prop_assert_eq!(&solve_lanes(&problem).unwrap(), &lanes);
+        prop_assert!(told.is_none_or(|told| lanes.in_flight == told));
+        prop_assert!(lanes.lanes.len() <= lanes.in_flight.frames() as usize);
+        let mut needs = vec![MemoryNeed::default(); profile.len()];
+        for lane in &lanes.lanes {
+            prop_assert_eq!(lane.solution.plan.check(&graph), Ok(()));
+            for (need, program) in needs.iter_mut().zip(&derived(&graph, &lane.solution).programs) {
+                *need = *need + memory(&graph, program, lane.in_flight);
+            }
+        }
+        for (need, device) in needs.iter().zip(&profile.devices) {
+            prop_assert!(need.total() <= device.memory);
+        }
+    }
+
+    #[test]
+    fn several_frames_at_once_are_at_least_as_many_a_second(
+        graph in random_graph(), profile in cluster(),
+    ) {
+        let policy = Policy { objective: Objective::Throughput, ..Policy::default() };
+        let lanes = solve_lanes(&problem(&graph, &profile, policy)).unwrap();
+        let alone = solve(&problem(&graph, &profile, Policy::default())).unwrap().alone.unwrap();
+        prop_assert!(lanes.frames_per_second() >= 1e3 / alone.0 * (1.0 - 1e-9));
     }
 }
 
@@ -318,4 +366,44 @@ fn a_slow_link_keeps_the_leader_alone() {
     let solution = solve(&problem(&graph, &devices(&[50.0; 3], 1.0), Policy::default())).unwrap();
     assert_eq!(solution.chosen, Candidate::Only(DeviceIx::LEADER));
     assert_eq!(Some(solution.predicted), solution.alone);
+}
+
+fn throughput(profile: &ClusterProfile) -> Lanes {
+    let policy = Policy { objective: Objective::Throughput, ..Policy::default() };
+    solve_lanes(&problem(&vgg16(), profile, policy)).unwrap()
+}
+
+#[test]
+fn equal_devices_compute_whole_frames() {
+    let lanes = throughput(&devices(&[20.0; 5], 1000.0));
+    let alone = lanes.lanes[0].solution.alone.unwrap();
+    let times = lanes.frames_per_second() * alone.0 / 1e3;
+    assert!(lanes.lanes.len() == 5 && times > 4.5 && times <= 5.0, "{times}");
+    assert_eq!(lanes.in_flight, InFlight::of(10));
+    // The leader serves the others besides.
+    assert!(lanes.lanes[1..].iter().all(|lane| lane.interval < lanes.lanes[0].interval));
+}
+
+#[test]
+fn a_slow_device_gets_few_frames_and_one_that_is_too_small_none() {
+    let mut profile = devices(&[20.0, 20.0, 5.0, 1.0], 1000.0);
+    profile.devices[3].memory = Bytes(400_000_000);
+    let lanes = throughput(&profile);
+    let on = |lane: &Lane| lane.solution.chosen.clone();
+    let chosen: Vec<Candidate> = lanes.lanes.iter().map(on).collect();
+    assert_eq!(chosen, [0, 1, 2].map(|device| Candidate::Only(DeviceIx(device))));
+    let slower = lanes.lanes[2].interval / lanes.lanes[1].interval;
+    assert!((3.9..4.1).contains(&slower), "{slower}");
+}
+
+#[test]
+fn frames_are_split_where_only_the_leader_can_hold_the_model() {
+    let mut profile = devices(&[20.0; 4], 1000.0);
+    for device in &mut profile.devices[1..] {
+        device.memory = Bytes(400_000_000);
+    }
+    let lanes = throughput(&profile);
+    assert_eq!((lanes.lanes.len(), lanes.in_flight), (1, InFlight::of(3)));
+    let alone = lanes.lanes[0].solution.alone.unwrap();
+    assert!(lanes.frames_per_second() * alone.0 / 1e3 > 2.0);
 }

@@ -1,5 +1,6 @@
 //! What comes out of one inference.
 
+use edgeld_runtime::coord::Moment;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::{Bytes, Ms};
 
@@ -23,8 +24,11 @@ pub struct Answer {
     pub generation: Generation,
     /// How often it was begun anew because of a loss.
     pub retries: u32,
-    /// From input in memory to output in memory.
+    /// From input in memory to output in memory: since the frame was first begun, however long it
+    /// had waited for that.
     pub total: Ms,
+    /// When its output was in memory, on this device's clock.
+    pub completed: Moment,
     /// Payload between all devices.
     pub bytes_moved: Bytes,
     /// All outputs of the model.

@@ -6,7 +6,7 @@ use edgeld_runtime::graph::DType;
 use edgeld_runtime::ids::NodeId;
 use edgeld_runtime::plan::{DeviceIx, Generation, PlanError, Split, Stage};
 use edgeld_runtime::program::derive;
-use edgeld_runtime::solve::{Problem, Solution, explain};
+use edgeld_runtime::solve::{Lane, Lanes, Problem, explain};
 use edgeld_runtime::units::Bytes;
 
 use super::plan::{PlanInfo, ShareInfo, StageInfo};
@@ -25,19 +25,21 @@ pub struct PlanNames<'a> {
     pub exact: bool,
 }
 
-/// Describes `solution` for users.
+/// Describes one of the plans that run side by side for users.
 ///
 /// # Errors
-/// When `solution` does not fit `problem`.
+/// When it does not fit `problem`.
 pub fn describe(
     problem: &Problem,
-    solution: &Solution,
+    (lane, lanes): (&Lane, &Lanes),
     names: PlanNames<'_>,
     generation: Generation,
     reason: Reason,
 ) -> Result<PlanInfo, PlanError> {
     let Problem { graph, encodings, policy, .. } = problem;
+    let Lane { solution, interval, in_flight } = lane;
     let plan = &solution.plan;
+    let frames_per_second = lanes.frames_per_second();
     let traffic = traffic(graph, encodings, plan, &derive(graph, plan)?);
     let sent = policy.wire != DType::F32 && traffic.bytes_moved > Bytes::ZERO;
     let rounded = sent || policy.weights != DType::F32;
@@ -60,6 +62,7 @@ pub fn describe(
     Ok(PlanInfo {
         generation,
         reason,
+        objective: policy.objective.to_string(),
         partition: policy.partition.to_string(),
         fusion: policy.fusion.to_string(),
         exchange: policy.exchange.to_string(),
@@ -67,6 +70,9 @@ pub fn describe(
         weights: policy.weights.to_string(),
         exact: names.exact && !rounded,
         predicted: solution.predicted,
+        in_flight: *in_flight,
+        part_of_frames: 1e3 / interval.0 / frames_per_second,
+        frames_per_second,
         alone: solution.alone,
         stages,
         explanation: explain(problem, solution, names.names)?,

@@ -1,7 +1,7 @@
 //! A plan as users see it.
 
 use edgeld_runtime::coord::Reason;
-use edgeld_runtime::plan::{Generation, Plan};
+use edgeld_runtime::plan::{Generation, InFlight, Plan};
 use edgeld_runtime::units::{Bytes, Flops, Ms};
 use edgeld_runtime::wire::NodeId;
 use serde::Serialize;
@@ -40,6 +40,8 @@ pub struct PlanInfo {
     pub generation: Generation,
     /// Why it was made.
     pub reason: Reason,
+    /// What it is to be best at: `latency` or `throughput`.
+    pub objective: String,
     /// `bodp`, `ocbp` or `minmax`.
     pub partition: String,
     /// `layerwise` or `block`.
@@ -55,6 +57,14 @@ pub struct PlanInfo {
     /// Predicted time of one inference.
     #[serde(rename = "predicted_ms")]
     pub predicted: Ms,
+    /// How many frames it carries at once.
+    pub in_flight: InFlight,
+    /// The part of all frames that is predicted to run under it; the others run under other plans,
+    /// side by side with it.
+    pub part_of_frames: f64,
+    /// Predicted rate of answers, under all plans that run side by side, while there are always frames
+    /// waiting.
+    pub frames_per_second: f64,
     /// Predicted time on the leader alone; `None` if the model does not fit there.
     #[serde(rename = "alone_ms")]
     pub alone: Option<Ms>,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edgeld::{Answer, Output, PlanInfo};
-use edgeld_runtime::plan::Generation;
+use edgeld_runtime::coord::Moment;
+use edgeld_runtime::plan::{Generation, InFlight};
 use edgeld_runtime::units::Ms;
 
 use super::events::{self, Frame, Score, Summary, Times};
@@ -114,17 +115,39 @@ fn between(output: &[f32], reference: &[f32]) -> Difference {
 pub struct Tally {
     lost: u64,
     retried: u64,
-    /// By plan: its predicted time, and the actual times.
-    plans: BTreeMap<Generation, (Ms, Vec<Ms>)>,
+    plans: BTreeMap<Generation, Record>,
+    /// When the first frame began and the last answer was complete.
+    span: Option<(Moment, Moment)>,
     alone: Vec<Ms>,
     difference: Option<Difference>,
 }
 
+/// What a plan promised, and what it kept.
+#[derive(Debug, Default)]
+struct Record {
+    /// As it was before its first frame.
+    promise: Option<Arc<PlanInfo>>,
+    /// As it was last told: plans side by side with it come and go.
+    latest: Option<Arc<PlanInfo>>,
+    times: Vec<Ms>,
+    /// The sum of the promised intervals between answers.
+    promised: Ms,
+}
+
+impl Record {
+    /// |median / predicted - 1|.
+    fn error(&self) -> Option<f64> {
+        Some((Times::of(&self.times)?.median / self.promise.as_ref()?.predicted - 1.0).abs())
+    }
+}
+
 impl Tally {
-    /// Records the predictions of plans, before their first frame. Repeated plans are ignored.
+    /// Records the predictions of plans, in the order in which they were told.
     pub fn promised(&mut self, plans: &[Arc<PlanInfo>]) {
         for plan in plans {
-            self.plans.entry(plan.generation).or_insert((plan.predicted, Vec::new()));
+            let record = self.plans.entry(plan.generation).or_default();
+            record.promise.get_or_insert_with(|| plan.clone());
+            record.latest = Some(plan.clone());
         }
     }
 
@@ -136,11 +159,13 @@ impl Tally {
     /// Records an answer, and compares it with a reference if there is one.
     pub fn answered(&mut self, answer: &Answer, reference: Option<&Answer>) {
         self.retried += u64::from(answer.retries > 0);
-        self.plans
-            .entry(answer.generation)
-            .or_insert((Ms(f64::NAN), Vec::new()))
-            .1
-            .push(answer.total);
+        let record = self.plans.entry(answer.generation).or_default();
+        record.times.push(answer.total);
+        let rate = record.latest.as_ref().map_or(f64::NAN, |plan| plan.frames_per_second);
+        record.promised += Ms(1e3 / rate);
+        let (begun, completed) = (Moment(answer.completed.0 - answer.total.0), answer.completed);
+        let (first, last) = self.span.unwrap_or((begun, completed));
+        self.span = Some((Moment(first.0.min(begun.0)), Moment(last.0.max(completed.0))));
         if let Some(reference) = reference {
             let difference = Difference::of(answer, reference);
             self.difference = Some(match self.difference {
@@ -157,26 +182,51 @@ impl Tally {
 
     /// The summary of the run.
     pub fn summary(&self) -> Summary {
-        let all: Vec<Ms> = self.plans.values().flat_map(|(_, times)| times).copied().collect();
+        let all: Vec<Ms> = self.plans.values().flat_map(|record| &record.times).copied().collect();
         let (total, alone) = (Times::of(&all), Times::of(&self.alone));
+        let frames = all.len() as u64;
+        let per_frame = self.wall().map(|wall| wall * (frames as f64).recip());
+        let compared = match self.has_overlap() {
+            true => per_frame,
+            false => total.map(|total| total.median),
+        };
         Summary {
-            frames: all.len() as u64,
+            frames,
             lost: self.lost,
             retried: self.retried,
             total_ms: total,
+            frames_per_second: per_frame.map(|time| 1e3 / time.0),
             alone_ms: alone,
-            speedup: alone.zip(total).map(|(alone, total)| alone.median / total.median),
+            speedup: alone.zip(compared).map(|(alone, time)| alone.median / time),
             max_abs_diff: self.difference.map(|difference| difference.largest),
             max_abs: self.difference.map(|difference| difference.scale),
             prediction_error: self.prediction_error(),
         }
     }
 
-    /// |median / predicted - 1|, averaged over all plans, weighted by frames.
+    /// From the first frame's beginning to the last answer.
+    fn wall(&self) -> Option<Ms> {
+        let (first, last) = self.span?;
+        Some(last.since(first)).filter(|wall| wall.0 > 0.0)
+    }
+
+    /// Whether several frames may have been in flight at once.
+    fn has_overlap(&self) -> bool {
+        let mut promises = self.plans.values().filter_map(|record| record.promise.as_ref());
+        promises.any(|plan| plan.in_flight > InFlight::ONE || plan.part_of_frames < 1.0)
+    }
+
+    /// Of frames that follow each other, |median / predicted - 1|, averaged over all plans, weighted
+    /// by frames. Frames that overlap wait for each other, so what is compared is the time that all
+    /// of them took together, with the sum of the intervals at which their plans promised answers.
     fn prediction_error(&self) -> Option<f64> {
-        let errors = self.plans.values().filter_map(|(predicted, times)| {
-            let error = (Times::of(times)?.median / *predicted - 1.0).abs();
-            error.is_finite().then_some((times.len() as f64, error))
+        if self.has_overlap() {
+            let promised: Ms = self.plans.values().map(|record| record.promised).sum();
+            return Some((self.wall()? / promised - 1.0).abs()).filter(|error| error.is_finite());
+        }
+        let errors = self.plans.values().filter_map(|record| {
+            let error = record.error().filter(|error| error.is_finite())?;
+            Some((record.times.len() as f64, error))
         });
         let (frames, sum) =
             errors.fold((0.0, 0.0), |(frames, sum), (n, error)| (frames + n, sum + n * error));
@@ -210,6 +260,7 @@ mod tests {
             generation: Generation(generation),
             retries: 0,
             total: Ms(total),
+            completed: Moment(total),
             bytes_moved: Bytes(10),
             outputs: vec![Output {
                 name: "y".into(),
@@ -223,6 +274,7 @@ mod tests {
         Arc::new(PlanInfo {
             generation: Generation(generation),
             reason: edgeld::Reason::Start,
+            objective: "latency".into(),
             partition: "minmax".into(),
             fusion: "block".into(),
             exchange: "peer".into(),
@@ -230,6 +282,9 @@ mod tests {
             weights: "f32".into(),
             exact: false,
             predicted: Ms(predicted),
+            in_flight: InFlight::ONE,
+            part_of_frames: 1.0,
+            frames_per_second: 1e3 / predicted,
             alone: None,
             stages: Vec::new(),
             explanation: Vec::new(),
@@ -291,6 +346,28 @@ mod tests {
         let summary = tally.summary();
         assert_eq!((summary.speedup, summary.max_abs_diff), (Some(3.0), Some(0.0)));
         assert_eq!(summary.max_abs, Some(2.0));
+    }
+
+    #[test]
+    fn frames_that_overlap_are_compared_by_rate() {
+        let mut tally = Tally::default();
+        let overlapping = |generation, predicted| {
+            let plan =
+                PlanInfo { in_flight: InFlight::of(3), ..(*plan(generation, predicted)).clone() };
+            Arc::new(PlanInfo { frames_per_second: 2e3 / predicted, ..plan })
+        };
+        tally.promised(&[overlapping(1, 20.0), overlapping(2, 40.0)]);
+        tally.alone(Ms(30.0));
+        // Each takes 30 ms, but the last of four is there after 66 ms, where 60 were promised.
+        for (generation, completed) in [(1, 30.0), (1, 42.0), (2, 54.0), (2, 66.0)] {
+            let completed = Moment(completed);
+            tally.answered(&Answer { completed, ..answer(generation, 30.0, &[1.0]) }, None);
+        }
+        let summary = tally.summary();
+        assert_eq!(summary.total_ms.unwrap().median, Ms(30.0));
+        assert!((summary.frames_per_second.unwrap() - 4e3 / 66.0).abs() < 1e-9);
+        assert!((summary.speedup.unwrap() - 30.0 * 4.0 / 66.0).abs() < 1e-9);
+        assert!((summary.prediction_error.unwrap() - 0.1).abs() < 1e-9);
     }
 
     #[test]

@@ -9,9 +9,9 @@ use edgeld::Pace;
 use edgeld::input::DEFAULT_CROP;
 use edgeld_runtime::graph::DType;
 use edgeld_runtime::kernel::{Isa, KernelKind};
-use edgeld_runtime::plan::Exchange;
+use edgeld_runtime::plan::{Exchange, InFlight};
 use edgeld_runtime::program::Encoding;
-use edgeld_runtime::solve::{Fusion, Partition, Policy};
+use edgeld_runtime::solve::{Fusion, Objective, Partition, Policy};
 use edgeld_runtime::units::Bytes;
 
 use super::exit::Exit;
@@ -100,6 +100,17 @@ pub struct PlanArgs {
     /// help gets none.
     #[arg(long, env = "EDGELD_SPREAD", value_parser = FalseyValueParser::new())]
     pub spread: bool,
+    /// latency: the shortest time from input to answer. throughput: the most frames a second; every
+    /// device with memory for the whole model computes whole frames, as many as its speed allows,
+    /// unless splitting them promises more.
+    #[arg(long, env = "EDGELD_OBJECTIVE", value_name = "GOAL", default_value = "latency")]
+    pub objective: Objective,
+    /// How many frames are in the cluster at once, 1 to 64, so that devices need not wait for each
+    /// other: more frames a second, each of which takes longer. Devices reserve memory for that
+    /// many [default: 1; with --objective throughput two for each device that computes whole
+    /// frames, or three where frames are split].
+    #[arg(long, env = "EDGELD_IN_FLIGHT", value_name = "K")]
+    pub in_flight: Option<InFlight>,
 }
 
 impl PlanArgs {
@@ -116,6 +127,8 @@ impl PlanArgs {
             weights: kernels.weights()?,
             leader_idle: self.leader_idle,
             spread: self.spread,
+            objective: self.objective,
+            in_flight: self.in_flight,
         })
     }
 }

@@ -145,14 +145,21 @@ impl<'a> EventPrinter<'a> {
     }
 
     fn plan(&mut self, plan: Arc<PlanInfo>) -> Result<(), Exit> {
-        if self.plans.last().is_some_and(|last| last.generation == plan.generation) {
+        let told = self.plans.iter().rev().find(|told| told.generation == plan.generation);
+        if told.is_some_and(|told| *told == plan) {
             return Ok(());
         }
         let explanation = self.explain.then_some(plan.explanation.as_slice());
         self.report.emit(&events::Plan { plan: &plan, explanation })?;
         let heading = format!("plan {}: {}", plan.generation.0, reason_text(plan.reason));
-        self.report.say(style(heading).for_stderr().green().bold());
-        self.report.say_table(tables::plan(&plan, &self.names()));
+        let heading = style(heading).for_stderr().green().bold();
+        match tables::whole_frames_on(&plan, &self.names()) {
+            Some(device) => self.report.say(format_args!("{heading}; whole frames on {device}")),
+            None => {
+                self.report.say(heading);
+                self.report.say_table(tables::plan(&plan, &self.names()));
+            }
+        }
         self.report.say(tables::prediction(&plan));
         for line in explanation.unwrap_or_default() {
             self.report.say(format_args!("  {line}"));

@@ -132,10 +132,16 @@ pub struct Summary {
     pub lost: u64,
     pub retried: u64,
     pub total_ms: Option<Times>,
+    /// Answers over the time from the first frame's beginning to the last answer.
+    pub frames_per_second: Option<f64>,
     pub alone_ms: Option<Times>,
+    /// How many times as fast as alone: by the median frame, or by frames a second if several are in
+    /// flight at once.
     pub speedup: Option<f64>,
     pub max_abs_diff: Option<f64>,
     pub max_abs: Option<f64>,
+    /// How far off the plans' predictions were, as a fraction: of the median frame's time, or of the
+    /// time that all frames took together if several are in flight at once.
     pub prediction_error: Option<f64>,
 }
 

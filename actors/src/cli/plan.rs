@@ -12,7 +12,7 @@ use edgeld_runtime::graph::Graph;
 use edgeld_runtime::models::Preset;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Encoding;
-use edgeld_runtime::solve::{Problem, solve};
+use edgeld_runtime::solve::{Problem, solve_lanes};
 use edgeld_runtime::units::{Bytes, Mbps, Ms};
 use serde::Deserialize;
 
@@ -26,6 +26,8 @@ use super::workload;
 const EXAMPLES: &str = r#"Examples:
   edgeld plan vgg16 --lan lan.toml
   edgeld plan vgg16 --lan lan.toml --explain
+  edgeld plan vgg16 --lan lan.toml --objective throughput
+                                                     a plan for each device: whole frames
   edgeld plan vgg16 --lan lan.toml --partition ocbp --exchange leader --leader-idle
 
 Describe a LAN like this; the first device is the leader:
@@ -93,7 +95,7 @@ pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
     }
     let problem =
         Problem { graph, encodings: &encodings, profile: &profile, policy, previous: None };
-    let solution = solve(&problem)
+    let lanes = solve_lanes(&problem)
         .map_err(|error| Exit::failed(error, "describe more memory or more devices"))?;
     let names: Vec<String> = lan.device.iter().map(|device| device.name.clone()).collect();
     let plan_names = PlanNames {
@@ -102,14 +104,23 @@ pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
         members: &[],
         exact: args.kernels.kernels == Kernels::Exact,
     };
-    let plan = describe(&problem, &solution, plan_names, Generation(1), Reason::Start).map_err(
-        |error| Exit::failed(error, "please report this bug: the planner made an invalid plan"),
-    )?;
-    let explanation = args.explain.then_some(plan.explanation.as_slice());
-    report.emit(&events::Plan { plan: &plan, explanation })?;
-    report.result_table(tables::plan(&plan, &BTreeMap::new()))?;
-    report.result(tables::prediction(&plan))?;
-    explanation.unwrap_or_default().iter().try_for_each(|line| report.result(line))
+    for (lane, generation) in lanes.lanes.iter().zip((1..).map(Generation)) {
+        let plan = describe(&problem, (lane, &lanes), plan_names, generation, Reason::Start)
+            .map_err(|error| {
+                Exit::failed(error, "please report this bug: the planner made an invalid plan")
+            })?;
+        let explanation = args.explain.then_some(plan.explanation.as_slice());
+        report.emit(&events::Plan { plan: &plan, explanation })?;
+        match tables::whole_frames_on(&plan, &BTreeMap::new()) {
+            Some(device) => report.result(format_args!("whole frames on {device}"))?,
+            None => report.result_table(tables::plan(&plan, &BTreeMap::new()))?,
+        }
+        report.result(tables::prediction(&plan))?;
+        for line in explanation.unwrap_or_default() {
+            report.result(line)?;
+        }
+    }
+    Ok(())
 }
 
 /// Pictures are sent as pixels, everything else as values.

@@ -1,6 +1,7 @@
 //! `edgeld run`: answers.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -8,6 +9,8 @@ use console::style;
 use edgeld::input::{Origin, write_npy};
 use edgeld::{Answer, Input};
 use edgeld::{Cluster, InferError, LoadOptions, Model, Source};
+use edgeld_runtime::plan::InFlight;
+use futures_util::stream::{self, StreamExt};
 
 use super::answers::{Tally, frame_event};
 use super::args::{ClusterArgs, KernelArgs, MachineArgs, ModelArgs, PictureArgs, PlanArgs, count};
@@ -18,6 +21,9 @@ use super::exit::Exit;
 use super::report::Report;
 use super::workload::{self, Workload};
 
+/// Frames that overlap are submitted this far ahead, so that none of them waits for this command.
+const AHEAD: usize = 2 * InFlight::MAX.frames() as usize;
+
 const EXAMPLES: &str = "\
 Examples:
   edgeld run model.onnx cat.png --preset imagenet --labels labels.txt
@@ -27,6 +33,10 @@ Examples:
   edgeld run vgg16 random:1 --wire f16 --weights f16 --compare
                                                      what halves gain, and what they cost
   edgeld run vgg16 random:1 --spread --explain       every device gets a share, and says why
+  edgeld run vgg16 random:1 --repeat 50 --in-flight 3
+                                                     three frames at once: more a second
+  edgeld run vgg16 random:1 --repeat 50 --objective throughput
+                                                     whole frames on every device: most a second
   edgeld run vgg16 random:1 --partition ocbp --exchange leader --leader-idle
                                                      as the EdgeLD paper does it
 
@@ -64,7 +74,7 @@ struct WorkArgs {
     #[arg(long, env = "EDGELD_REPEAT", value_name = "R", default_value = "1",
         value_parser = count)]
     repeat: usize,
-    /// Run each input this many times before, without showing it.
+    /// Run each input this many times before all that, without showing it.
     #[arg(long, env = "EDGELD_WARMUP", value_name = "W", default_value_t = 0)]
     warmup: u16,
     /// First run the model whole on this machine, and compare. That run has weights of f32, so that
@@ -110,27 +120,29 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
         }
     };
 
-    let rounds = args.work.repeat as u64 + u64::from(args.work.warmup);
-    let options = LoadOptions {
-        frames: Some(rounds * workload.frames.len() as u64),
-        policy,
-        ..LoadOptions::default()
-    };
+    let (warmup, repeat) = (usize::from(args.work.warmup), args.work.repeat);
+    let total = ((warmup + repeat) * workload.frames.len()) as u64;
+    let options = LoadOptions { frames: Some(total), policy, ..LoadOptions::default() };
     let busy = report.busy("planning, and bringing weights to where they are needed");
     let loaded = watch.during(&mut events, cluster.load_with(source, options)).await??;
     drop((busy, events));
     let mut run = Run { args: &args.work, report, watch, tally, shown: 0 };
     let mut events = loaded.subscribe();
-    let bar = report.frames(rounds * workload.frames.len() as u64);
-    for (index, (name, inputs)) in workload.frames.iter().enumerate() {
-        for round in 0..rounds {
-            let answered = run.watch.during(&mut events, loaded.infer(inputs)).await?;
+    let bar = report.frames(total);
+    let ahead = if policy.overlaps() { AHEAD } else { 1 };
+    for (rounds, is_warmup) in [(warmup, true), (repeat, false)] {
+        let indexed = workload.frames.iter().enumerate();
+        let frames = indexed.flat_map(|frame| std::iter::repeat_n(frame, rounds));
+        let answers = stream::iter(frames)
+            .map(async |(index, (name, inputs))| (index, name, loaded.infer(inputs).await));
+        let mut answers = pin!(answers.buffered(ahead));
+        while let Some((index, name, answered)) =
+            run.watch.during(&mut events, answers.next()).await?
+        {
             bar.step();
-            let reference = references.get(index);
-            if round >= u64::from(args.work.warmup) {
-                run.answered(name, answered, &workload.labels, reference)?;
-            } else {
-                answered?;
+            match is_warmup {
+                true => drop(answered?),
+                false => run.answered(name, answered, &workload.labels, references.get(index))?,
             }
         }
     }
@@ -267,6 +279,9 @@ pub fn summary_text(summary: &Summary) -> String {
     }
     if let Some(total) = summary.total_ms {
         text.push_str(&format!("; {} (median; {} to {})", total.median, total.min, total.max));
+    }
+    if let Some(rate) = summary.frames_per_second {
+        text.push_str(&format!("; {rate:.2} frames a second"));
     }
     if let Some(error) = summary.prediction_error {
         text.push_str(&format!(", {:.0} % off the prediction", error * 100.0));

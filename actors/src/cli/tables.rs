@@ -6,6 +6,7 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle,
 };
 use edgeld::{DeviceInfo, DeviceState, PlanInfo, StageInfo};
+use edgeld_runtime::plan::InFlight;
 use edgeld_runtime::units::{Bytes, Ms};
 
 use super::events::BenchLayer;
@@ -95,6 +96,12 @@ pub fn plan(plan: &PlanInfo, names: &BTreeMap<String, String>) -> Table {
     table
 }
 
+/// The device that computes whole frames under a plan, while others do the same side by side with it.
+pub fn whole_frames_on(plan: &PlanInfo, names: &BTreeMap<String, String>) -> Option<String> {
+    let share = plan.stages.first()?.shares.first().filter(|_| plan.part_of_frames < 1.0)?;
+    Some(names.get(&share.device).unwrap_or(&share.device).clone())
+}
+
 /// The layers of a stage, in short: the first, and how many follow.
 fn layers(stage: &StageInfo) -> String {
     let Some((first, rest)) = stage.layers.split_first() else { return String::new() };
@@ -108,7 +115,7 @@ fn layers(stage: &StageInfo) -> String {
     text
 }
 
-/// A plan's predicted time and traffic, in one line.
+/// A plan's predicted time, rate and traffic, in one line.
 pub fn prediction(plan: &PlanInfo) -> String {
     let alone = plan.alone.map_or_else(
         || "too large for the leader alone".to_owned(),
@@ -116,7 +123,16 @@ pub fn prediction(plan: &PlanInfo) -> String {
     );
     let moved: Bytes = plan.stages.iter().map(|stage| stage.bytes_in).sum();
     let exact = if plan.exact { ", bit-identical to one device" } else { "" };
-    format!("{} predicted, {alone}; {moved} moved per frame{exact}", plan.predicted)
+    let rate = match plan.part_of_frames < 1.0 || plan.in_flight > InFlight::ONE {
+        true => format!(
+            "; {:.0} % of {:.2} frames a second, {} at once",
+            plan.part_of_frames * 100.0,
+            plan.frames_per_second,
+            plan.in_flight
+        ),
+        false => String::new(),
+    };
+    format!("{} predicted, {alone}{rate}; {moved} moved per frame{exact}", plan.predicted)
 }
 
 /// Layers and their times.

@@ -69,7 +69,7 @@ impl Cluster {
     ) -> Result<Model, LoadError> {
         let source = model.into_source()?;
         let id = new_session().map_err(|error| LoadError::Start(error.to_string()))?;
-        let (plan, plans) = watch::channel(None);
+        let (plan, plans) = watch::channel(Vec::new());
         let (loaded, ready) = oneshot::channel();
         let patient = self.inner.patient || options.policy.spread;
         let planner_options = PlannerOptions {
@@ -90,7 +90,7 @@ impl Cluster {
         }));
         self.inner.discovery.do_send(AttachSession(session.clone().recipient()));
         let result = ready.await.unwrap_or(Err(LoadError::Closed));
-        let first = plans.borrow().clone();
+        let first = plans.borrow().first().cloned();
         match (result, first) {
             (Ok(()), Some(first)) => Ok(Model::new(source, session, plans, first)),
             (result, _) => {

@@ -21,7 +21,7 @@ pub struct Model {
 struct Inner {
     source: Source,
     session: Addr<PipelineActor>,
-    plan: watch::Receiver<Option<Arc<PlanInfo>>>,
+    plans: watch::Receiver<Vec<Arc<PlanInfo>>>,
     first: Arc<PlanInfo>,
 }
 
@@ -35,10 +35,10 @@ impl Model {
     pub(crate) fn new(
         source: Source,
         session: Addr<PipelineActor>,
-        plan: watch::Receiver<Option<Arc<PlanInfo>>>,
+        plans: watch::Receiver<Vec<Arc<PlanInfo>>>,
         first: Arc<PlanInfo>,
     ) -> Model {
-        Model { inner: Arc::new(Inner { source, session, plan, first }) }
+        Model { inner: Arc::new(Inner { source, session, plans, first }) }
     }
 
     /// The model's layers.
@@ -56,9 +56,17 @@ impl Model {
         answer.unwrap_or(Err(InferError::Closed))
     }
 
-    /// The active plan.
+    /// The active plan; the first, if several run side by side.
     pub fn plan(&self) -> Arc<PlanInfo> {
-        self.inner.plan.borrow().clone().unwrap_or_else(|| self.inner.first.clone())
+        self.inner.plans.borrow().first().unwrap_or(&self.inner.first).clone()
+    }
+
+    /// All active plans. There are several for [`Objective::Throughput`], where each frame runs under
+    /// one of them.
+    ///
+    /// [`Objective::Throughput`]: edgeld_runtime::solve::Objective::Throughput
+    pub fn plans(&self) -> Vec<Arc<PlanInfo>> {
+        self.inner.plans.borrow().clone()
     }
 
     /// The current devices and plan, then every later event.

@@ -7,7 +7,7 @@ use edgeld_runtime::graph::{Activation, Builder as GraphBuilder, Op, Shape};
 use edgeld_runtime::kernel::{Isa, KernelKind};
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::models::{self, Options};
-use edgeld_runtime::plan::{DeviceIx, Generation, Plan};
+use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan};
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::wire::{
     Hello, LeaderMessage, Member, NodeId, PROTOCOL, Prepare, Purpose, Refusal, SessionId,
@@ -80,7 +80,8 @@ impl Leader {
         let (device, node, name) = (DeviceIx::LEADER, self.worker, "worker".to_owned());
         let members = vec![Member { device, node, name, addresses: Vec::new() }];
         let (generation, plan) = (Generation(1), Plan::alone(1));
-        let mut prepare = Prepare { generation, plan, device, members };
+        let in_flight = InFlight::ONE;
+        let mut prepare = Prepare { generation, plan, device, members, in_flight };
         change(&mut prepare);
         self.send(&LeaderMessage::Prepare { session: SessionId(session), prepare });
         let answer = async {

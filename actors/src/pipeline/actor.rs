@@ -22,7 +22,9 @@ use tokio::sync::{oneshot, watch};
 use super::messages::{Close, Subscribe};
 use crate::api::{Answer, DeviceInfo, DeviceState, Event, InferError, LoadError, PlanInfo, Source};
 use crate::discovery::{DeviceEvent, DiscoveryActor, Peer, Publish};
-use crate::planner::{Candidate, Planned, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice};
+use crate::planner::{
+    Candidate, Planned, PlannedLane, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice,
+};
 use crate::profiler::StagesTimed;
 use crate::worker::{Device, HostSession, ReleaseSession, WorkerActor};
 
@@ -45,8 +47,8 @@ pub(crate) struct Session {
     pub alone: bool,
     /// Publishes progress of weights to the cluster's subscribers while the model loads.
     pub cluster: Addr<DiscoveryActor>,
-    /// Receives the active plan.
-    pub plan: watch::Sender<Option<Arc<PlanInfo>>>,
+    /// Receives the active plans.
+    pub plan: watch::Sender<Vec<Arc<PlanInfo>>>,
     /// Receives the outcome of loading: ready for frames, or why not.
     pub loaded: oneshot::Sender<Result<(), LoadError>>,
 }
@@ -70,7 +72,7 @@ pub(crate) struct PipelineActor {
     pub(super) opened: BTreeSet<NodeId>,
     pub(super) serving_weights: BTreeSet<NodeId>,
     /// Plans in preparation or active.
-    pub(super) plans: BTreeMap<Generation, Candidate>,
+    pub(super) plans: BTreeMap<Generation, PlannedLane>,
     /// Plans from the planner, newest last.
     pub(super) candidates: Vec<Candidate>,
     pub(super) frames: BTreeMap<u64, PendingFrame>,
@@ -78,22 +80,24 @@ pub(crate) struct PipelineActor {
     /// Devices that have finished a first frame under a plan.
     pub(super) warmed_up: BTreeSet<(NodeId, Generation)>,
     pub(super) outputs: BTreeMap<u64, Vec<Vec<f32>>>,
-    pub(super) last_answer: Moment,
     /// Devices as discovery lists them, and as last published.
     pub(super) devices: Vec<DeviceInfo>,
     pub(super) published_devices: Vec<DeviceInfo>,
     /// Devices that are fetching weights.
     pub(super) fetching: BTreeSet<NodeId>,
     pub(super) subscribers: Vec<UnboundedSender<Event>>,
-    pub(super) plan: watch::Sender<Option<Arc<PlanInfo>>>,
+    pub(super) plan: watch::Sender<Vec<Arc<PlanInfo>>>,
     pub(super) loaded: Option<oneshot::Sender<Result<(), LoadError>>>,
 }
 
 /// A frame that is not answered yet.
 pub(super) struct PendingFrame {
     pub(super) inputs: Vec<Input>,
-    pub(super) submitted: Moment,
-    pub(super) answer: oneshot::Sender<Result<Answer, InferError>>,
+    /// When it was first begun.
+    pub(super) begun: Option<Moment>,
+    /// Once it is done; frames before it may not be.
+    pub(super) done: Option<Answer>,
+    pub(super) caller: oneshot::Sender<Result<Answer, InferError>>,
 }
 
 impl PipelineActor {
@@ -104,7 +108,6 @@ impl PipelineActor {
             session;
         PipelineActor {
             id,
-            last_answer: device.clock.now(),
             device,
             worker,
             cluster,
@@ -153,10 +156,8 @@ impl PipelineActor {
                         planner.do_send(RequestPlan { request_id, reason, members });
                     }
                 }
-                Command::Prepare { generation, proposal } => {
-                    self.prepare(generation, &proposal, context);
-                }
-                Command::Activate { generation } => self.activate(generation),
+                Command::Prepare { generation, lane } => self.prepare(generation, &lane, context),
+                Command::Activate { lanes, reason } => self.activate(lanes, reason),
                 Command::Start { frame, generation } => self.start_frame(frame, generation),
                 Command::Abort { frame, generation, members } => {
                     let (session, frames) = (self.id, vec![frame]);
@@ -169,14 +170,15 @@ impl PipelineActor {
                     let session = self.id;
                     self.send(&members, &LeaderMessage::Retire { session, generation });
                 }
-                Command::Answer { frame, generation, retries } => {
-                    self.answer(frame, generation, retries);
+                Command::Complete { frame, generation, retries } => {
+                    self.complete(frame, generation, retries);
                 }
+                Command::Answer { frame } => self.answer(frame),
                 Command::FailFrame { frame, attempts, error } => {
                     if let Some(pending) = self.frames.remove(&frame) {
                         let failed = InferError::Failed { frame, attempts, error };
                         // The caller may be gone.
-                        let _ = pending.answer.send(Err(failed));
+                        let _ = pending.caller.send(Err(failed));
                     }
                 }
                 Command::BackOff { node, why } => {
@@ -213,11 +215,11 @@ impl PipelineActor {
 
     /// The devices, marking those with a share of the active plan.
     fn devices_with_shares(&self) -> Vec<DeviceInfo> {
-        let active = self.leader.as_ref().and_then(Leader::active);
         let has_share = |device: &DeviceInfo| {
-            active.is_some_and(|(_, proposal)| {
-                let at = proposal.members.iter().position(|node| *node == device.id);
-                at.is_some_and(|at| proposal.plan.is_active(DeviceIx(at as u16)))
+            let mut lanes = self.leader.iter().flat_map(Leader::active);
+            lanes.any(|(_, lane)| {
+                let at = lane.members.iter().position(|node| *node == device.id);
+                at.is_some_and(|at| lane.plan.is_active(DeviceIx(at as u16)))
             })
         };
         let mut devices = self.devices.clone();
@@ -290,7 +292,7 @@ impl PipelineActor {
                     return;
                 }
                 let Some(plan) = self.plans.get(&generation) else { return };
-                let at = plan.proposal.members.iter().position(|member| *member == node);
+                let at = plan.lane.members.iter().position(|member| *member == node);
                 let program = at.and_then(|at| plan.programs.get(at)).cloned();
                 if let (Some(program), Some(peer)) = (program, self.peers.get(&node)) {
                     let graph = self.source.graph.clone();
@@ -402,9 +404,8 @@ impl Handler<Subscribe> for PipelineActor {
 
     fn handle(&mut self, Subscribe(events): Subscribe, _: &mut Self::Context) {
         let mut alive = events.send(Event::Cluster(self.devices_with_shares())).is_ok();
-        let plan = self.plan.borrow().clone();
-        if let Some(plan) = plan {
-            alive &= events.send(Event::Plan(plan)).is_ok();
+        for plan in self.plan.borrow().iter() {
+            alive &= events.send(Event::Plan(plan.clone())).is_ok();
         }
         if alive {
             self.subscribers.push(events);

@@ -14,37 +14,45 @@ use crate::worker::{FrameOutputs, StartFrame};
 
 impl PipelineActor {
     pub(super) fn start_frame(&mut self, frame: u64, generation: Generation) {
-        let Some(pending) = self.frames.get(&frame) else { return };
+        let now = self.device.clock.now();
+        let Some(pending) = self.frames.get_mut(&frame) else { return };
+        pending.begun.get_or_insert(now);
         let (session, inputs) = (self.id, pending.inputs.clone());
         self.worker.do_send(StartFrame { session, generation, frame, inputs });
     }
 
-    pub(super) fn answer(&mut self, frame: u64, generation: Generation, retries: u32) {
+    /// Keeps the outputs of a frame that is done.
+    pub(super) fn complete(&mut self, frame: u64, generation: Generation, retries: u32) {
         let now = self.device.clock.now();
         let outputs = self.outputs.remove(&frame).unwrap_or_default();
-        let Some(pending) = self.frames.remove(&frame) else { return };
-        // A frame submitted behind others counts from when its predecessor was answered.
-        let since =
-            if pending.submitted < self.last_answer { self.last_answer } else { pending.submitted };
-        self.last_answer = now;
+        let Some(pending) = self.frames.get_mut(&frame) else { return };
+        pending.inputs.clear();
         let ports = self.source.graph.outputs().iter();
         let named = ports.zip(outputs).map(|(port, data)| Output {
             name: port.name.clone(),
             dims: port.dims.clone(),
             data,
         });
-        let answer = Answer {
+        pending.done = Some(Answer {
             frame,
             generation,
             retries,
-            total: now.since(since),
+            total: now.since(pending.begun.unwrap_or(now)),
+            completed: now,
             bytes_moved: self.plans.get(&generation).map_or(Bytes::ZERO, |plan| plan.bytes_moved),
             outputs: named.collect(),
-        };
-        // The caller may be gone.
-        let _ = pending.answer.send(Ok(answer));
+        });
         if let Some(planner) = &self.planner {
             planner.do_send(FrameAnswered);
+        }
+    }
+
+    /// Hands a frame's answer to its caller.
+    pub(super) fn answer(&mut self, frame: u64) {
+        let Some(pending) = self.frames.remove(&frame) else { return };
+        if let Some(answer) = pending.done {
+            // The caller may be gone.
+            let _ = pending.caller.send(Ok(answer));
         }
     }
 }
@@ -64,11 +72,11 @@ impl Handler<Infer> for PipelineActor {
     type Result = ResponseFuture<Result<Answer, InferError>>;
 
     fn handle(&mut self, Infer(inputs): Infer, context: &mut Self::Context) -> Self::Result {
-        let (answer, answered) = oneshot::channel();
+        let (caller, answered) = oneshot::channel();
         let frame = self.next_frame;
         self.next_frame += 1;
-        let submitted = self.device.clock.now();
-        self.frames.insert(frame, PendingFrame { inputs, submitted, answer });
+        let pending = PendingFrame { inputs, begun: None, done: None, caller };
+        self.frames.insert(frame, pending);
         self.handle_event(LeaderEvent::Submitted { frame }, context);
         Box::pin(async move { answered.await.unwrap_or(Err(InferError::Closed)) })
     }

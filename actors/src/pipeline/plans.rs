@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use edgeld_runtime::coord::leader::{Event as LeaderEvent, Leader, Proposal};
+use edgeld_runtime::coord::Reason;
+use edgeld_runtime::coord::leader::{Event as LeaderEvent, Lane, Leader};
 use edgeld_runtime::manifest::{Hash, Manifest};
 use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::weights::WeightError;
@@ -11,8 +12,8 @@ use edgeld_runtime::wire::{LeaderMessage, Member, NodeId, Prepare, Purpose, enco
 
 use super::actor::{MAX_CANDIDATES, PipelineActor};
 use super::messages::{Close, ManifestBuilt, WeightsServed};
-use crate::api::{Event, LoadError, Source};
-use crate::planner::{Candidate, PlanActivated, Planned, WeightsHeld};
+use crate::api::{Event, LoadError, PlanInfo, Source};
+use crate::planner::{Candidate, PlanActivated, Planned, PlannedLane, WeightsHeld};
 use crate::storage::serve_chunks;
 use crate::worker::Device;
 
@@ -20,34 +21,37 @@ impl PipelineActor {
     pub(super) fn prepare(
         &mut self,
         generation: Generation,
-        proposal: &Proposal,
+        lane: &Lane,
         context: &mut Context<Self>,
     ) {
-        let is_proposed = |candidate: &&Candidate| {
-            candidate.proposal.plan == proposal.plan
-                && candidate.proposal.members == proposal.members
-        };
-        let Some(candidate) = self.candidates.iter().rev().find(is_proposed) else { return };
-        let mut candidate = candidate.clone();
-        candidate.proposal = proposal.clone();
-        candidate.info.generation = generation;
-        candidate.info.reason = proposal.reason;
-        self.plans.insert(generation, candidate);
+        let Some((_, planned)) = self.planned(lane) else { return };
+        let planned = planned.clone();
+        self.plans.insert(generation, planned);
         let members: Vec<Member> = (0..)
             .map(DeviceIx)
-            .zip(&proposal.members)
+            .zip(&lane.members)
             .map(|(device, node)| self.member(device, *node))
             .collect();
         for member in &members {
             self.open(member.node, context);
             let prepare = Prepare {
                 generation,
-                plan: proposal.plan.clone(),
+                plan: lane.plan.clone(),
                 device: member.device,
                 members: members.clone(),
+                in_flight: lane.in_flight,
             };
             self.send(&[member.node], &LeaderMessage::Prepare { session: self.id, prepare });
         }
+    }
+
+    /// The newest plan of the planner that is this lane, and what it was proposed with.
+    fn planned(&self, lane: &Lane) -> Option<(&Candidate, &PlannedLane)> {
+        let is = |planned: &&PlannedLane| {
+            planned.lane.plan == lane.plan && planned.lane.members == lane.members
+        };
+        let mut newest = self.candidates.iter().rev();
+        newest.find_map(|candidate| Some((candidate, candidate.lanes.iter().find(is)?)))
     }
 
     fn member(&self, device: DeviceIx, node: NodeId) -> Member {
@@ -94,13 +98,23 @@ impl PipelineActor {
         });
     }
 
-    pub(super) fn activate(&mut self, generation: Generation) {
-        let Some(candidate) = self.plans.get(&generation).cloned() else { return };
-        let info = Arc::new(candidate.info.clone());
-        self.plan.send_replace(Some(info.clone()));
-        self.publish(&Event::Plan(info));
+    pub(super) fn activate(&mut self, lanes: Vec<(Generation, Lane)>, reason: Reason) {
+        let mut computes = Vec::new();
+        for (generation, lane) in &lanes {
+            let Some((candidate, planned)) = self.planned(lane) else { continue };
+            computes.clone_from(&candidate.computes);
+            let mut planned = planned.clone();
+            (planned.info.generation, planned.info.reason) = (*generation, reason);
+            self.plans.insert(*generation, planned);
+        }
+        let plans = lanes.iter().filter_map(|(generation, _)| self.plans.get(generation));
+        let infos: Vec<Arc<PlanInfo>> =
+            plans.map(|planned| Arc::new(planned.info.clone())).collect();
+        self.plan.send_replace(infos.clone());
+        infos.into_iter().for_each(|info| self.publish(&Event::Plan(info)));
         if let Some(planner) = &self.planner {
-            planner.do_send(PlanActivated(candidate));
+            let lanes = lanes.into_iter().map(|(_, lane)| lane).collect();
+            planner.do_send(PlanActivated { lanes, computes });
         }
         self.publish_devices();
         if let Some(loaded) = self.loaded.take() {
@@ -110,7 +124,7 @@ impl PipelineActor {
 
     pub(super) fn weights_held(&self, node: NodeId, generation: Generation) {
         let Some(plan) = self.plans.get(&generation) else { return };
-        let at = plan.proposal.members.iter().position(|member| *member == node);
+        let at = plan.lane.members.iter().position(|member| *member == node);
         let program = at.and_then(|at| plan.programs.get(at)).cloned();
         if let (Some(program), Some(planner)) = (program, &self.planner) {
             planner.do_send(WeightsHeld { node, program });
@@ -220,7 +234,10 @@ impl Handler<Planned> for PipelineActor {
         }
         // Drop the candidate unless it is now in use.
         let in_use = |candidate: &Candidate| {
-            self.plans.values().any(|plan| plan.proposal.plan == candidate.proposal.plan)
+            let plans = candidate.lanes.iter().map(|planned| &planned.lane.plan);
+            plans
+                .into_iter()
+                .any(|plan| self.plans.values().any(|planned| planned.lane.plan == *plan))
         };
         if is_plan && self.candidates.last().is_some_and(|candidate| !in_use(candidate)) {
             self.candidates.pop();

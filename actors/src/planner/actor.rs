@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::emergency::{Holdings, with_idle};
-use edgeld_runtime::coord::leader::Proposal;
+use edgeld_runtime::coord::leader::Lane;
 use edgeld_runtime::coord::replan::{Hysteresis, reason};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::cost::{ClusterProfile, LinkProfile};
@@ -20,7 +20,7 @@ use super::messages::{
     FrameAnswered, PlanActivated, Planned, RequestPlan, Solved, UpdateDevice, WeightsHeld,
 };
 use super::options::PlannerOptions;
-use super::solver::{self, Candidate, SolveOutcome, SolveRequest};
+use super::solver::{self, Candidate, PreviousLane, SolveOutcome, SolveRequest};
 use crate::api::Source;
 use crate::clock::Clock;
 
@@ -38,7 +38,7 @@ pub(crate) struct PlannerActor {
     holdings: Holdings,
     /// Devices that a plan may use, the leader first.
     members: Vec<NodeId>,
-    active: Option<ActivePlan>,
+    active: Option<ActivePlans>,
     /// When the last check for a better plan began, and how long it took.
     last_check: Moment,
     last_check_took: Ms,
@@ -49,10 +49,10 @@ pub(crate) struct PlannerActor {
     solver: Option<Sender<SolveRequest>>,
 }
 
-/// The plan that runs.
-struct ActivePlan {
-    proposal: Proposal,
-    /// When the plan was made: each device's compute time per frame, and its link's goodput.
+/// The plans that run side by side.
+struct ActivePlans {
+    lanes: Vec<Lane>,
+    /// When they were made: each device's compute time per frame, and its link's goodput.
     baseline: BTreeMap<NodeId, (Ms, Mbps)>,
     hysteresis: Hysteresis,
 }
@@ -98,9 +98,12 @@ impl PlannerActor {
             _ => device.link,
         };
         let one_isa = devices.windows(2).all(|pair| pair[0].isa == pair[1].isa);
-        let previous = self.active.as_ref().and_then(|active| {
-            with_idle(&active.proposal.plan, &active.proposal.members, &self.members)
-        });
+        let previous = |lane: &Lane| {
+            let plan = with_idle(&lane.plan, &lane.members, &self.members)?;
+            Some(PreviousLane { plan, interval: lane.interval, in_flight: lane.in_flight })
+        };
+        let active = self.active.iter().flat_map(|active| &active.lanes);
+        let previous: Option<Vec<PreviousLane>> = active.map(previous).collect();
         Some(SolveRequest {
             request_id,
             reason,
@@ -112,7 +115,7 @@ impl PlannerActor {
             profile: ClusterProfile::new(
                 devices.iter().map(|device| (device.profile.clone(), link(device))),
             ),
-            previous,
+            previous: previous.unwrap_or_default(),
             holdings: self.holdings.clone(),
             exact: one_isa && self.options.kernels == KernelKind::Exact,
             expected_frames: self.options.expected_frames,
@@ -126,14 +129,17 @@ impl PlannerActor {
         }
     }
 
-    /// Whether to switch to `candidate`, given the predicted time of the current plan.
+    /// Whether to switch to `candidate`, given the cost of the current plans. If they are the same, it
+    /// is only their parts of the frames that change.
     fn is_better(&mut self, candidate: &Candidate, current: Ms) -> bool {
         let now = self.clock.now();
         let Some(active) = &mut self.active else { return false };
-        let predicted = candidate.proposal.predicted;
-        active.hysteresis.consider(now, self.frames, current, predicted)
-            && (candidate.proposal.plan != active.proposal.plan
-                || candidate.proposal.members != active.proposal.members)
+        let is_same = |other: &Lane| {
+            let [only] = &active.lanes[..] else { return false };
+            other.plan == only.plan && other.members == only.members
+        };
+        let same = matches!(&candidate.proposal.lanes[..], [other] if is_same(other));
+        active.hysteresis.consider(now, self.frames, current, candidate.cost) && !same
     }
 
     /// What changed most since the active plan was made, as the reason for a new one.
@@ -209,15 +215,14 @@ impl Handler<WeightsHeld> for PlannerActor {
 impl Handler<PlanActivated> for PlannerActor {
     type Result = ();
 
-    fn handle(&mut self, PlanActivated(candidate): PlanActivated, _: &mut Self::Context) {
+    fn handle(&mut self, PlanActivated { lanes, computes }: PlanActivated, _: &mut Self::Context) {
         let goodput = |node: &NodeId| self.devices.get(node).map(|device| device.link.goodput);
-        let baseline = candidate
-            .computes
+        let baseline = computes
             .iter()
             .filter_map(|(node, compute)| Some((*node, (*compute, goodput(node)?))))
             .collect();
         let hysteresis = Hysteresis::new(self.clock.now());
-        self.active = Some(ActivePlan { proposal: candidate.proposal, baseline, hysteresis });
+        self.active = Some(ActivePlans { lanes, baseline, hysteresis });
     }
 }
 
@@ -251,20 +256,15 @@ impl Handler<Solved> for PlannerActor {
         self.is_checking = false;
         self.last_check_took = took;
         let (Ok(mut candidate), Some(current)) = (result, current) else { return };
-        let predicted = candidate.proposal.predicted;
-        tracing::debug!(
-            "current plan: {}, best plan: {predicted}; solved in {took}",
-            current.total
-        );
-        if !self.is_better(&candidate, current.total) {
+        let (now, best) = (current.cost, candidate.cost);
+        tracing::debug!("current plan: {now}, best plan: {best}; solved in {took}");
+        if !self.is_better(&candidate, current.cost) {
             return;
         }
         let nodes = candidate.computes.iter().map(|(node, _)| *node);
-        let now: Vec<(NodeId, Ms)> =
-            nodes.zip(current.devices.iter().map(|time| time.compute)).collect();
+        let now: Vec<(NodeId, Ms)> = nodes.zip(current.computes).collect();
         let reason = self.change_reason(&now);
         candidate.proposal.reason = reason;
-        candidate.info.reason = reason;
         self.session.do_send(Planned { request_id: None, result: Ok(Box::new(candidate)) });
     }
 }

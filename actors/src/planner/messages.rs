@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::Reason;
+use edgeld_runtime::coord::leader::Lane;
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
 use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::program::Program;
+use edgeld_runtime::units::Ms;
 use edgeld_runtime::wire::NodeId;
 
 use super::solver::{Candidate, SolveOutcome};
@@ -59,10 +61,15 @@ pub(crate) struct WeightsHeld {
     pub program: Arc<Program>,
 }
 
-/// A plan was activated.
+/// Plans were activated, to run side by side.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct PlanActivated(pub Candidate);
+pub(crate) struct PlanActivated {
+    /// The plans.
+    pub lanes: Vec<Lane>,
+    /// Predicted compute time of every device per frame.
+    pub computes: Vec<(NodeId, Ms)>,
+}
 
 /// A frame was answered.
 #[derive(Message)]

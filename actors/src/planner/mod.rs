@@ -15,4 +15,4 @@ pub(crate) use messages::{
     FrameAnswered, PlanActivated, Planned, RequestPlan, UpdateDevice, WeightsHeld,
 };
 pub(crate) use options::PlannerOptions;
-pub(crate) use solver::Candidate;
+pub(crate) use solver::{Candidate, PlannedLane};

@@ -6,13 +6,16 @@ use std::thread::Builder;
 use std::time::Instant;
 
 use edgeld_runtime::coord::Reason;
-use edgeld_runtime::coord::emergency::{Holdings, alone_is_sooner, on_leader, without_idle};
-use edgeld_runtime::coord::leader::Proposal;
-use edgeld_runtime::cost::{ClusterProfile, Prediction, makespan, traffic};
+use edgeld_runtime::coord::emergency::{
+    Holdings, alone_is_sooner, on_leader, with_idle, without_idle,
+};
+use edgeld_runtime::coord::leader::{Lane, Proposal};
+use edgeld_runtime::coord::replan::interval_in_proportion;
+use edgeld_runtime::cost::{ClusterProfile, Prediction, intervals, makespan, traffic};
 use edgeld_runtime::graph::Graph;
-use edgeld_runtime::plan::{DeviceIx, Generation, Plan};
+use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan, PlanError};
 use edgeld_runtime::program::{Encoding, Program, derive};
-use edgeld_runtime::solve::{Policy, Problem, Solution, solve};
+use edgeld_runtime::solve::{self, Lanes, Objective, Policy, Problem, Solution, solve_lanes};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::NodeId;
 
@@ -36,8 +39,8 @@ pub(super) struct SolveRequest {
     pub names: Vec<String>,
     /// Their profiles.
     pub profile: ClusterProfile,
-    /// The active plan, extended to all members.
-    pub previous: Option<Plan>,
+    /// The active plans, extended to all members.
+    pub previous: Vec<PreviousLane>,
     /// Which devices hold which weights.
     pub holdings: Holdings,
     /// Whether all devices compute bit-identical results.
@@ -46,29 +49,58 @@ pub(super) struct SolveRequest {
     pub expected_frames: Option<u64>,
 }
 
+/// A plan that is active.
+pub(super) struct PreviousLane {
+    /// The plan, for all members.
+    pub plan: Plan,
+    /// The time between its answers that was predicted when it became active.
+    pub interval: Ms,
+    /// How many frames it carries at once.
+    pub in_flight: InFlight,
+}
+
+/// What is predicted for the active plans now.
+pub(super) struct Current {
+    /// By the objective: the time of a frame, or that from one answer to the next.
+    pub cost: Ms,
+    /// Compute time of each device per frame: the sum over the plans that run side by side.
+    pub computes: Vec<Ms>,
+}
+
 /// The solver's answer.
 pub(super) struct SolveOutcome {
     /// As in the request.
     pub request_id: Option<u32>,
     /// The best plan, or why there is none.
     pub result: Result<Candidate, String>,
-    /// Prediction for the active plan with the current profiles.
-    pub current: Option<Prediction>,
+    /// Prediction for the active plans with the current profiles.
+    pub current: Option<Current>,
     /// How long solving took.
     pub took: Ms,
 }
 
 /// A plan and everything derived from it.
 #[derive(Clone)]
-pub(crate) struct Candidate {
+pub(crate) struct PlannedLane {
     /// For `coord::leader`.
-    pub proposal: Proposal,
+    pub lane: Lane,
     /// For users.
     pub info: PlanInfo,
-    /// A program for each member of the proposal.
+    /// A program for each member.
     pub programs: Vec<Arc<Program>>,
     /// Payload transferred per frame.
     pub bytes_moved: Bytes,
+}
+
+/// One plan or several that run side by side.
+#[derive(Clone)]
+pub(crate) struct Candidate {
+    /// For `coord::leader`.
+    pub proposal: Proposal,
+    /// Its lanes, in the same order.
+    pub lanes: Vec<PlannedLane>,
+    /// By the objective: the predicted time of a frame, or that from one answer to the next.
+    pub cost: Ms,
     /// Predicted compute time per frame of every device considered.
     pub computes: Vec<(NodeId, Ms)>,
 }
@@ -93,7 +125,7 @@ pub(super) fn start(
 impl SolveRequest {
     fn run(self) -> SolveOutcome {
         let start = Instant::now();
-        let current = self.previous.as_ref().and_then(|plan| self.predict(plan).ok());
+        let current = self.current();
         let result = self.candidate();
         SolveOutcome {
             request_id: self.request_id,
@@ -109,7 +141,10 @@ impl SolveRequest {
             encodings: &self.encodings,
             profile: &self.profile,
             policy: self.policy,
-            previous: self.previous.as_ref(),
+            previous: match &self.previous[..] {
+                [only] => Some(&only.plan),
+                _ => None,
+            },
         }
     }
 
@@ -118,93 +153,167 @@ impl SolveRequest {
         Ok(makespan(&self.graph, &self.encodings, &self.profile, &derivation))
     }
 
-    fn candidate(&self) -> Result<Candidate, String> {
-        let mut solution = solve(&self.problem()).map_err(|error| error.to_string())?;
-        let provisional = match self.interim_plan(&solution)? {
-            Some(plan) => {
-                solution.prediction = self.predict(&plan)?;
-                solution.predicted = solution.prediction.total;
-                solution.plan = plan;
-                true
+    /// What is predicted for the active plans if frames go to them in the same proportion as before.
+    fn current(&self) -> Option<Current> {
+        let predictions: Option<Vec<Prediction>> =
+            self.previous.iter().map(|lane| self.predict(&lane.plan).ok()).collect();
+        let predictions = predictions.filter(|predictions| !predictions.is_empty())?;
+        let cost = match self.policy.objective {
+            Objective::Latency => predictions[0].total,
+            Objective::Throughput => {
+                let depths = self.previous.iter().map(|lane| lane.in_flight);
+                let plans: Vec<_> = predictions.iter().zip(depths).collect();
+                let before: Vec<Ms> = self.previous.iter().map(|lane| lane.interval).collect();
+                interval_in_proportion(&before, &intervals(&plans))
             }
-            None => false,
         };
-        self.describe(solution, provisional)
+        Some(Current { cost, computes: self.computes(&predictions) })
     }
 
-    /// A plan to start with, if frames would have to wait for weights under the best one.
-    fn interim_plan(&self, solution: &Solution) -> Result<Option<Plan>, String> {
-        let text = |error: &dyn ToString| error.to_string();
-        match self.reason {
-            Reason::Lost | Reason::Left | Reason::Link => {
-                let lacking = self.holdings.lacking(&self.graph, &solution.plan, &self.members);
-                let lacking = lacking.map_err(|error| text(&error))?;
-                let fits = solution.alone.is_some() && !lacking.is_empty();
-                Ok(fits.then(|| on_leader(&solution.plan, &lacking)))
+    /// Each member's compute time per frame, summed over plans that run side by side.
+    fn computes<'a>(&self, plans: impl IntoIterator<Item = &'a Prediction>) -> Vec<Ms> {
+        let mut sums = vec![Ms::ZERO; self.members.len()];
+        for prediction in plans {
+            for (sum, time) in sums.iter_mut().zip(&prediction.devices) {
+                *sum += time.compute;
             }
-            Reason::Start => {
-                let (Some(frames), Some(alone)) = (self.expected_frames, solution.alone) else {
-                    return Ok(None);
-                };
-                let weights = self.weights_time(&solution.plan)?;
-                let layers = self.graph.layers().len() as u32;
-                let whole = Plan::alone(layers);
-                let devices: Vec<NodeId> = self.members[..1].to_vec();
-                let plan =
-                    edgeld_runtime::coord::emergency::with_idle(&whole, &devices, &self.members);
-                Ok(plan.filter(|_| alone_is_sooner(frames, alone, weights)))
+        }
+        sums
+    }
+
+    fn candidate(&self) -> Result<Candidate, String> {
+        let lanes = solve_lanes(&self.problem()).map_err(|error| error.to_string())?;
+        match self.interim(&lanes)? {
+            Some(interim) => self.describe(&interim, true),
+            None => self.describe(&lanes, false),
+        }
+    }
+
+    /// What to start with, if frames would have to wait for weights under the best plans.
+    fn interim(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
+        match self.reason {
+            Reason::Lost | Reason::Left | Reason::Link => self.without_fetching(lanes),
+            Reason::Start => self.leader_first(lanes),
+            _ => Ok(None),
+        }
+    }
+
+    /// The lanes whose members have their weights; if there is but one lane, its stages for which
+    /// weights are missing run on the leader.
+    fn without_fetching(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
+        let mut ready = Vec::new();
+        for lane in &lanes.lanes {
+            let plan = &lane.solution.plan;
+            let lacking = self.holdings.lacking(&self.graph, plan, &self.members);
+            let lacking = lacking.map_err(|error| error.to_string())?;
+            match &lanes.lanes[..] {
+                _ if lacking.is_empty() => ready.push(lane.clone()),
+                [only] if only.solution.alone.is_some() => {
+                    return self.instead(only, on_leader(plan, &lacking)).map(Some);
+                }
+                _ => {}
+            }
+        }
+        let fewer = !ready.is_empty() && ready.len() < lanes.lanes.len();
+        Ok(fewer.then_some(Lanes { lanes: ready, in_flight: lanes.in_flight }))
+    }
+
+    /// The leader alone, if it will have answered all expected frames before the weights have moved.
+    fn leader_first(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
+        let [first, ..] = &lanes.lanes[..] else { return Ok(None) };
+        let (Some(frames), Some(alone)) = (self.expected_frames, first.solution.alone) else {
+            return Ok(None);
+        };
+        let whole = Plan::alone(self.graph.layers().len() as u32);
+        match with_idle(&whole, &self.members[..1], &self.members) {
+            Some(plan) if alone_is_sooner(frames, alone, self.weights_time(lanes)?) => {
+                self.instead(first, plan).map(Some)
             }
             _ => Ok(None),
         }
     }
 
-    /// How long until all members have their weights, limited by each member's link and by the
-    /// leader's, which all weights share.
-    fn weights_time(&self, plan: &Plan) -> Result<Ms, String> {
-        let derivation = derive(&self.graph, plan).map_err(|error| error.to_string())?;
-        let mut all = Bytes::ZERO;
-        let mut longest = Ms::ZERO;
-        for (program, device) in derivation.programs.iter().zip(self.profile.ids()).skip(1) {
-            let features = program.features(&self.graph).into_iter();
-            let lacks = features.filter(|(layer, range)| {
-                !self.holdings.has(self.members[device.index()], *layer, *range)
-            });
-            let bytes: u64 = lacks
-                .flat_map(|(layer, range)| {
-                    let ids = self.graph.layer(layer).op.parameters();
-                    ids.map(move |id| (id, u64::from(range.len())))
-                })
-                .map(|(id, rows)| rows * self.graph.parameter(id).row_bytes())
-                .sum();
-            all += Bytes(bytes);
-            longest = longest.max(self.profile.link(device).time_for(Bytes(bytes)));
-        }
-        Ok(longest.max(self.profile.link(DeviceIx::LEADER).time_for(all)))
+    /// One plan for all frames in place of the lanes that were solved for.
+    fn instead(&self, lane: &solve::Lane, plan: Plan) -> Result<Lanes, String> {
+        let prediction = self.predict(&plan)?;
+        let predicted = prediction.total;
+        let solution = Solution { plan, prediction, predicted, ..lane.solution.clone() };
+        Ok(Lanes::of_one(solution, lane.in_flight))
     }
 
-    fn describe(&self, solution: Solution, provisional: bool) -> Result<Candidate, String> {
+    /// How long until all members have their weights, limited by each member's link and by the
+    /// leader's, which all weights share.
+    fn weights_time(&self, lanes: &Lanes) -> Result<Ms, String> {
+        let mut missing = vec![Bytes::ZERO; self.members.len()];
+        for lane in &lanes.lanes {
+            let derivation = derive(&self.graph, &lane.solution.plan);
+            let programs = derivation.map_err(|error| error.to_string())?.programs;
+            for ((program, node), sum) in programs.iter().zip(&self.members).zip(&mut missing) {
+                *sum += self.missing(program, *node);
+            }
+        }
+        // The leader has all.
+        missing[DeviceIx::LEADER.index()] = Bytes::ZERO;
+        let all = missing.iter().copied().sum();
+        let links = self.profile.ids().map(|device| self.profile.link(device));
+        let times = links.zip(missing).map(|(link, bytes)| link.time_for(bytes));
+        Ok(times.fold(self.profile.link(DeviceIx::LEADER).time_for(all), Ms::max))
+    }
+
+    /// The weights of a program that a device does not hold.
+    fn missing(&self, program: &Program, node: NodeId) -> Bytes {
+        let features = program.features(&self.graph).into_iter();
+        let lacks = features.filter(|(layer, range)| !self.holdings.has(node, *layer, *range));
+        let bytes = lacks
+            .flat_map(|(layer, range)| {
+                let ids = self.graph.layer(layer).op.parameters();
+                ids.map(move |id| (id, u64::from(range.len())))
+            })
+            .map(|(id, rows)| rows * self.graph.parameter(id).row_bytes())
+            .sum();
+        Bytes(bytes)
+    }
+
+    fn describe(&self, lanes: &Lanes, provisional: bool) -> Result<Candidate, String> {
+        let planned: Vec<PlannedLane> = lanes
+            .lanes
+            .iter()
+            .map(|lane| self.describe_lane(lane, lanes).map_err(|error| error.to_string()))
+            .collect::<Result<_, _>>()?;
+        let computes = self.computes(lanes.lanes.iter().map(|lane| &lane.solution.prediction));
+        let cost = match self.policy.objective {
+            Objective::Latency => planned.first().map_or(Ms::ZERO, |first| first.lane.predicted),
+            Objective::Throughput => Ms(1e3 / lanes.frames_per_second()),
+        };
+        Ok(Candidate {
+            proposal: Proposal {
+                lanes: planned.iter().map(|planned| planned.lane.clone()).collect(),
+                in_flight: lanes.in_flight,
+                reason: self.reason,
+                provisional,
+            },
+            lanes: planned,
+            cost,
+            computes: self.members.iter().copied().zip(computes).collect(),
+        })
+    }
+
+    fn describe_lane(&self, lane: &solve::Lane, lanes: &Lanes) -> Result<PlannedLane, PlanError> {
         let ids: Vec<String> = self.members.iter().map(NodeId::to_string).collect();
         let names =
             PlanNames { ids: &ids, names: &self.names, members: &self.members, exact: self.exact };
-        let info = describe(&self.problem(), &solution, names, Generation(0), self.reason);
-        let info = info.map_err(|error| error.to_string())?;
-        let (plan, kept) = without_idle(&solution.plan);
-        let derivation = derive(&self.graph, &plan).map_err(|error| error.to_string())?;
+        let info = describe(&self.problem(), (lane, lanes), names, Generation(0), self.reason)?;
+        let (plan, kept) = without_idle(&lane.solution.plan);
+        let derivation = derive(&self.graph, &plan)?;
         let bytes_moved = traffic(&self.graph, &self.encodings, &plan, &derivation).bytes_moved;
-        let computes = self.members.iter().copied();
-        let computes = computes.zip(solution.prediction.devices.iter().map(|time| time.compute));
-        Ok(Candidate {
-            proposal: Proposal {
-                plan,
-                members: kept.iter().map(|device| self.members[device.index()]).collect(),
-                reason: self.reason,
-                provisional,
-                predicted: solution.predicted,
-            },
-            info,
-            programs: derivation.programs.into_iter().map(Arc::new).collect(),
-            bytes_moved,
-            computes: computes.collect(),
-        })
+        let lane = Lane {
+            plan,
+            members: kept.iter().map(|device| self.members[device.index()]).collect(),
+            predicted: lane.solution.predicted,
+            interval: lane.interval,
+            in_flight: lane.in_flight,
+        };
+        let programs = derivation.programs.into_iter().map(Arc::new).collect();
+        Ok(PlannedLane { lane, info, programs, bytes_moved })
     }
 }

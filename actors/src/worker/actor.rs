@@ -310,7 +310,7 @@ impl WorkerActor {
             Ok(checked) => checked,
             Err(error) => return refuse(session, Refusal::Invalid(error)),
         };
-        let demand = demand(&session.graph, &checked.program);
+        let demand = demand(&session.graph, &checked.program, checked.in_flight);
         let weights = demand.weights.values().copied().sum::<Bytes>();
         if let Err(shortage) = self.worker.prepare(id, generation, demand) {
             let (needed, available) = (shortage.needed, shortage.available);

@@ -1,7 +1,7 @@
 //! The thread that runs a session's frames on a device.
 //!
-//! All its work arrives over one queue of [`Job`]s. It owns the frames, advances the oldest
-//! runnable one, sends strips to its peers and reports what is done. Queueing a strip takes a
+//! All its work arrives over one queue of [`Job`]s. It owns the frames, advances one that can go
+//! on, sends strips to its peers and reports what is done. Queueing a strip takes a
 //! permit, which throttles a peer that sends too many.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,8 @@ use std::time::Instant;
 use edgeld_runtime::coord::worker::{Arrival, Gate};
 use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::kernel::Scratch;
-use edgeld_runtime::plan::{DeviceIx, Generation};
+use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
+use edgeld_runtime::program::{Action, Program};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{NodeId, StageTime, StripHeader, encode};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -28,11 +29,9 @@ use crate::transport::Sender;
 /// Strips queued at once.
 const MAX_QUEUED_STRIPS: usize = 64;
 
-/// Open frames per plan: more than any leader has in flight.
-const MAX_OPEN_FRAMES: usize = 8;
-
-/// Closed frames to remember per plan, so that a late strip does not reopen one.
-const MAX_CLOSED_FRAMES: usize = 64;
+/// Closed frames to remember per plan, so that a late strip does not reopen one: as many as there can
+/// be in flight.
+const MAX_CLOSED_FRAMES: usize = InFlight::MAX.frames() as usize;
 
 /// How the executor reaches a device of a plan.
 #[derive(Debug, Clone)]
@@ -51,6 +50,8 @@ pub(super) enum Job {
         prepared: Arc<Prepared>,
         /// Its devices, in the plan's order.
         routes: Vec<Route>,
+        /// How many frames it carries at once.
+        in_flight: InFlight,
     },
     /// Start a frame, on the leader.
     StartFrame {
@@ -159,6 +160,7 @@ pub(super) fn start(
         scratch: Scratch::default(),
         gate: Gate::default(),
         plans: BTreeMap::new(),
+        last_advanced: None,
         early_strips: Vec::new(),
         report: Box::new(report),
     };
@@ -172,6 +174,7 @@ struct Executor {
     scratch: Scratch,
     gate: Gate,
     plans: BTreeMap<Generation, Plan>,
+    last_advanced: Option<(Generation, u64)>,
     /// Strips of plans that are not known yet.
     early_strips: Vec<(StripHeader, Vec<u8>, Sender)>,
     report: Box<dyn Fn(Report) + Send>,
@@ -180,6 +183,9 @@ struct Executor {
 struct Plan {
     prepared: Arc<Prepared>,
     routes: Vec<Route>,
+    in_flight: InFlight,
+    /// Whether this device only passes strips on.
+    is_relay: bool,
     frames: BTreeMap<u64, OpenFrame>,
     closed: BTreeSet<u64>,
 }
@@ -205,12 +211,16 @@ struct StageSpans {
 }
 
 impl Plan {
-    /// The frame, opened if new; `None` if it is closed or too many are open.
+    /// The frame, opened if new; `None` if it is closed or too many are open. A frame may be opened
+    /// before the one that it follows is closed here: all strips of that one may have been sent. So
+    /// twice as many may be open as are in flight.
     fn open_frame(&mut self, number: u64) -> Option<&mut OpenFrame> {
         if self.closed.contains(&number) {
             return None;
         }
-        if !self.frames.contains_key(&number) && self.frames.len() >= MAX_OPEN_FRAMES {
+        if !self.frames.contains_key(&number)
+            && self.frames.len() >= 2 * self.in_flight.frames() as usize
+        {
             return None;
         }
         let outputs = self.prepared.graph.outputs().len();
@@ -261,10 +271,12 @@ impl Executor {
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::AddPlan { prepared, routes } => {
+            Job::AddPlan { prepared, routes, in_flight } => {
                 let generation = prepared.generation;
                 let (frames, closed) = (BTreeMap::new(), BTreeSet::new());
-                self.plans.insert(generation, Plan { prepared, routes, frames, closed });
+                let is_relay = !computes(&prepared.program);
+                let plan = Plan { prepared, routes, in_flight, is_relay, frames, closed };
+                self.plans.insert(generation, plan);
                 self.gate.open(generation);
                 let early = std::mem::take(&mut self.early_strips).into_iter();
                 let (ours, others): (Vec<_>, Vec<_>) =
@@ -326,13 +338,19 @@ impl Executor {
         }
     }
 
-    /// Advances the oldest runnable frame by one step. Returns whether there was one.
+    /// Advances a frame by one step; returns whether one is runnable. Frames that other devices
+    /// compute come first, as these wait for what takes no time here. Then the frame that was
+    /// advanced last, as its data and the weights of its layer are in the cache; then the oldest.
     fn advance(&mut self) -> bool {
-        let runnable = self.plans.iter().find_map(|(generation, plan)| {
-            let frame = plan.frames.iter().find(|(_, open)| open.runnable);
-            frame.map(|(number, _)| (*generation, *number))
+        let runnable = self.plans.iter().flat_map(|(generation, plan)| {
+            let frames = plan.frames.iter().filter(|(_, open)| open.runnable);
+            frames.map(|(number, _)| {
+                let place = (*generation, *number);
+                (!plan.is_relay, Some(place) != self.last_advanced, place)
+            })
         });
-        let Some((generation, number)) = runnable else { return false };
+        let Some((.., (generation, number))) = runnable.min() else { return false };
+        self.last_advanced = Some((generation, number));
         // Both were found just now.
         let Some(plan) = self.plans.get_mut(&generation) else { return false };
         let Some(open) = plan.frames.get_mut(&number) else { return false };
@@ -364,6 +382,11 @@ impl Executor {
         self.scratch = Scratch::default();
         (self.report)(Report::Failed { generation, frame, error });
     }
+}
+
+/// Whether a program computes anything.
+pub(super) fn computes(program: &Program) -> bool {
+    program.steps.iter().any(|step| matches!(step.action, Action::Compute { .. }))
 }
 
 /// What each stage costs this device on average. A paced device whose frame took longer than its

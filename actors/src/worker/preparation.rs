@@ -10,7 +10,7 @@ use edgeld_runtime::cost;
 use edgeld_runtime::exec::Prepared;
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::{Kernels, Setup};
-use edgeld_runtime::plan::Generation;
+use edgeld_runtime::plan::{Generation, InFlight};
 use edgeld_runtime::program::{Encoding, Program, Transfer};
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{Refusal, SessionId};
@@ -88,9 +88,10 @@ impl Preparation {
     }
 }
 
-/// The memory a program needs on this device; weights shared by several plans count once.
-pub(super) fn demand(graph: &Graph, program: &Program) -> Demand {
-    let need = cost::memory(graph, program, 1);
+/// The memory a program needs on this device to carry that many frames; weights shared by several
+/// plans count once.
+pub(super) fn demand(graph: &Graph, program: &Program, in_flight: InFlight) -> Demand {
+    let need = cost::memory(graph, program, in_flight);
     let weights: BTreeMap<_, _> = program
         .features(graph)
         .into_iter()

@@ -7,20 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use edgeld_runtime::exec::Prepared;
 use edgeld_runtime::graph::{Graph, TensorId};
 use edgeld_runtime::kernel::{Isa, KernelKind, Setup};
-use edgeld_runtime::plan::{DeviceIx, Generation};
+use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
 use edgeld_runtime::program::{Encoding, Program, Transfer, derive};
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{
     LeaderMessage, Member, NodeId, Prepare, SessionId, WorkerMessage, encode,
 };
 
-use super::executor::{ExecutorHandle, Job, Route};
+use super::executor::{ExecutorHandle, Job, Route, computes};
 use super::preparation::Preparation;
 use crate::storage::SessionWeights;
 use crate::transport::Sender;
 
-/// Plans of a session at once; a leader needs three.
-const MAX_PLANS: usize = 8;
+/// Plans of a session at once: a leader has those that frames finish under, those that run and those
+/// that follow, and of each as many as run side by side.
+const MAX_PLANS: usize = 3 * InFlight::MAX.frames() as usize;
 
 /// Devices of a plan. Bounds the time that any leader can make a worker spend on deriving one.
 const MAX_DEVICES: u16 = 256;
@@ -51,7 +52,8 @@ pub(super) struct Session {
     /// Devices being dialled.
     pub dialling: BTreeSet<NodeId>,
     plans: BTreeMap<Generation, SessionPlan>,
-    /// The plan prepared last, retired or not: the next one reuses its packed weights.
+    /// The last plan with weights that was prepared, retired or not: the next one reuses them, packed
+    /// as they are.
     last_prepared: Option<Arc<Prepared>>,
 }
 
@@ -60,6 +62,8 @@ struct SessionPlan {
     members: Vec<Member>,
     /// Devices to exchange strips with.
     partners: BTreeSet<NodeId>,
+    /// How many frames it carries at once.
+    in_flight: InFlight,
     /// The result of preparation.
     prepared: Option<Arc<Prepared>>,
     /// The leader has been sent `Ready`.
@@ -75,6 +79,8 @@ pub(super) struct CheckedPlan {
     pub generation: Generation,
     /// This device's program.
     pub program: Program,
+    /// How many frames it carries at once.
+    pub in_flight: InFlight,
     transfers: Arc<[Transfer]>,
     members: Vec<Member>,
     partners: BTreeSet<NodeId>,
@@ -128,7 +134,7 @@ impl Session {
     /// # Errors
     /// When the plan does not fit the model, its members or this session's limits.
     pub(super) fn check(&self, prepare: Prepare, me: NodeId) -> Result<CheckedPlan, String> {
-        let Prepare { generation, plan, device, members } = prepare;
+        let Prepare { generation, plan, device, members, in_flight } = prepare;
         if self.plans.len() >= MAX_PLANS || self.plans.contains_key(&generation) {
             return Err(format!("{} plans are already prepared", self.plans.len()));
         }
@@ -156,6 +162,7 @@ impl Session {
         Ok(CheckedPlan {
             generation,
             program,
+            in_flight,
             transfers: derivation.transfers.into(),
             members,
             partners,
@@ -169,12 +176,13 @@ impl Session {
         isa: Isa,
         memory: Bytes,
     ) -> Preparation {
-        let CheckedPlan { generation, program, transfers, members, partners } = checked;
+        let CheckedPlan { generation, program, in_flight, transfers, members, partners } = checked;
         let cancelled = Arc::new(AtomicBool::new(false));
         let previous = self.last_prepared.clone();
         let plan = SessionPlan {
             members,
             partners,
+            in_flight,
             prepared: None,
             ready: false,
             cancelled: cancelled.clone(),
@@ -245,7 +253,9 @@ impl Session {
     pub(super) fn preparation_done(&mut self, generation: Generation, prepared: Arc<Prepared>) {
         if let Some(plan) = self.plans.get_mut(&generation) {
             plan.prepared = Some(prepared.clone());
-            self.last_prepared = Some(prepared);
+            if computes(&prepared.program) {
+                self.last_prepared = Some(prepared);
+            }
         }
     }
 
@@ -286,7 +296,7 @@ impl Session {
             };
             let stages = stages(&prepared.program);
             let routes = plan.members.iter().map(route).collect();
-            self.executor.send(Job::AddPlan { prepared, routes });
+            self.executor.send(Job::AddPlan { prepared, routes, in_flight: plan.in_flight });
             ready.push((*generation, stages));
         }
         for (generation, _) in &ready {

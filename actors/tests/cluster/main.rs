@@ -14,9 +14,11 @@ use edgeld::{
 use edgeld_runtime::graph::DType;
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options};
+use edgeld_runtime::plan::InFlight;
 use edgeld_runtime::program::Encoding;
-use edgeld_runtime::solve::Policy;
+use edgeld_runtime::solve::{Objective, Policy};
 use edgeld_runtime::wire::NodeId;
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -54,6 +56,18 @@ fn spread() -> LoadOptions {
     LoadOptions { policy, ..LoadOptions::default() }
 }
 
+/// A share for everybody, of three frames at once.
+fn three_in_flight() -> LoadOptions {
+    let policy = Policy { spread: true, in_flight: Some(InFlight::of(3)), ..Policy::default() };
+    LoadOptions { policy, ..LoadOptions::default() }
+}
+
+/// Whole frames for everybody.
+fn throughput() -> LoadOptions {
+    let policy = Policy { objective: Objective::Throughput, ..Policy::default() };
+    LoadOptions { policy, ..LoadOptions::default() }
+}
+
 /// One device's answers, to compare with.
 async fn references(cluster: &Cluster, source: &Source, frames: u64) -> Vec<Answer> {
     let options = LoadOptions { alone: true, ..LoadOptions::default() };
@@ -84,6 +98,20 @@ fn within(tolerance: f32, answer: &Answer, reference: &Answer) {
     }
 }
 
+/// Submits a frame for each reference at once and checks the answers and their order.
+async fn infer_at_once(model: &Model, source: &Source, references: &[Answer]) -> Vec<Answer> {
+    let infer = async |(frame, reference): (usize, &Answer)| {
+        let answer = model.infer(&inputs(source, frame as u64)).await.unwrap();
+        same_bits(&answer, reference);
+        answer
+    };
+    let answers = stream::iter(references.iter().enumerate()).map(infer);
+    // As they come, not as they were submitted.
+    let answers: Vec<Answer> = answers.buffer_unordered(references.len()).collect().await;
+    assert!(answers.is_sorted_by_key(|answer| answer.frame));
+    answers
+}
+
 /// Runs frames, each checked, until a plan with this reason is told.
 async fn run_until(
     model: &Model,
@@ -110,7 +138,13 @@ async fn run_until(
 
 /// The devices with a share in a plan.
 fn holders(plan: &PlanInfo) -> Vec<NodeId> {
-    let shares = plan.stages.iter().flat_map(|stage| &stage.shares);
+    holders_of_any([plan])
+}
+
+/// The devices with a share in any of these plans.
+fn holders_of_any<'a>(plans: impl IntoIterator<Item = &'a PlanInfo>) -> Vec<NodeId> {
+    let stages = plans.into_iter().flat_map(|plan| &plan.stages);
+    let shares = stages.flat_map(|stage| &stage.shares);
     let mut nodes: Vec<NodeId> = shares.map(|share| share.device.parse().unwrap()).collect();
     nodes.sort_unstable();
     nodes.dedup();

@@ -3,7 +3,7 @@
 use edgeld::transport::Switchboard;
 use edgeld::{ClusterError, DeviceState, LoadOptions, Reason, Worker, WorkerEvent, WorkerOptions};
 use tempfile::TempDir;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
 
@@ -20,9 +20,23 @@ impl Lan {
 
     async fn worker(&self, name: &str) -> (Worker, UnboundedReceiver<WorkerEvent>) {
         let (sender, events) = unbounded_channel();
+        (self.start_worker(name, "127.0.0.1:0", sender).await, events)
+    }
+
+    /// A worker at an address that a leader knows already.
+    async fn worker_at(&self, name: &str, address: &str) -> Worker {
+        self.start_worker(name, address, unbounded_channel().0).await
+    }
+
+    async fn start_worker(
+        &self,
+        name: &str,
+        address: &str,
+        events: UnboundedSender<WorkerEvent>,
+    ) -> Worker {
         let options = WorkerOptions {
             name: Some(name.to_owned()),
-            listen: Some("127.0.0.1:0".parse().unwrap()),
+            listen: Some(address.parse().unwrap()),
             threads: Some(1),
             cluster: "memory".to_owned(),
             mdns: false,
@@ -30,7 +44,7 @@ impl Lan {
             transport: Some(Arc::new(self.switchboard.plug(name))),
             ..WorkerOptions::default()
         };
-        (Worker::start(options, sender).await.unwrap(), events)
+        Worker::start(options, events).await.unwrap()
     }
 
     fn leader(&self) -> Builder {
@@ -122,22 +136,33 @@ async fn a_device_joins_and_leaves_while_frames_run() {
     let model = cluster.load_with(source.clone(), spread()).await.unwrap();
     let mut events = model.subscribe();
 
-    let (worker_events, _receiver) = unbounded_channel();
-    let options = WorkerOptions {
-        listen: Some(two_address.parse().unwrap()),
-        threads: Some(1),
-        cluster: "memory".to_owned(),
-        mdns: false,
-        home: Some(lan.home.path().join("two")),
-        transport: Some(Arc::new(lan.switchboard.plug("two"))),
-        ..WorkerOptions::default()
-    };
-    let two = Worker::start(options, worker_events).await.unwrap();
+    let two = lan.worker_at("two", &two_address).await;
     let joined = run_until(&model, &source, &references, &mut events, Reason::Joined).await;
     assert_eq!(holders(&joined).len(), 3);
     two.stop().await;
     let left = run_until(&model, &source, &references, &mut events, Reason::Left).await;
     assert_eq!(holders(&left).len(), 2);
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_device_that_joins_gets_whole_frames() {
+    let lan = Lan::new();
+    let (one, _) = lan.worker("one").await;
+    let one_address = one.address().to_owned();
+    one.stop().await;
+    let cluster = lan.leader().peer(&one_address).devices(1).discover().await.unwrap();
+    let source = source();
+    let references = references(&cluster, &source, 8).await;
+    let model = cluster.load_with(source.clone(), throughput()).await.unwrap();
+    assert_eq!(model.plans().len(), 1);
+    let mut events = model.subscribe();
+    let one = lan.worker_at("one", &one_address).await;
+    run_until(&model, &source, &references, &mut events, Reason::Joined).await;
+    assert_eq!(model.plans().len(), 2);
+    infer_at_once(&model, &source, &references).await;
+    one.stop().await;
+    infer_at_once(&model, &source, &references).await;
     cluster.shutdown().await;
 }
 

@@ -115,6 +115,46 @@ async fn a_killed_worker_takes_no_frame_with_it() {
 }
 
 #[tokio::test]
+async fn three_frames_in_flight_are_answered_in_order_whoever_dies() {
+    let lan = Lan::of(2).await;
+    let source = source();
+    let references = references(&lan.cluster, &source, 9).await;
+    let model = lan.cluster.load_with(source.clone(), three_in_flight()).await.unwrap();
+    assert_eq!((holders(&model.plan()).len(), model.plan().in_flight.frames()), (3, 3));
+    let answers = infer_at_once(&model, &source, &references).await;
+    assert!(answers.iter().all(|answer| answer.retries == 0));
+    let kill = async { lan.workers[1].signal(libc::SIGKILL) };
+    tokio::join!(infer_at_once(&model, &source, &references), kill);
+    infer_at_once(&model, &source, &references).await;
+    lan.cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn devices_that_compute_whole_frames_come_and_go() {
+    let mut lan = Lan::of(2).await;
+    let source = source();
+    let references = references(&lan.cluster, &source, 12).await;
+    let model = lan.cluster.load_with(source.clone(), throughput()).await.unwrap();
+    let plans = model.plans();
+    assert_eq!(plans.len(), 3);
+    assert!(plans.iter().all(|plan| holders(plan).len() == 1 && plan.objective == "throughput"));
+    assert_eq!(holders_of_any(plans.iter().map(|plan| &**plan)).len(), 3);
+    let answers = infer_at_once(&model, &source, &references).await;
+    // Everybody had a part in it.
+    for plan in &plans {
+        assert!(answers.iter().any(|answer| answer.generation == plan.generation));
+    }
+    let mut events = model.subscribe();
+    let kill = async { lan.workers[1].signal(libc::SIGKILL) };
+    tokio::join!(infer_at_once(&model, &source, &references), kill);
+    run_until(&model, &source, &references, &mut events, Reason::Lost).await;
+    assert_eq!(model.plans().len(), 2);
+    lan.workers.clear();
+    infer_at_once(&model, &source, &references).await;
+    lan.cluster.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_frozen_worker_is_lost_and_returns() {
     let lan = Lan::of(2).await;
     let source = source();

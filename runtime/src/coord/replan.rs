@@ -57,6 +57,23 @@ impl Hysteresis {
     }
 }
 
+/// The time from one answer to the next if frames go to plans that run side by side in the same
+/// proportion as before, although the times between each plan's answers have changed: the plan that
+/// is then the last with its part holds up the others.
+///
+/// ```
+/// use edgeld_runtime::coord::replan::interval_in_proportion;
+/// use edgeld_runtime::units::Ms;
+/// // Two answered every 100 ms, one frame in 50 ms together; now one of them takes 300 ms.
+/// let (before, now) = ([Ms(100.0); 2], [Ms(100.0), Ms(300.0)]);
+/// assert_eq!(interval_in_proportion(&before, &now), Ms(150.0));
+/// ```
+pub fn interval_in_proportion(before: &[Ms], now: &[Ms]) -> Ms {
+    let rate: f64 = before.iter().map(|interval| interval.0.recip()).sum();
+    let parts = before.iter().map(|interval| interval.0.recip() / rate);
+    parts.zip(now).map(|(part, now)| *now * part).fold(Ms::ZERO, Ms::max)
+}
+
 /// The reason that a change of speeds is given. `slowdowns` say how many times slower each device
 /// computes than when the plan was made (below one: faster), `links` the same of its link.
 ///

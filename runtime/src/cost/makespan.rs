@@ -65,16 +65,20 @@ impl Prediction {
     /// The resource that is busy for the longest time, and for how long: a lower bound of the
     /// makespan.
     pub fn bottleneck(&self) -> (Resource, Ms) {
-        let uses = self.devices.iter().enumerate().flat_map(|(index, time)| {
+        let none = (Resource::Processor(DeviceIx::LEADER), Ms::ZERO);
+        self.uses().fold(none, |most, this| if this.1.0 > most.1.0 { this } else { most })
+    }
+
+    /// How long each resource is busy.
+    pub(super) fn uses(&self) -> impl Iterator<Item = (Resource, Ms)> {
+        self.devices.iter().enumerate().flat_map(|(index, time)| {
             let device = DeviceIx(index as u16);
             [
                 (Resource::Processor(device), time.compute + time.strips),
                 (Resource::Uplink(device), time.uplink),
                 (Resource::Downlink(device), time.downlink),
             ]
-        });
-        let none = (Resource::Processor(DeviceIx::LEADER), Ms::ZERO);
-        uses.fold(none, |most, this| if this.1.0 > most.1.0 { this } else { most })
+        })
     }
 }
 

@@ -1,7 +1,10 @@
 //! How much of a device's memory a program needs.
 
+use std::ops::Add;
+
 use super::work::Work;
 use crate::graph::{DType, Graph, LayerId, Op};
+use crate::plan::InFlight;
 use crate::program::{Action, Program};
 use crate::region::ChannelRange;
 use crate::units::Bytes;
@@ -10,7 +13,7 @@ use crate::units::Bytes;
 const PROCESS: Bytes = Bytes(64_000_000);
 
 /// How much memory a program needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryNeed {
     /// Weights, in the smallest form that kernels can read.
     pub weights: Bytes,
@@ -28,6 +31,19 @@ impl MemoryNeed {
     }
 }
 
+impl Add for MemoryNeed {
+    type Output = MemoryNeed;
+
+    /// Of programs that run side by side.
+    fn add(self, other: MemoryNeed) -> MemoryNeed {
+        MemoryNeed {
+            weights: self.weights + other.weights,
+            activations: self.activations + other.activations,
+            workspace: self.workspace + other.workspace,
+        }
+    }
+}
+
 /// Bytes of the weights of some features of a layer, kept as `weights` in the smallest form that
 /// kernels can read.
 pub fn weight_bytes(
@@ -40,11 +56,11 @@ pub fn weight_bytes(
     Bytes(conv.packed_bytes(features, graph.input_shapes(layer)[0], weights))
 }
 
-/// Counts what `program` needs with `in_flight` frames at once.
+/// Counts what `program` needs to carry `in_flight` frames at once.
 ///
 /// The workspace is as large as the inputs and outputs of the largest layer: kernels copy or
 /// transform at most that much at a time.
-pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
+pub fn memory(graph: &Graph, program: &Program, in_flight: InFlight) -> MemoryNeed {
     let features = program.features(graph).into_iter();
     let bytes = |(layer, features)| weight_bytes(graph, layer, features, program.weights);
     let weights = features.map(bytes);
@@ -59,7 +75,7 @@ pub fn memory(graph: &Graph, program: &Program, in_flight: u32) -> MemoryNeed {
     }
     MemoryNeed {
         weights: weights.sum(),
-        activations: Bytes(program.peak_activation_bytes(graph).0 * u64::from(in_flight)),
+        activations: Bytes(program.peak_activation_bytes(graph).0 * u64::from(in_flight.frames())),
         workspace: Bytes(workspace as u64),
     }
 }

@@ -3,7 +3,8 @@
 //! In reading order: [`Work`] counts what a layer does on a region. A fit turns work into time.
 //! A [`ClusterProfile`] holds every device's link and fits, corrected by what frames really took.
 //! [`makespan`] simulates the programs of a plan on such a profile and returns a [`Prediction`].
-//! [`memory`] and [`traffic`] count what else a plan costs.
+//! [`intervals`] says how many frames a second plans give. [`memory`] and [`traffic`] count what else a
+//! plan costs.
 //!
 //! ```
 //! use edgeld_runtime::cost::{DeviceProfile, LayerKind, Work};
@@ -20,6 +21,7 @@ mod fit;
 mod makespan;
 mod memory;
 mod profile;
+mod rate;
 mod traffic;
 mod work;
 
@@ -27,5 +29,6 @@ pub use fit::Sample;
 pub use makespan::{DeviceTime, Prediction, Resource, makespan};
 pub use memory::{MemoryNeed, memory, weight_bytes};
 pub use profile::{ClusterProfile, DeviceProfile, LinkProfile, MessageCost};
+pub use rate::intervals;
 pub use traffic::{StageTraffic, Traffic, traffic};
 pub use work::{LayerKind, Work, graph_flops};

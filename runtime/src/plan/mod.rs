@@ -16,9 +16,11 @@
 //! ```
 
 mod check;
+mod in_flight;
 mod ownership;
 mod stage;
 
 pub use check::{PlanError, feature_step};
+pub use in_flight::{InFlight, NotInFlight};
 pub(crate) use ownership::Ownership;
 pub use stage::{Cuts, DeviceIx, Exchange, Generation, Plan, Split, Stage};

@@ -3,6 +3,7 @@
 mod bodp;
 mod explain;
 mod fusion;
+mod lanes;
 mod members;
 mod minmax;
 mod model;
@@ -16,8 +17,9 @@ mod subsets;
 mod testing;
 
 pub use explain::explain;
+pub use lanes::{Lane, Lanes, solve_lanes};
 pub use problem::{
-    Candidate, Fusion, Partition, Policy, Problem, Solution, SolveError, UnknownName,
+    Candidate, Fusion, Objective, Partition, Policy, Problem, Solution, SolveError, UnknownName,
 };
 
 use model::GroupModel;
@@ -27,33 +29,42 @@ use crate::graph::{Graph, LayerId, TensorId};
 use crate::plan::DeviceIx;
 use crate::units::Ms;
 
-/// Finds the plan with the smallest predicted makespan. It is deterministic: the same problem has
+/// Finds the best plan by the policy's objective: the one with the smallest predicted makespan, or of
+/// those that the planner considers the one with most frames a second. It is deterministic: the same problem has
 /// the same solution, and a solution given as `previous` is found again.
 ///
 /// # Errors
 /// When there is no device, or no plan fits in memory.
 pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
+    solve_with(problem, &models(problem)?)
+}
+
+/// The groups of layers that a problem's plans are made of.
+fn models(problem: &Problem) -> Result<Vec<GroupModel>, SolveError> {
     let Problem { graph, profile, policy, .. } = problem;
     if profile.is_empty() {
         return Err(SolveError::NoDevices);
     }
     let groups = stages::groups(graph, profile, policy);
     let leaves = leaves_group(graph, &groups);
-    let models: Vec<GroupModel> =
-        groups.iter().map(|group| GroupModel::new(problem, group, &leaves)).collect();
-    let mut search = Search::new(problem, &models);
+    Ok(groups.iter().map(|group| GroupModel::new(problem, group, &leaves)).collect())
+}
+
+fn solve_with(problem: &Problem, models: &[GroupModel]) -> Result<Solution, SolveError> {
+    let Problem { profile, policy, .. } = problem;
+    let mut search = Search::new(problem, models);
     let alone = search.try_whole(DeviceIx::LEADER)?;
     if profile.len() > 1 {
         search.try_subsets()?;
         if !policy.spread {
-            search.try_follower(fastest_follower(&models, profile.len()))?;
+            search.try_follower(fastest_follower(models, profile.len()))?;
             search.try_previous()?;
         }
     }
     choose(search, alone, policy)
 }
 
-/// Picks the fastest candidate; of equals the previous plan, then a single device.
+/// Picks the cheapest candidate; of equals the previous plan, then a single device.
 fn choose(
     search: Search<'_>,
     alone: Option<Evaluated>,
@@ -76,7 +87,7 @@ fn choose(
             Candidate::Only(_) => 1,
             Candidate::Over(_) => 2,
         };
-        a.prediction.total.0.total_cmp(&b.prediction.total.0).then(rank(a).cmp(&rank(b)))
+        a.cost.0.total_cmp(&b.cost.0).then(rank(a).cmp(&rank(b)))
     });
     let mut found = found.into_iter();
     let Some(best) = found.next() else {

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{ClusterProfile, Prediction};
+use crate::cost::{ClusterProfile, Prediction, intervals};
 use crate::graph::{DType, Graph};
-use crate::plan::{DeviceIx, Exchange, Plan, PlanError};
+use crate::plan::{DeviceIx, Exchange, InFlight, Plan, PlanError};
 use crate::program::Encoding;
 use crate::units::{Bytes, Ms};
 
@@ -23,6 +23,17 @@ pub enum Partition {
     /// So that the slowest share is as fast as possible.
     #[default]
     Minmax,
+}
+
+/// What a plan is to be best at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// A short time from input to answer.
+    #[default]
+    Latency,
+    /// Many frames a second.
+    Throughput,
 }
 
 /// Which layers run without exchange between them.
@@ -71,6 +82,7 @@ macro_rules! names {
 
 names!(Partition, "bodp, ocbp, minmax", Bodp = "bodp", Ocbp = "ocbp", Minmax = "minmax");
 names!(Fusion, "layerwise, block, auto", Layerwise = "layerwise", Block = "block", Auto = "auto");
+names!(Objective, "latency, throughput", Latency = "latency", Throughput = "throughput");
 names!(Exchange, "leader, peer", Leader = "leader", Peer = "peer");
 names!(DType, "f32, f16", F32 = "f32", F16 = "f16");
 
@@ -92,6 +104,33 @@ pub struct Policy {
     /// Every device gets a share of every split stage with at least two rows per device, even if
     /// that costs time.
     pub spread: bool,
+    /// What a plan is to be best at.
+    pub objective: Objective,
+    /// How many frames are in the cluster at once; devices need the memory for that many. If `None`,
+    /// it is one for [`Objective::Latency`], and as many as keep all devices busy for
+    /// [`Objective::Throughput`].
+    pub in_flight: Option<InFlight>,
+}
+
+impl Policy {
+    /// Whether frames may overlap: several are in the cluster at once.
+    pub fn overlaps(&self) -> bool {
+        self.objective == Objective::Throughput || self.depth() > InFlight::ONE
+    }
+
+    /// How many frames one plan carries at once.
+    pub(super) fn depth(&self) -> InFlight {
+        self.in_flight.unwrap_or_default()
+    }
+
+    /// What a plan costs by this policy's objective: the time of a frame, or that from one answer to
+    /// the next.
+    pub(super) fn cost(&self, prediction: &Prediction) -> Ms {
+        match self.objective {
+            Objective::Latency => prediction.total,
+            Objective::Throughput => intervals(&[(prediction, self.depth())])[0],
+        }
+    }
 }
 
 impl Default for Policy {
@@ -104,6 +143,8 @@ impl Default for Policy {
             weights: DType::F32,
             leader_idle: false,
             spread: false,
+            objective: Objective::default(),
+            in_flight: None,
         }
     }
 }

@@ -15,15 +15,14 @@ use crate::plan::{DeviceIx, Exchange, Plan, Split};
 use crate::program::derive;
 use crate::units::{Bytes, Ms};
 
-/// Frames that are computed at once.
-const IN_FLIGHT: u32 = 1;
-
 /// A plan that fits in memory, and its predicted time.
 #[derive(Debug, Clone)]
 pub(super) struct Evaluated {
     pub candidate: Candidate,
     pub plan: Plan,
     pub prediction: Prediction,
+    /// By the policy's objective.
+    pub cost: Ms,
 }
 
 /// Where a plan does not fit in memory.
@@ -177,7 +176,7 @@ impl<'a> Search<'a> {
     }
 
     /// Considers a plan over just these devices, adjusted until it fits in memory. Returns its
-    /// predicted time.
+    /// cost.
     fn try_over(
         &mut self,
         devices: &[DeviceIx],
@@ -199,9 +198,9 @@ impl<'a> Search<'a> {
             let evaluated = self.evaluate(candidate, plan.clone())?;
             match evaluated {
                 Ok(evaluated) => {
-                    let predicted = evaluated.prediction.total;
+                    let cost = evaluated.cost;
                     self.found.push(evaluated);
-                    return Ok(Some(predicted));
+                    return Ok(Some(cost));
                 }
                 Err(short) if !relieve(&mut members, &plan, short) => return Ok(None),
                 Err(_) => {}
@@ -216,10 +215,10 @@ impl<'a> Search<'a> {
         candidate: Candidate,
         plan: Plan,
     ) -> Result<Result<Evaluated, Shortage>, SolveError> {
-        let Problem { graph, encodings, profile, .. } = self.problem;
+        let Problem { graph, encodings, profile, policy, .. } = self.problem;
         let derivation = derive(graph, &plan)?;
         let shortages = derivation.programs.iter().filter_map(|program| {
-            let need = memory(graph, program, IN_FLIGHT);
+            let need = memory(graph, program, policy.depth());
             let available = profile.device(program.device).memory;
             (need.total() > available).then_some(Shortage {
                 device: program.device,
@@ -235,7 +234,8 @@ impl<'a> Search<'a> {
             return Ok(Err(short));
         }
         let prediction = makespan(graph, encodings, profile, &derivation);
-        Ok(Ok(Evaluated { candidate, plan, prediction }))
+        let cost = policy.cost(&prediction);
+        Ok(Ok(Evaluated { candidate, plan, prediction, cost }))
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::cost::MessageCost;
 use crate::ids::{NodeId, SessionId};
 use crate::kernel::KernelKind;
-use crate::plan::{DeviceIx, Generation, Plan};
+use crate::plan::{DeviceIx, Generation, InFlight, Plan};
 use crate::program::Encoding;
 use crate::units::{Bytes, Ms};
 
@@ -34,6 +34,9 @@ pub struct Prepare {
     pub device: DeviceIx,
     /// All devices of the plan, in cluster order.
     pub members: Vec<Member>,
+    /// How many frames it carries at once; one, if an older leader does not say.
+    #[serde(default)]
+    pub in_flight: InFlight,
 }
 
 /// What a leader tells a worker.

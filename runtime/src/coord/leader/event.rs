@@ -2,22 +2,44 @@
 
 use crate::coord::Reason;
 use crate::ids::NodeId;
-use crate::plan::{Generation, Plan};
+use crate::plan::{Generation, InFlight, Plan};
 use crate::units::{Bytes, Ms};
 
-/// A plan that the planner proposes.
+/// One of the plans that run side by side. Every frame runs under one of them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Proposal {
+pub struct Lane {
     /// The plan.
     pub plan: Plan,
     /// Its devices, in its order; the leader first.
     pub members: Vec<NodeId>,
+    /// Predicted time of a frame.
+    pub predicted: Ms,
+    /// Predicted time from one answer to the next, while frames wait for all lanes.
+    pub interval: Ms,
+    /// How many frames this plan carries at once.
+    pub in_flight: InFlight,
+}
+
+impl Lane {
+    /// Whether it runs as the other does, whatever is predicted of them.
+    pub(super) fn runs_like(&self, other: &Lane) -> bool {
+        self.plan == other.plan
+            && self.members == other.members
+            && self.in_flight == other.in_flight
+    }
+}
+
+/// What the planner proposes: one plan, or several that run side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposal {
+    /// The plans; at least one.
+    pub lanes: Vec<Lane>,
+    /// How many frames are in the cluster at once, under all lanes together.
+    pub in_flight: InFlight,
     /// Why it was made.
     pub reason: Reason,
     /// Good only until the weights for a better one have moved; once active, another is requested.
     pub provisional: bool,
-    /// Predicted time of a frame.
-    pub predicted: Ms,
 }
 
 /// What happened.
@@ -118,12 +140,14 @@ pub enum Command {
         /// Its number.
         generation: Generation,
         /// The plan.
-        proposal: Proposal,
+        lane: Lane,
     },
-    /// A plan is active: frames start under it from now on.
+    /// These plans are active: frames start under them from now on.
     Activate {
-        /// Its number.
-        generation: Generation,
+        /// Number and plan of each. Some may have been active before.
+        lanes: Vec<(Generation, Lane)>,
+        /// Why.
+        reason: Reason,
     },
     /// Start a frame.
     Start {
@@ -148,14 +172,19 @@ pub enum Command {
         /// Who.
         members: Vec<NodeId>,
     },
-    /// Deliver an answer.
-    Answer {
-        /// Of which frame.
+    /// A frame is done: keep its outputs until [`Answer`](Command::Answer).
+    Complete {
+        /// Its number.
         frame: u64,
         /// Under which plan.
         generation: Generation,
         /// How often the frame was restarted.
         retries: u32,
+    },
+    /// Deliver the answer to a frame that is done. Answers come in the order of their frames.
+    Answer {
+        /// Its number.
+        frame: u64,
     },
     /// Report that a frame has failed for good.
     FailFrame {

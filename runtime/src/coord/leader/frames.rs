@@ -1,12 +1,9 @@
-//! The frames of a session: waiting in order, or in flight.
+//! The frames of a session: waiting in order, in flight, or done and waiting for earlier ones.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::coord::Moment;
 use crate::plan::Generation;
-
-/// Frames in flight at once.
-const IN_FLIGHT: usize = 1;
 
 /// A frame fails for good when it has caused this many errors.
 const MAX_ERRORS: u32 = 3;
@@ -31,24 +28,29 @@ struct Running {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Frames {
+    /// In the order of their numbers.
     waiting: VecDeque<Frame>,
     running: Vec<Running>,
+    /// Done, but not answered before those with smaller numbers.
+    done: BTreeSet<u64>,
 }
 
 impl Frames {
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.running.len()
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty() && self.done.is_empty()
     }
 
     pub(super) fn submit(&mut self, number: u64) {
         self.waiting.push_back(Frame { number, retries: 0, errors: 0 });
     }
 
-    /// Starts the next frame, if another may be in flight.
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Starts the next frame.
     pub(super) fn start(&mut self, now: Moment, generation: Generation) -> Option<u64> {
-        if self.running.len() >= IN_FLIGHT {
-            return None;
-        }
         let frame = self.waiting.pop_front()?;
         self.running.push(Running { frame, generation, started: now });
         Some(frame.number)
@@ -63,24 +65,35 @@ impl Frames {
         self.running().any(|(frame, under, _)| frame == number && under == generation)
     }
 
-    /// Takes out a frame that is done, if it ran under that generation.
+    /// Marks a frame as done, if it ran under that generation.
     pub(super) fn finish(&mut self, number: u64, generation: Generation) -> Option<Frame> {
         let is = |run: &Running| run.frame.number == number && run.generation == generation;
         let at = self.running.iter().position(is)?;
+        self.done.insert(number);
         Some(self.running.remove(at).frame)
     }
 
-    /// Takes out the frames of a generation, last one first.
+    /// Takes out the frames that are done and behind no other, in order.
+    pub(super) fn answer(&mut self) -> impl Iterator<Item = u64> + use<> {
+        let waiting = self.waiting.front().map(|frame| frame.number);
+        let running = self.running.iter().map(|run| run.frame.number);
+        let behind = match running.chain(waiting).min() {
+            Some(first) => self.done.split_off(&first),
+            None => BTreeSet::new(),
+        };
+        std::mem::replace(&mut self.done, behind).into_iter()
+    }
+
+    /// Takes out the frames of a generation.
     pub(super) fn recall(&mut self, generation: Generation) -> Vec<Frame> {
-        let (mut back, stay): (Vec<Running>, Vec<Running>) =
+        let (back, stay): (Vec<Running>, Vec<Running>) =
             self.running.drain(..).partition(|run| run.generation == generation);
         self.running = stay;
-        back.sort_unstable_by_key(|run| std::cmp::Reverse(run.frame.number));
         back.into_iter().map(|run| run.frame).collect()
     }
 
-    /// Puts a frame back at the head of the queue; if it has failed for good, returns the number
-    /// of attempts and the error instead.
+    /// Puts a frame back in the queue, before those with larger numbers; if it has failed for good,
+    /// returns the number of attempts and the error instead.
     pub(super) fn requeue(
         &mut self,
         mut frame: Frame,
@@ -92,7 +105,8 @@ impl Frames {
             let error = error.unwrap_or("devices kept getting lost").to_owned();
             return Some((frame.retries, error));
         }
-        self.waiting.push_front(frame);
+        let place = self.waiting.partition_point(|other| other.number < frame.number);
+        self.waiting.insert(place, frame);
         None
     }
 
@@ -100,7 +114,7 @@ impl Frames {
         self.waiting.drain(..)
     }
 
-    /// All frames, those in flight first.
+    /// All frames that are not done, those in flight first.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Frame> {
         self.running.drain(..).map(|run| run.frame).chain(self.waiting.drain(..))
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::Command;
 use super::frames::Frame;
-use super::{BACKOFFS_AWAITED, LINK_GRACE, Leader, OWN_REFUSALS};
+use super::{BACKOFFS_AWAITED, LINK_GRACE, Lanes, Leader, OWN_REFUSALS};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;
@@ -24,14 +24,9 @@ impl Leader {
             self.backoffs.start(node, now);
         }
         self.down.retain(|(_, blame), _| *blame != node);
-        let broken: Vec<Generation> = self
-            .preparing
-            .iter()
-            .chain(&self.active)
-            .chain(&self.retiring)
-            .filter(|live| live.has(node))
-            .map(|live| live.generation)
-            .collect();
+        // Only those that use the device: others run on.
+        let broken: Vec<Generation> =
+            self.all_live().filter(|live| live.has(node)).map(|live| live.generation).collect();
         for generation in &broken {
             self.abandon(*generation, None, out);
         }
@@ -51,14 +46,11 @@ impl Leader {
         why: String,
         out: &mut Vec<Command>,
     ) {
-        let Some(reason) = self
-            .preparing
-            .as_ref()
-            .filter(|live| live.generation == generation && live.has(node))
-            .map(|live| live.proposal.reason)
-        else {
-            return;
-        };
+        let is_active = |active: &Lanes| active.find(generation).is_some();
+        let live = self.preparing.as_ref().and_then(|lanes| lanes.find(generation));
+        let live =
+            live.filter(|live| live.has(node) && !self.active.as_ref().is_some_and(is_active));
+        let Some(reason) = live.map(|live| live.reason) else { return };
         self.abandon(generation, None, out);
         if node != self.me {
             self.back_off(now, node, why, out);

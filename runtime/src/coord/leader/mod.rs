@@ -1,10 +1,13 @@
 //! Which plan runs, which frame runs under which plan, what happens after a loss.
 //!
 //! A plan becomes a **generation** when it is prepared: every member fetches its weights and
-//! reserves its memory, and once all have said `Ready` the next frames run under it. Frames in
+//! reserves its memory, and once all have said `Ready` the next frames run under it. Several plans
+//! may run side by side, as **lanes**: they are prepared and become active together, and each frame
+//! runs under one of them. A lane that was active before stays as it is. Frames in
 //! flight finish under the generation they started in. A generation that loses a member is
 //! abandoned, and its frames are run again from their input under another one. The leader keeps
-//! every input until the answer is out, so a frame is lost only with the leader.
+//! every input until the answer is out, so a frame is lost only with the leader. A plan carries as
+//! many frames at once as it says; they are answered in the order of their numbers.
 //!
 //! ```text
 //!               Proposed             Ready from all           another is active, frames done
@@ -29,11 +32,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Moment, Reason};
 use crate::ids::NodeId;
-use crate::plan::Generation;
+use crate::plan::{Generation, InFlight};
 use crate::units::{Bytes, Ms};
 
 use backoff::Backoffs;
-pub use event::{Command, Event, Proposal};
+pub use event::{Command, Event, Lane, Proposal};
 use frames::Frames;
 
 /// A member whose preparation makes no progress for this long is left out.
@@ -43,8 +46,8 @@ const PREPARE_TIMEOUT: Ms = Ms(10_000.0);
 /// before the link itself is blamed.
 const LINK_GRACE: Ms = Ms(400.0);
 
-/// A frame that takes at least this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction, is run
-/// again.
+/// A frame that takes at least this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction for each
+/// of the frames in flight, is run again.
 const FRAME_TIMEOUT: Ms = Ms(60_000.0);
 
 /// See [`FRAME_TIMEOUT`].
@@ -56,13 +59,32 @@ const OWN_REFUSALS: u32 = 3;
 /// How many back-offs frames without a plan sit out before they fail.
 const BACKOFFS_AWAITED: u32 = 3;
 
+/// How many of the waiting frames are looked at to find out which lane is next.
+const LOOKAHEAD: usize = 1024;
+
 /// A generation that is not retired yet, and the members that it still waits for.
 #[derive(Debug, Clone)]
 struct Live {
     generation: Generation,
-    proposal: Proposal,
+    lane: Lane,
+    reason: Reason,
     /// Members that are not ready yet.
     waiting: BTreeMap<NodeId, FetchProgress>,
+}
+
+/// Plans that run side by side; at least one.
+#[derive(Debug, Clone)]
+struct Lanes {
+    live: Vec<Live>,
+    in_flight: InFlight,
+    reason: Reason,
+    provisional: bool,
+}
+
+impl Lanes {
+    fn find(&self, generation: Generation) -> Option<&Live> {
+        self.live.iter().find(|live| live.generation == generation)
+    }
 }
 
 /// How far a member has got with its weights.
@@ -75,7 +97,7 @@ struct FetchProgress {
 
 impl Live {
     fn has(&self, node: NodeId) -> bool {
-        self.proposal.members.contains(&node)
+        self.lane.members.contains(&node)
     }
 }
 
@@ -90,8 +112,11 @@ pub struct Leader {
     requested: Option<Reason>,
     /// To be requested when the current preparation has ended.
     deferred: Option<Reason>,
-    preparing: Option<Live>,
-    active: Option<Live>,
+    /// Lanes that are to follow the active ones; some may be among those.
+    preparing: Option<Lanes>,
+    active: Option<Lanes>,
+    /// The generations that were last reported to be active.
+    reported: Vec<Generation>,
     retiring: Vec<Live>,
     frames: Frames,
     /// Broken links: since when, by generation and the device that is blamed until it is known
@@ -118,6 +143,7 @@ impl Leader {
             deferred: None,
             preparing: None,
             active: None,
+            reported: Vec::new(),
             retiring: Vec::new(),
             frames: Frames::default(),
             down: BTreeMap::new(),
@@ -131,9 +157,10 @@ impl Leader {
         (leader, commands)
     }
 
-    /// The plan that frames run under now.
-    pub fn active(&self) -> Option<(Generation, &Proposal)> {
-        self.active.as_ref().map(|live| (live.generation, &live.proposal))
+    /// The plans that frames run under now.
+    pub fn active(&self) -> impl Iterator<Item = (Generation, &Lane)> {
+        let live = self.active.iter().flat_map(|lanes| &lanes.live);
+        live.map(|live| (live.generation, &live.lane))
     }
 
     /// Whether a plan is prepared, active or finishing.
@@ -143,7 +170,7 @@ impl Leader {
 
     /// Whether the leader is idle: no frame, no preparation, no open request, no plan to retire.
     pub fn is_quiet(&self) -> bool {
-        self.frames.len() == 0
+        self.frames.is_empty()
             && self.preparing.is_none()
             && self.requested.is_none()
             && self.retiring.is_empty()
@@ -192,12 +219,18 @@ impl Leader {
             Event::Tick => self.tick(now, out),
         }
         self.start_frames(now, out);
+        out.extend(self.frames.answer().map(|frame| Command::Answer { frame }));
         commands
     }
 
     fn live(&self, generation: Generation) -> Option<&Live> {
-        let all = self.preparing.iter().chain(&self.active).chain(&self.retiring);
-        all.into_iter().find(|live| live.generation == generation)
+        self.all_live().find(|live| live.generation == generation)
+    }
+
+    /// All generations; those that stay active are there twice while others are being prepared.
+    fn all_live(&self) -> impl Iterator<Item = &Live> {
+        let lanes = self.preparing.iter().chain(&self.active).flat_map(|lanes| &lanes.live);
+        lanes.chain(&self.retiring)
     }
 
     fn joined(&mut self, now: Moment, node: NodeId, out: &mut Vec<Command>) {
@@ -214,7 +247,8 @@ impl Leader {
         generation: Generation,
         (have, need): (Bytes, Bytes),
     ) {
-        if let Some(live) = self.preparing.as_mut().filter(|live| live.generation == generation)
+        let mut preparing = self.preparing.iter_mut().flat_map(|lanes| &mut lanes.live);
+        if let Some(live) = preparing.find(|live| live.generation == generation)
             && let Some(fetched) = live.waiting.get_mut(&node)
             && (have > fetched.have || have >= need)
         {
@@ -223,19 +257,25 @@ impl Leader {
     }
 
     fn ready(&mut self, node: NodeId, generation: Generation, out: &mut Vec<Command>) {
-        let Some(live) = self.preparing.as_mut().filter(|live| live.generation == generation)
-        else {
-            return;
-        };
-        live.waiting.remove(&node);
-        if !live.waiting.is_empty() {
-            return;
+        let Some(lanes) = &mut self.preparing else { return };
+        for live in lanes.live.iter_mut().filter(|live| live.generation == generation) {
+            live.waiting.remove(&node);
         }
-        let Some(live) = self.preparing.take() else { return };
-        let provisional = live.proposal.provisional;
-        out.push(Command::Activate { generation });
-        if let Some(former) = self.active.replace(live) {
-            self.retire_when_done(former, out);
+        self.activate_if_ready(out);
+    }
+
+    fn activate_if_ready(&mut self, out: &mut Vec<Command>) {
+        let is_ready = |lanes: &mut Lanes| lanes.live.iter().all(|live| live.waiting.is_empty());
+        let Some(lanes) = self.preparing.take_if(is_ready) else { return };
+        let (reason, provisional) = (lanes.reason, lanes.provisional);
+        let active = lanes.live.iter().map(|live| (live.generation, live.lane.clone()));
+        out.push(Command::Activate { lanes: active.collect(), reason });
+        self.reported = lanes.live.iter().map(|live| live.generation).collect();
+        let former = self.active.replace(lanes);
+        for live in former.into_iter().flat_map(|lanes| lanes.live) {
+            if !self.reported.contains(&live.generation) {
+                self.retire_when_done(live, out);
+            }
         }
         (self.own_refusals, self.backoffs_awaited) = (0, 0);
         self.no_plan = None;
@@ -262,35 +302,69 @@ impl Leader {
             let why = "the plan names devices that are not present".to_owned();
             return self.planning_failed(reason, why, out);
         }
-        let same = self.active.as_ref().is_some_and(|live| {
-            live.proposal.plan == proposal.plan && live.proposal.members == proposal.members
-        });
-        if !same {
+        if !self.runs_already(&proposal) {
             self.prepare(now, proposal, out);
         }
     }
 
-    fn is_possible(&self, proposal: &Proposal) -> bool {
-        proposal.members.first() == Some(&self.me)
-            && proposal.members.len() == usize::from(proposal.plan.devices)
-            && proposal.members[1..].iter().all(|node| self.devices.contains(node))
+    /// Whether a proposal is what was last reported to be active.
+    fn runs_already(&self, proposal: &Proposal) -> bool {
+        let Some(active) = &self.active else { return false };
+        let is_active = |lane: &Lane| active.live.iter().any(|live| live.lane.runs_like(lane));
+        proposal.lanes.len() == active.live.len()
+            && proposal.lanes.iter().all(is_active)
+            && active.live.iter().map(|live| live.generation).eq(self.reported.iter().copied())
     }
 
-    /// Starts to prepare `proposal` in place of whatever was being prepared.
+    fn is_possible(&self, proposal: &Proposal) -> bool {
+        !proposal.lanes.is_empty() && proposal.lanes.iter().all(|lane| self.can_run(lane))
+    }
+
+    fn can_run(&self, lane: &Lane) -> bool {
+        lane.members.first() == Some(&self.me)
+            && lane.members.len() == usize::from(lane.plan.devices)
+            && lane.members[1..].iter().all(|node| self.devices.contains(node))
+    }
+
+    /// Starts to prepare `proposal` in place of whatever was being prepared. Lanes that are active
+    /// already need no preparation; if all are, they are what is active from now on.
     fn prepare(&mut self, now: Moment, proposal: Proposal, out: &mut Vec<Command>) {
-        if let Some(live) = self.preparing.take() {
-            self.retire(live, out);
+        self.stop_preparing(out);
+        let Proposal { lanes, in_flight, reason, provisional } = proposal;
+        let mut live = Vec::new();
+        for lane in lanes {
+            let mut active = self.active.iter().flat_map(|lanes| &lanes.live);
+            let active = active.find(|live| live.lane.runs_like(&lane));
+            let (generation, waiting) = match active {
+                Some(active) => (active.generation, BTreeMap::new()),
+                None => {
+                    self.newest = Generation(self.newest.0 + 1);
+                    let nothing = FetchProgress { have: Bytes::ZERO, at: now };
+                    let generation = self.newest;
+                    out.push(Command::Prepare { generation, lane: lane.clone() });
+                    (generation, lane.members.iter().map(|node| (*node, nothing)).collect())
+                }
+            };
+            live.push(Live { generation, lane, reason, waiting });
         }
-        self.newest = Generation(self.newest.0 + 1);
-        let generation = self.newest;
-        let nothing = FetchProgress { have: Bytes::ZERO, at: now };
-        let waiting = proposal.members.iter().map(|node| (*node, nothing)).collect();
-        out.push(Command::Prepare { generation, proposal: proposal.clone() });
-        self.preparing = Some(Live { generation, proposal, waiting });
+        self.preparing = Some(Lanes { live, in_flight, reason, provisional });
+        self.activate_if_ready(out);
+    }
+
+    /// Retires what is being prepared, except for lanes that are active already. Returns why it was
+    /// prepared.
+    fn stop_preparing(&mut self, out: &mut Vec<Command>) -> Option<Reason> {
+        let lanes = self.preparing.take()?;
+        for live in lanes.live {
+            if self.live(live.generation).is_none() {
+                self.retire(live, out);
+            }
+        }
+        Some(lanes.reason)
     }
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let silent = self.preparing.as_ref().and_then(|live| {
+        let silent = self.preparing.iter().flat_map(|lanes| &lanes.live).find_map(|live| {
             let late =
                 live.waiting.iter().find(|(_, fetched)| now.since(fetched.at) >= PREPARE_TIMEOUT);
             late.map(|(node, _)| (*node, live.generation))
@@ -311,7 +385,7 @@ impl Leader {
 
     fn present(&self, live: &Live) -> Vec<NodeId> {
         let is_present = |node: &NodeId| *node == self.me || self.devices.contains(node);
-        live.proposal.members.iter().copied().filter(is_present).collect()
+        live.lane.members.iter().copied().filter(is_present).collect()
     }
 
     fn retire(&mut self, live: Live, out: &mut Vec<Command>) {
@@ -323,10 +397,11 @@ impl Leader {
     /// to run, the current preparation is abandoned instead of awaited.
     fn request_plan(&mut self, reason: Reason, out: &mut Vec<Command>) {
         let urgent = matches!(reason, Reason::Lost | Reason::Left | Reason::Link);
-        if let Some(live) = self.preparing.as_ref().filter(|_| urgent && self.active.is_none()) {
-            self.abandon(live.generation, None, out);
-        }
-        let reason = [self.deferred.take(), self.requested.take()]
+        let stopped = match urgent && self.active.is_none() {
+            true => self.stop_preparing(out),
+            false => None,
+        };
+        let reason = [stopped, self.deferred.take(), self.requested.take()]
             .into_iter()
             .flatten()
             .fold(reason, Reason::min);

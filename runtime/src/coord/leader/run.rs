@@ -1,7 +1,7 @@
 //! How frames run: started in order, answered once, rerun when their generation is abandoned.
 
-use super::event::Command;
-use super::{FRAME_TIMEOUT, FRAME_TIMEOUT_FACTOR, Leader, Live};
+use super::event::{Command, Lane, Proposal};
+use super::{FRAME_TIMEOUT, FRAME_TIMEOUT_FACTOR, LOOKAHEAD, Leader, Live};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;
@@ -16,7 +16,7 @@ impl Leader {
 
     pub(super) fn answered(&mut self, frame: u64, generation: Generation, out: &mut Vec<Command>) {
         let Some(done) = self.frames.finish(frame, generation) else { return };
-        out.push(Command::Answer { frame, generation, retries: done.retries });
+        out.push(Command::Complete { frame, generation, retries: done.retries });
         if let Some(at) = self.retiring.iter().position(|live| live.generation == generation) {
             let live = self.retiring.remove(at);
             self.retire_when_done(live, out);
@@ -35,26 +35,28 @@ impl Leader {
         if !self.frames.is_running(frame, generation) {
             return;
         }
-        let Some(proposal) = self.live(generation).map(|live| live.proposal.clone()) else {
-            return;
-        };
+        let Some(Live { lane, reason, .. }) = self.live(generation).cloned() else { return };
         self.abandon(generation, Some((frame, error)), out);
         if node != self.me {
             self.back_off(now, node, format!("frame {frame}: {error}"), out);
             self.request_plan(Reason::Lost, out);
-        } else if self.active.is_none() && self.preparing.is_none() && self.requested.is_none() {
-            if self.is_possible(&proposal) {
-                self.prepare(now, proposal, out);
+        } else if self.preparing.is_none() && self.requested.is_none() {
+            let in_flight = lane.in_flight;
+            let again = Proposal { lanes: vec![lane], in_flight, reason, provisional: false };
+            // Others may still be active side by side with it.
+            if self.active.is_none() && self.is_possible(&again) {
+                self.prepare(now, again, out);
             } else {
-                self.request_plan(proposal.reason, out);
+                self.request_plan(reason, out);
             }
         }
     }
 
     pub(super) fn overdue(&self, now: Moment) -> Option<(u64, Generation)> {
         self.frames.running().find_map(|(frame, generation, started)| {
-            let predicted = self.live(generation)?.proposal.predicted;
-            let limit = FRAME_TIMEOUT.max(predicted * FRAME_TIMEOUT_FACTOR);
+            let Lane { predicted, in_flight, .. } = self.live(generation)?.lane;
+            let among = f64::from(in_flight.frames());
+            let limit = FRAME_TIMEOUT.max(predicted * (FRAME_TIMEOUT_FACTOR * among));
             (now.since(started) >= limit).then_some((frame, generation))
         })
     }
@@ -68,16 +70,11 @@ impl Leader {
         out: &mut Vec<Command>,
     ) {
         let is = |live: &Live| live.generation == generation;
-        let live = if let Some(live) = self.preparing.take_if(|live| is(live)) {
-            self.deferred = self.deferred.into_iter().chain([live.proposal.reason]).min();
-            live
-        } else if let Some(live) = self.active.take_if(|live| is(live)) {
-            live
-        } else if let Some(at) = self.retiring.iter().position(is) {
-            self.retiring.remove(at)
-        } else {
-            return;
-        };
+        if self.preparing.as_ref().is_some_and(|lanes| lanes.live.iter().any(is)) {
+            // The lanes that are prepared with it were chosen to run side by side with it.
+            self.deferred = self.deferred.into_iter().chain(self.stop_preparing(out)).min();
+        }
+        let Some(live) = self.take(generation) else { return };
         let members = self.present(&live);
         for frame in self.frames.recall(generation) {
             let members = members.clone();
@@ -90,6 +87,20 @@ impl Leader {
         self.retire(live, out);
     }
 
+    /// Takes out a generation that is active or finishing.
+    fn take(&mut self, generation: Generation) -> Option<Live> {
+        let is = |live: &Live| live.generation == generation;
+        if let Some(lanes) = &mut self.active
+            && let Some(at) = lanes.live.iter().position(is)
+        {
+            let live = lanes.live.remove(at);
+            self.active.take_if(|lanes| lanes.live.is_empty());
+            return Some(live);
+        }
+        let at = self.retiring.iter().position(is)?;
+        Some(self.retiring.remove(at))
+    }
+
     pub(super) fn retire_when_done(&mut self, live: Live, out: &mut Vec<Command>) {
         if self.frames.running().any(|(_, generation, _)| generation == live.generation) {
             self.retiring.push(live);
@@ -99,9 +110,41 @@ impl Leader {
     }
 
     pub(super) fn start_frames(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let Some(generation) = self.active.as_ref().map(|live| live.generation) else { return };
-        while let Some(frame) = self.frames.start(now, generation) {
+        while let Some(generation) = self.next_lane()
+            && let Some(frame) = self.frames.start(now, generation)
+        {
             out.push(Command::Start { frame, generation });
         }
+    }
+
+    /// The lane for the next frame, if it may start now.
+    ///
+    /// The frames that wait are handed out, one after the other, to the lane that is predicted to
+    /// answer first; the first of them whose lane has room starts, and as frames are all alike it is
+    /// the oldest that does. So a lane gets frames in proportion to its speed, and a slow one gets
+    /// none that the others will have done sooner.
+    fn next_lane(&self) -> Option<Generation> {
+        let lanes = self.active.as_ref()?;
+        if self.frames.running().count() >= lanes.in_flight.frames() as usize {
+            return None;
+        }
+        let running = |live: &Live| {
+            let running = self.frames.running();
+            running.filter(|(_, generation, _)| *generation == live.generation).count()
+        };
+        let mut queues: Vec<(&Live, usize, usize)> =
+            lanes.live.iter().map(|live| (live, running(live), 0)).collect();
+        for _ in 0..self.frames.waiting().min(LOOKAHEAD) {
+            let end = |(live, running, given): &(&Live, usize, usize)| {
+                live.lane.predicted.0 + live.lane.interval.0 * (running + given) as f64
+            };
+            let first = queues.iter_mut().min_by(|a, b| end(a).total_cmp(&end(b)))?;
+            let (live, running, given) = first;
+            if *running + *given < live.lane.in_flight.frames() as usize {
+                return Some(live.generation);
+            }
+            *given += 1;
+        }
+        None
     }
 }

@@ -1,7 +1,7 @@
 //! Single scenarios; `tests/coord_sim.rs` simulates many.
 
 use super::*;
-use crate::plan::{Cuts, Plan, Split, Stage};
+use crate::plan::{Cuts, DeviceIx, InFlight, Plan, Split, Stage};
 
 const ME: NodeId = NodeId(0);
 const OTHER: NodeId = NodeId(1);
@@ -62,16 +62,28 @@ impl Script {
         for node in members {
             self.handle(Event::Ready { node: *node, generation });
         }
-        assert!(self.commands.contains(&Command::Activate { generation }));
+        let is_active = |command: &Command| match command {
+            Command::Activate { lanes, .. } => {
+                lanes.iter().any(|(active, _)| *active == generation)
+            }
+            _ => false,
+        };
+        assert!(self.commands.iter().any(is_active));
     }
 }
 
 fn proposal(members: &[NodeId]) -> Proposal {
     let lengths: Vec<u32> = members.iter().map(|_| 4).collect();
     let stage = Stage { layers: 0..1, split: Split::Rows(Cuts::from_lengths(lengths)) };
-    let plan = Plan::new(members.len() as u16, vec![stage]);
-    let (reason, predicted) = (Reason::Start, Ms(100.0));
-    Proposal { plan, members: members.to_vec(), reason, provisional: false, predicted }
+    let lane = Lane {
+        plan: Plan::new(members.len() as u16, vec![stage]),
+        members: members.to_vec(),
+        predicted: Ms(100.0),
+        interval: Ms(100.0),
+        in_flight: InFlight::ONE,
+    };
+    let in_flight = lane.in_flight;
+    Proposal { lanes: vec![lane], in_flight, reason: Reason::Start, provisional: false }
 }
 
 fn retired(commands: &[Command]) -> Vec<Generation> {
@@ -166,4 +178,89 @@ fn without_the_leaders_own_device_the_session_is_over() {
     assert!(matches!(script.handle(Event::Submitted { frame: 2 }), [Command::FailFrame { .. }]));
     assert_eq!(script.wait(100_000.0), []);
     assert_eq!(script.handle(Event::Joined(THIRD)), []);
+}
+
+/// Whole frames on a device, which answers at this interval.
+fn whole(node: NodeId, interval: f64) -> Lane {
+    let (members, owner) = match node {
+        ME => (vec![ME], DeviceIx::LEADER),
+        node => (vec![ME, node], DeviceIx(1)),
+    };
+    let stage = Stage { layers: 0..1, split: Split::Whole(owner) };
+    let plan = Plan::new(members.len() as u16, vec![stage]);
+    let (predicted, interval, in_flight) = (Ms(interval), Ms(interval), InFlight::of(2));
+    Lane { plan, members, predicted, interval, in_flight }
+}
+
+fn side_by_side(lanes: Vec<Lane>) -> Proposal {
+    let in_flight = InFlight::of(2 * lanes.len());
+    Proposal { lanes, in_flight, reason: Reason::Start, provisional: false }
+}
+
+fn started(commands: &[Command]) -> Vec<(u64, Generation)> {
+    let started = commands.iter().filter_map(|command| match command {
+        Command::Start { frame, generation } => Some((*frame, *generation)),
+        _ => None,
+    });
+    started.collect()
+}
+
+/// A leader with a lane of its own and one on another device.
+fn two_lanes(own: f64, other: f64) -> (Script, [Generation; 2]) {
+    let mut script = Script::new(&[OTHER]);
+    let (request, lanes) = (script.request(), vec![whole(ME, own), whole(OTHER, other)]);
+    script.handle(Event::Proposed { request, proposal: Ok(side_by_side(lanes)) });
+    let [mine, theirs] = [Generation(1), Generation(2)];
+    script.handle(Event::Ready { node: ME, generation: mine });
+    script.handle(Event::Ready { node: ME, generation: theirs });
+    assert_eq!(script.leader.active().count(), 0, "they become active together");
+    script.all_ready(theirs, &[OTHER]);
+    (script, [mine, theirs])
+}
+
+#[test]
+fn a_slow_lane_gets_only_what_others_would_not_have_done_sooner() {
+    let (mut script, [mine, theirs]) = two_lanes(100.0, 1_000.0);
+    let mut submit = |frame| started(script.handle(Event::Submitted { frame }));
+    assert_eq!(submit(0), [(0, mine)]);
+    assert_eq!(submit(1), [(1, mine)]);
+    assert!((2..9).all(|frame| submit(frame).is_empty()));
+    // The tenth would be answered after 1.0 s here, too.
+    assert_eq!(submit(9), []);
+    assert_eq!(submit(10), [(2, theirs)]);
+    assert_eq!(started(script.handle(Event::Answered { frame: 0, generation: mine })), [(3, mine)]);
+}
+
+#[test]
+fn frames_of_a_lost_lane_are_rerun_on_the_others() {
+    let (mut script, [mine, theirs]) = two_lanes(100.0, 100.0);
+    script.handle(Event::Submitted { frame: 0 });
+    assert_eq!(started(script.handle(Event::Submitted { frame: 1 })), [(1, theirs)]);
+    let commands = script.handle(Event::Lost(OTHER)).to_vec();
+    assert_eq!((retired(&commands), started(&commands)), (vec![theirs], vec![(1, mine)]));
+    let request = script.request();
+    // What is left is what runs; whoever watches is told why.
+    let left = Proposal { reason: Reason::Lost, ..side_by_side(vec![whole(ME, 100.0)]) };
+    let commands = script.handle(Event::Proposed { request, proposal: Ok(left) });
+    let [Command::Activate { lanes, reason: Reason::Lost }] = commands else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(lanes[0].0, mine);
+}
+
+#[test]
+fn lanes_that_run_already_are_not_prepared_again() {
+    let (mut script, [mine, theirs]) = two_lanes(100.0, 100.0);
+    let slower = vec![whole(ME, 100.0), whole(OTHER, 400.0)];
+    let commands = script.handle(Event::Improved(side_by_side(slower.clone())));
+    let [Command::Activate { lanes, .. }] = commands else { panic!("{commands:?}") };
+    assert_eq!(*lanes, [(mine, slower[0].clone()), (theirs, slower[1].clone())]);
+    script.handle(Event::Joined(THIRD));
+    let request = script.request();
+    let lanes = slower.into_iter().chain([whole(THIRD, 100.0)]).collect();
+    script.handle(Event::Proposed { request, proposal: Ok(side_by_side(lanes)) });
+    assert_eq!(script.prepared(), Generation(3));
+    script.all_ready(Generation(3), &[ME, THIRD]);
+    assert_eq!(retired(&script.commands), []);
+    assert_eq!(script.leader.active().count(), 3);
 }
