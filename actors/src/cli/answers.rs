@@ -125,19 +125,29 @@ pub struct Tally {
 /// What a plan promised, and what it kept.
 #[derive(Debug, Default)]
 struct Record {
-    /// As it was before its first frame.
-    promise: Option<Arc<PlanInfo>>,
-    /// As it was last told: plans side by side with it come and go.
+    /// As it was last told: its prediction changes, plans side by side with it come and go.
     latest: Option<Arc<PlanInfo>>,
-    times: Vec<Ms>,
+    /// Each prediction, with the times of the frames that followed it.
+    kept: Vec<(Ms, Vec<Ms>)>,
     /// The sum of the promised intervals between answers.
     promised: Ms,
 }
 
 impl Record {
-    /// |median / predicted - 1|.
-    fn error(&self) -> Option<f64> {
-        Some((Times::of(&self.times)?.median / self.promise.as_ref()?.predicted - 1.0).abs())
+    fn answered(&mut self, time: Ms) {
+        let (predicted, rate) = match &self.latest {
+            Some(plan) => (plan.predicted, plan.frames_per_second),
+            None => (Ms(f64::NAN), f64::NAN),
+        };
+        self.promised += Ms(1e3 / rate);
+        match self.kept.last_mut() {
+            Some((before, times)) if *before == predicted => times.push(time),
+            _ => self.kept.push((predicted, vec![time])),
+        }
+    }
+
+    fn times(&self) -> impl Iterator<Item = Ms> {
+        self.kept.iter().flat_map(|(_, times)| times).copied()
     }
 }
 
@@ -145,9 +155,7 @@ impl Tally {
     /// Records the predictions of plans, in the order in which they were told.
     pub fn promised(&mut self, plans: &[Arc<PlanInfo>]) {
         for plan in plans {
-            let record = self.plans.entry(plan.generation).or_default();
-            record.promise.get_or_insert_with(|| plan.clone());
-            record.latest = Some(plan.clone());
+            self.plans.entry(plan.generation).or_default().latest = Some(plan.clone());
         }
     }
 
@@ -159,10 +167,7 @@ impl Tally {
     /// Records an answer, and compares it with a reference if there is one.
     pub fn answered(&mut self, answer: &Answer, reference: Option<&Answer>) {
         self.retried += u64::from(answer.retries > 0);
-        let record = self.plans.entry(answer.generation).or_default();
-        record.times.push(answer.total);
-        let rate = record.latest.as_ref().map_or(f64::NAN, |plan| plan.frames_per_second);
-        record.promised += Ms(1e3 / rate);
+        self.plans.entry(answer.generation).or_default().answered(answer.total);
         let (begun, completed) = (Moment(answer.completed.0 - answer.total.0), answer.completed);
         let (first, last) = self.span.unwrap_or((begun, completed));
         self.span = Some((Moment(first.0.min(begun.0)), Moment(last.0.max(completed.0))));
@@ -182,7 +187,7 @@ impl Tally {
 
     /// The summary of the run.
     pub fn summary(&self) -> Summary {
-        let all: Vec<Ms> = self.plans.values().flat_map(|record| &record.times).copied().collect();
+        let all: Vec<Ms> = self.plans.values().flat_map(Record::times).collect();
         let (total, alone) = (Times::of(&all), Times::of(&self.alone));
         let frames = all.len() as u64;
         let per_frame = self.wall().map(|wall| wall * (frames as f64).recip());
@@ -212,21 +217,22 @@ impl Tally {
 
     /// Whether several frames may have been in flight at once.
     fn has_overlap(&self) -> bool {
-        let mut promises = self.plans.values().filter_map(|record| record.promise.as_ref());
+        let mut promises = self.plans.values().filter_map(|record| record.latest.as_ref());
         promises.any(|plan| plan.in_flight > InFlight::ONE || plan.part_of_frames < 1.0)
     }
 
-    /// Of frames that follow each other, |median / predicted - 1|, averaged over all plans, weighted
-    /// by frames. Frames that overlap wait for each other, so what is compared is the time that all
+    /// Of frames that follow each other, |median / predicted - 1|, averaged over all predictions,
+    /// weighted by the frames that followed each. Frames that overlap wait for each other, so what is compared is the time that all
     /// of them took together, with the sum of the intervals at which their plans promised answers.
     fn prediction_error(&self) -> Option<f64> {
         if self.has_overlap() {
             let promised: Ms = self.plans.values().map(|record| record.promised).sum();
             return Some((self.wall()? / promised - 1.0).abs()).filter(|error| error.is_finite());
         }
-        let errors = self.plans.values().filter_map(|record| {
-            let error = record.error().filter(|error| error.is_finite())?;
-            Some((record.times.len() as f64, error))
+        let kept = self.plans.values().flat_map(|record| &record.kept);
+        let errors = kept.filter_map(|(predicted, times)| {
+            let error = (Times::of(times)?.median / *predicted - 1.0).abs();
+            error.is_finite().then_some((times.len() as f64, error))
         });
         let (frames, sum) =
             errors.fold((0.0, 0.0), |(frames, sum), (n, error)| (frames + n, sum + n * error));
@@ -330,10 +336,13 @@ mod tests {
             tally.answered(&answer(1, total, &[1.0]), None);
         }
         tally.answered(&answer(2, 10.0, &[1.0]), None);
+        // A prediction that was announced anew counts from then on.
+        tally.promised(&[plan(1, 10.0), plan(2, 20.0), plan(2, 10.0)]);
+        tally.answered(&answer(2, 11.0, &[1.0]), None);
         let summary = tally.summary();
-        assert_eq!(summary.frames, 4);
-        assert!((summary.prediction_error.unwrap() - (3.0 * 0.2 + 0.5) / 4.0).abs() < 1e-12);
-        assert_eq!(summary.total_ms.unwrap().median, Ms(11.5));
+        assert_eq!(summary.frames, 5);
+        assert!((summary.prediction_error.unwrap() - (3.0 * 0.2 + 0.5 + 0.1) / 5.0).abs() < 1e-12);
+        assert_eq!(summary.total_ms.unwrap().median, Ms(11.0));
         assert_eq!(summary.speedup, None);
     }
 

@@ -151,6 +151,12 @@ impl<'a> EventPrinter<'a> {
         }
         let explanation = self.explain.then_some(plan.explanation.as_slice());
         self.report.emit(&events::Plan { plan: &plan, explanation })?;
+        if told.is_some_and(|told| told.in_flight == plan.in_flight && told.plan == plan.plan) {
+            let (generation, predicted) = (plan.generation.0, plan.predicted);
+            self.report.say(format_args!("plan {generation}: now predicted to take {predicted}"));
+            self.plans.push(plan);
+            return Ok(());
+        }
         let heading = format!("plan {}: {}", plan.generation.0, reason_text(plan.reason));
         let heading = style(heading).for_stderr().green().bold();
         match tables::whole_frames_on(&plan, &self.names()) {

@@ -23,7 +23,7 @@ use super::messages::{Close, Subscribe};
 use crate::api::{Answer, DeviceInfo, DeviceState, Event, InferError, LoadError, PlanInfo, Source};
 use crate::discovery::{DeviceEvent, DiscoveryActor, Peer, Publish};
 use crate::planner::{
-    Candidate, Planned, PlannedLane, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice,
+    Candidate, PlannedLane, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice,
 };
 use crate::profiler::StagesTimed;
 use crate::worker::{Device, HostSession, ReleaseSession, WorkerActor};
@@ -341,10 +341,10 @@ impl Actor for PipelineActor {
             answers: context.address().recipient(),
         };
         self.worker.do_send(host);
-        let plans = context.address().recipient::<Planned>();
+        let (plans, predictions) = (context.address().recipient(), context.address().recipient());
         let (me, clock) = (self.me(), self.device.clock);
-        let planner =
-            PlannerActor::new(me, clock, self.source.clone(), self.planner_options, plans);
+        let (source, options) = (self.source.clone(), self.planner_options);
+        let planner = PlannerActor::new(me, clock, source, options, plans, predictions);
         self.planner = Some(planner.start());
         let tick = Duration::from_secs_f64(TICK.0 / 1e3);
         context.run_interval(tick, |pipeline, context| {

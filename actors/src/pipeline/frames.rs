@@ -33,17 +33,18 @@ impl PipelineActor {
             dims: port.dims.clone(),
             data,
         });
+        let total = now.since(pending.begun.unwrap_or(now));
         pending.done = Some(Answer {
             frame,
             generation,
             retries,
-            total: now.since(pending.begun.unwrap_or(now)),
+            total,
             completed: now,
             bytes_moved: self.plans.get(&generation).map_or(Bytes::ZERO, |plan| plan.bytes_moved),
             outputs: named.collect(),
         });
         if let Some(planner) = &self.planner {
-            planner.do_send(FrameAnswered);
+            planner.do_send(FrameAnswered { generation, total });
         }
     }
 

@@ -13,7 +13,9 @@ use edgeld_runtime::wire::{LeaderMessage, Member, NodeId, Prepare, Purpose, enco
 use super::actor::{MAX_CANDIDATES, PipelineActor};
 use super::messages::{Close, ManifestBuilt, WeightsServed};
 use crate::api::{Event, LoadError, PlanInfo, Source};
-use crate::planner::{Candidate, PlanActivated, Planned, PlannedLane, WeightsHeld};
+use crate::planner::{
+    Candidate, PlanActivated, Planned, PlannedLane, PredictionChanged, WeightsHeld,
+};
 use crate::storage::serve_chunks;
 use crate::worker::Device;
 
@@ -113,7 +115,6 @@ impl PipelineActor {
         self.plan.send_replace(infos.clone());
         infos.into_iter().for_each(|info| self.publish(&Event::Plan(info)));
         if let Some(planner) = &self.planner {
-            let lanes = lanes.into_iter().map(|(_, lane)| lane).collect();
             planner.do_send(PlanActivated { lanes, computes });
         }
         self.publish_devices();
@@ -245,6 +246,21 @@ impl Handler<Planned> for PipelineActor {
         if self.candidates.len() > MAX_CANDIDATES {
             self.candidates.remove(0);
         }
+    }
+}
+
+impl Handler<PredictionChanged> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, changed: PredictionChanged, _: &mut Self::Context) {
+        let PredictionChanged { generation, predicted } = changed;
+        let is_active = self.plan.borrow().iter().any(|plan| plan.generation == generation);
+        let Some(planned) = self.plans.get_mut(&generation).filter(|_| is_active) else { return };
+        planned.info.predicted = predicted;
+        planned.info.frames_per_second = 1e3 / predicted.0;
+        let info = Arc::new(planned.info.clone());
+        self.plan.send_replace(vec![info.clone()]);
+        self.publish(&Event::Plan(info));
     }
 }
 

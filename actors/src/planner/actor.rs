@@ -1,7 +1,8 @@
 //! The actor that plans for a session.
 //!
 //! The pipeline requests a plan when devices come or go. After frames this actor also checks
-//! whether another plan has become better. Solving runs on a thread of its own.
+//! whether another plan has become better, and compares what frames took with what was predicted:
+//! a prediction that no longer holds is announced anew. Solving runs on a thread of its own.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
@@ -9,18 +10,20 @@ use std::sync::mpsc::Sender;
 use actix::prelude::*;
 use edgeld_runtime::coord::emergency::{Holdings, with_idle};
 use edgeld_runtime::coord::leader::Lane;
-use edgeld_runtime::coord::replan::{Hysteresis, reason};
+use edgeld_runtime::coord::replan::{Hysteresis, Overhead, reason};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::cost::{ClusterProfile, LinkProfile};
 use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::plan::{Generation, InFlight};
 use edgeld_runtime::units::{Mbps, Ms};
 use edgeld_runtime::wire::NodeId;
 
 use super::messages::{
-    FrameAnswered, PlanActivated, Planned, RequestPlan, Solved, UpdateDevice, WeightsHeld,
+    FrameAnswered, PlanActivated, Planned, PredictionChanged, RequestPlan, Solved, UpdateDevice,
+    WeightsHeld,
 };
 use super::options::PlannerOptions;
-use super::solver::{self, Candidate, PreviousLane, SolveOutcome, SolveRequest};
+use super::solver::{self, Candidate, PreviousLane, Question, SolveOutcome, SolveRequest};
 use crate::api::Source;
 use crate::clock::Clock;
 
@@ -45,26 +48,39 @@ pub(crate) struct PlannerActor {
     is_checking: bool,
     /// Frames answered.
     frames: u64,
+    overhead: Overhead,
     session: Recipient<Planned>,
+    predictions: Recipient<PredictionChanged>,
     solver: Option<Sender<SolveRequest>>,
 }
 
+/// By what part a prediction must change to be announced again.
+const NOTABLE: f64 = 0.10;
+
 /// The plans that run side by side.
 struct ActivePlans {
-    lanes: Vec<Lane>,
+    lanes: Vec<(Generation, Lane)>,
+    /// What was last announced of the only plan, where frames follow each other.
+    announced: Option<Ms>,
+    /// Whether a frame was answered: the first one loads caches and does not count.
+    is_warm: bool,
+    /// What frames took since the overhead was last observed.
+    times: Vec<Ms>,
     /// When they were made: each device's compute time per frame, and its link's goodput.
     baseline: BTreeMap<NodeId, (Ms, Mbps)>,
     hysteresis: Hysteresis,
 }
 
 impl PlannerActor {
-    /// A planner for the session led by `me`; plans are sent to `session`.
+    /// A planner for the session led by `me`; plans are sent to `session`, changed predictions to
+    /// `predictions`.
     pub(crate) fn new(
         me: NodeId,
         clock: Clock,
         source: Source,
         options: PlannerOptions,
         session: Recipient<Planned>,
+        predictions: Recipient<PredictionChanged>,
     ) -> PlannerActor {
         PlannerActor {
             me,
@@ -79,13 +95,15 @@ impl PlannerActor {
             last_check_took: Ms::ZERO,
             is_checking: false,
             frames: 0,
+            overhead: Overhead::default(),
             session,
+            predictions,
             solver: None,
         }
     }
 
     /// A request to the solver; `None` while a member has no profile.
-    fn request(&self, request_id: Option<u32>, reason: Reason) -> Option<SolveRequest> {
+    fn request(&self, question: Question, reason: Reason) -> Option<SolveRequest> {
         let devices: Vec<&UpdateDevice> =
             self.members.iter().map(|node| self.devices.get(node)).collect::<Option<_>>()?;
         let goodputs = devices.iter().skip(1).map(|device| device.link.goodput.0);
@@ -98,23 +116,23 @@ impl PlannerActor {
             _ => device.link,
         };
         let one_isa = devices.windows(2).all(|pair| pair[0].isa == pair[1].isa);
-        let previous = |lane: &Lane| {
+        let previous = |(_, lane): &(Generation, Lane)| {
             let plan = with_idle(&lane.plan, &lane.members, &self.members)?;
             Some(PreviousLane { plan, interval: lane.interval, in_flight: lane.in_flight })
         };
         let active = self.active.iter().flat_map(|active| &active.lanes);
         let previous: Option<Vec<PreviousLane>> = active.map(previous).collect();
+        let profiles = devices.iter().map(|device| (device.profile.clone(), link(device)));
         Some(SolveRequest {
-            request_id,
+            question,
             reason,
             graph: self.source.graph.clone(),
             encodings: self.source.encodings.clone(),
             policy: self.options.policy,
             members: self.members.clone(),
             names: devices.iter().map(|device| device.name.clone()).collect(),
-            profile: ClusterProfile::new(
-                devices.iter().map(|device| (device.profile.clone(), link(device))),
-            ),
+            profile: ClusterProfile::new(profiles)
+                .with_overhead(self.overhead.factor(self.clock.now())),
             previous: previous.unwrap_or_default(),
             holdings: self.holdings.clone(),
             exact: one_isa && self.options.kernels == KernelKind::Exact,
@@ -135,11 +153,32 @@ impl PlannerActor {
         let now = self.clock.now();
         let Some(active) = &mut self.active else { return false };
         let is_same = |other: &Lane| {
-            let [only] = &active.lanes[..] else { return false };
+            let [(_, only)] = &active.lanes[..] else { return false };
             other.plan == only.plan && other.members == only.members
         };
         let same = matches!(&candidate.proposal.lanes[..], [other] if is_same(other));
         active.hysteresis.consider(now, self.frames, current, candidate.cost) && !same
+    }
+
+    /// Learns from the frames of the only plan how much longer they take than simulated, and
+    /// announces a prediction that has changed. `cost` was predicted with this `overhead`.
+    fn compare(&mut self, cost: Ms, overhead: f64) {
+        let now = self.clock.now();
+        let Some(active) = &mut self.active else { return };
+        let Some(announced) = &mut active.announced else { return };
+        let [(generation, lane)] = &active.lanes[..] else { return };
+        let mut predicted = cost;
+        if lane.members.len() > 1 {
+            let simulated = cost * overhead.recip();
+            for time in active.times.drain(..) {
+                self.overhead.observe(now, time, simulated);
+            }
+            predicted = simulated * self.overhead.factor(now);
+        }
+        if (predicted / *announced - 1.0).abs() > NOTABLE {
+            *announced = predicted;
+            self.predictions.do_send(PredictionChanged { generation: *generation, predicted });
+        }
     }
 
     /// What changed most since the active plan was made, as the reason for a new one.
@@ -193,7 +232,7 @@ impl Handler<RequestPlan> for PlannerActor {
         _: &mut Self::Context,
     ) {
         self.members = members;
-        match self.request(Some(request_id), reason) {
+        match self.request(Question::Plan(request_id), reason) {
             Some(request) if self.solver.is_some() => self.solve(request),
             _ => {
                 let result =
@@ -221,23 +260,42 @@ impl Handler<PlanActivated> for PlannerActor {
             .iter()
             .filter_map(|(node, compute)| Some((*node, (*compute, goodput(node)?))))
             .collect();
-        let hysteresis = Hysteresis::new(self.clock.now());
-        self.active = Some(ActivePlans { lanes, baseline, hysteresis });
+        let announced = match &lanes[..] {
+            [(_, only)] if only.in_flight == InFlight::ONE => Some(only.predicted),
+            _ => None,
+        };
+        self.active = Some(ActivePlans {
+            lanes,
+            announced,
+            is_warm: false,
+            times: Vec::new(),
+            baseline,
+            hysteresis: Hysteresis::new(self.clock.now()),
+        });
     }
 }
 
 impl Handler<FrameAnswered> for PlannerActor {
     type Result = ();
 
-    fn handle(&mut self, _: FrameAnswered, _: &mut Self::Context) {
+    fn handle(&mut self, answered: FrameAnswered, _: &mut Self::Context) {
         self.frames += 1;
-        let now = self.clock.now();
-        let pause = self.last_check_took * PAUSE_FACTOR;
-        if self.is_checking || self.active.is_none() || now.since(self.last_check) < pause {
+        let Some(active) = &mut self.active else { return };
+        let is_ours = |(generation, _): &(Generation, Lane)| *generation == answered.generation;
+        let counts = active.announced.is_some() && active.lanes.iter().any(is_ours);
+        if counts && std::mem::replace(&mut active.is_warm, true) {
+            active.times.push(answered.total);
+        }
+        if self.is_checking {
             return;
         }
-        if let Some(request) = self.request(None, Reason::Faster) {
-            self.last_check = now;
+        let now = self.clock.now();
+        let is_due = now.since(self.last_check) >= self.last_check_took * PAUSE_FACTOR;
+        let question = if is_due { Question::Better } else { Question::Prediction };
+        if let Some(request) = self.request(question, Reason::Faster) {
+            if is_due {
+                self.last_check = now;
+            }
             self.is_checking = true;
             self.solve(request);
         }
@@ -248,14 +306,20 @@ impl Handler<Solved> for PlannerActor {
     type Result = ();
 
     fn handle(&mut self, Solved(outcome): Solved, _: &mut Self::Context) {
-        let SolveOutcome { request_id, result, current, took } = outcome;
-        if request_id.is_some() {
-            self.session.do_send(Planned { request_id, result: result.map(Box::new) });
+        let SolveOutcome { question, result, overhead, current, took } = outcome;
+        if let Question::Plan(request) = question {
+            if let Some(result) = result {
+                let (request_id, result) = (Some(request), result.map(Box::new));
+                self.session.do_send(Planned { request_id, result });
+            }
             return;
         }
         self.is_checking = false;
+        let Some(current) = current else { return };
+        self.compare(current.cost, overhead);
+        let Some(result) = result else { return };
         self.last_check_took = took;
-        let (Ok(mut candidate), Some(current)) = (result, current) else { return };
+        let Ok(mut candidate) = result else { return };
         let (now, best) = (current.cost, candidate.cost);
         tracing::debug!("current plan: {now}, best plan: {best}; solved in {took}");
         if !self.is_better(&candidate, current.cost) {

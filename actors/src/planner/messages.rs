@@ -7,6 +7,7 @@ use edgeld_runtime::coord::Reason;
 use edgeld_runtime::coord::leader::Lane;
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
 use edgeld_runtime::kernel::Isa;
+use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Program;
 use edgeld_runtime::units::Ms;
 use edgeld_runtime::wire::NodeId;
@@ -66,7 +67,7 @@ pub(crate) struct WeightsHeld {
 #[rtype(result = "()")]
 pub(crate) struct PlanActivated {
     /// The plans.
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<(Generation, Lane)>,
     /// Predicted compute time of every device per frame.
     pub computes: Vec<(NodeId, Ms)>,
 }
@@ -74,7 +75,22 @@ pub(crate) struct PlanActivated {
 /// A frame was answered.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct FrameAnswered;
+pub(crate) struct FrameAnswered {
+    /// The plan that answered it.
+    pub generation: Generation,
+    /// From its beginning to its answer.
+    pub total: Ms,
+}
+
+/// After what frames have taken, the active plan is predicted to take another time than announced.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct PredictionChanged {
+    /// The plan.
+    pub generation: Generation,
+    /// The time of a frame.
+    pub predicted: Ms,
+}
 
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -1,7 +1,8 @@
 //! Chooses plans: one actor and one solver thread per session.
 //!
 //! The [`PlannerActor`] keeps the profiles of the devices and answers requests for plans. After
-//! frames it also checks whether another plan has become better. `solver` runs
+//! frames it also checks whether another plan has become better, and whether the present one takes as
+//! long as predicted. `solver` runs
 //! `edgeld_runtime::solve` on its thread. Only `pipeline` uses this room. It never talks to devices
 //! and never activates a plan.
 
@@ -12,7 +13,8 @@ mod solver;
 
 pub(crate) use actor::PlannerActor;
 pub(crate) use messages::{
-    FrameAnswered, PlanActivated, Planned, RequestPlan, UpdateDevice, WeightsHeld,
+    FrameAnswered, PlanActivated, Planned, PredictionChanged, RequestPlan, UpdateDevice,
+    WeightsHeld,
 };
 pub(crate) use options::PlannerOptions;
 pub(crate) use solver::{Candidate, PlannedLane};

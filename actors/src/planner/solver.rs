@@ -21,10 +21,21 @@ use edgeld_runtime::wire::NodeId;
 
 use crate::api::{PlanInfo, PlanNames, describe};
 
+/// What the solver is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Which plan is best, for the session's request of this number.
+    Plan(u32),
+    /// Whether another plan is better than the active one.
+    Better,
+    /// How long the active plan takes: a hundredth of the effort.
+    Prediction,
+}
+
 /// A request to the solver.
 pub(super) struct SolveRequest {
-    /// The session's request; `None` for a check whether another plan is better.
-    pub request_id: Option<u32>,
+    /// What is asked.
+    pub question: Question,
     /// Why.
     pub reason: Reason,
     /// The model.
@@ -70,9 +81,11 @@ pub(super) struct Current {
 /// The solver's answer.
 pub(super) struct SolveOutcome {
     /// As in the request.
-    pub request_id: Option<u32>,
-    /// The best plan, or why there is none.
-    pub result: Result<Candidate, String>,
+    pub question: Question,
+    /// The best plan, or why there is none; nothing where only a prediction was asked for.
+    pub result: Option<Result<Candidate, String>>,
+    /// The overhead that the predictions contain.
+    pub overhead: f64,
     /// Prediction for the active plans with the current profiles.
     pub current: Option<Current>,
     /// How long solving took.
@@ -126,10 +139,11 @@ impl SolveRequest {
     fn run(self) -> SolveOutcome {
         let start = Instant::now();
         let current = self.current();
-        let result = self.candidate();
+        let result = (self.question != Question::Prediction).then(|| self.candidate());
         SolveOutcome {
-            request_id: self.request_id,
+            question: self.question,
             result,
+            overhead: self.profile.overhead,
             current,
             took: Ms::from_duration(start.elapsed()),
         }

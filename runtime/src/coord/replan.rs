@@ -4,7 +4,8 @@
 //! ([`DeviceProfile::observe`](crate::cost::DeviceProfile::observe)). [`Hysteresis`] keeps plans
 //! from flapping: another plan must have been better by 10 % for five frames in a row (as far as the
 //! planner ran after them), and the present one must have run for two seconds. Losses and
-//! joins do not go through it; they are planned for at once.
+//! joins do not go through it; they are planned for at once. [`Overhead`] is what frames of several
+//! devices take beyond what the profiles explain.
 //!
 //! ```
 //! use edgeld_runtime::coord::Moment;
@@ -17,6 +18,8 @@
 //! assert!((1..=4).all(|frame| !after(frame, 80.0)));
 //! assert!(after(5, 80.0));
 //! ```
+
+use std::collections::VecDeque;
 
 use super::{Moment, Reason};
 use crate::units::Ms;
@@ -72,6 +75,63 @@ pub fn interval_in_proportion(before: &[Ms], now: &[Ms]) -> Ms {
     let rate: f64 = before.iter().map(|interval| interval.0.recip()).sum();
     let parts = before.iter().map(|interval| interval.0.recip() / rate);
     parts.zip(now).map(|(part, now)| *now * part).fold(Ms::ZERO, Ms::max)
+}
+
+/// How many of the latest frames count for the overhead.
+const REMEMBERED: usize = 5;
+
+/// How long until half of an overhead is forgotten, if no frame confirms it: so that a plan that was
+/// given up for a network that has recovered since is tried again.
+const HALF_LIFE: Ms = Ms(60_000.0);
+
+/// No frame counts as further off than this.
+const MOST: f64 = 100.0;
+
+/// How many times longer the frames of several devices take than their simulation, whatever the
+/// cause: a network slower than it was, or devices that wait for each other's pauses. The planner
+/// multiplies by it what it [simulates](crate::cost::ClusterProfile::overhead) for plans that
+/// exchange strips, so that a plan that does not keep its promise loses to a device alone.
+///
+/// It is the median of the latest frames, which one slow frame does not move.
+///
+/// ```
+/// use edgeld_runtime::coord::Moment;
+/// use edgeld_runtime::coord::replan::Overhead;
+/// use edgeld_runtime::units::Ms;
+/// let mut overhead = Overhead::default();
+/// for frame in [101.0, 400.0, 99.0] {
+///     overhead.observe(Moment(0.0), Ms(frame), Ms(50.0));
+/// }
+/// assert_eq!(overhead.factor(Moment(0.0)), 2.02);
+/// assert!((overhead.factor(Moment(60_000.0)) - 2.02f64.sqrt()).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Overhead {
+    /// Measured over simulated times, oldest first.
+    ratios: VecDeque<f64>,
+    last: Moment,
+}
+
+impl Overhead {
+    /// Learns from a frame that took `measured` where `simulated` was expected.
+    pub fn observe(&mut self, now: Moment, measured: Ms, simulated: Ms) {
+        let ratio = measured / simulated;
+        if ratio.is_finite() && ratio > 0.0 {
+            if self.ratios.len() >= REMEMBERED {
+                self.ratios.pop_front();
+            }
+            self.ratios.push_back(ratio.clamp(1.0 / MOST, MOST));
+            self.last = now;
+        }
+    }
+
+    /// The factor, as of `now`; 1 if nothing is known.
+    pub fn factor(&self, now: Moment) -> f64 {
+        let mut sorted: Vec<f64> = self.ratios.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        let Some(median) = sorted.get(sorted.len() / 2) else { return 1.0 };
+        median.powf(0.5f64.powf(now.since(self.last) / HALF_LIFE))
+    }
 }
 
 /// The reason that a change of speeds is given. `slowdowns` say how many times slower each device

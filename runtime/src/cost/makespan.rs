@@ -337,7 +337,8 @@ impl<'a> Simulation<'a> {
     }
 
     fn prediction(self) -> Prediction {
-        let total = Ms(self.now);
+        let exchanges = !self.derivation.transfers.is_empty();
+        let total = Ms(self.now) * if exchanges { self.profile.overhead } else { 1.0 };
         let devices = self
             .devices
             .into_iter()

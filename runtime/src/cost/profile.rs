@@ -296,13 +296,22 @@ pub struct ClusterProfile {
     pub devices: Vec<DeviceProfile>,
     /// The link of every device.
     pub links: Vec<LinkProfile>,
+    /// How many times longer frames take than their simulation if devices exchange strips: what
+    /// speeds and links do not explain.
+    pub overhead: f64,
 }
 
 impl ClusterProfile {
     /// From every device and its link.
     pub fn new(members: impl IntoIterator<Item = (DeviceProfile, LinkProfile)>) -> ClusterProfile {
         let (devices, links) = members.into_iter().unzip();
-        ClusterProfile { devices, links }
+        ClusterProfile { devices, links, overhead: 1.0 }
+    }
+
+    /// The same with another overhead.
+    #[must_use]
+    pub fn with_overhead(self, overhead: f64) -> ClusterProfile {
+        ClusterProfile { overhead, ..self }
     }
 
     /// Number of devices.
