@@ -107,8 +107,10 @@ async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit>
         return work.await;
     }
     tokio::select! {
-        done = work => done,
+        // Signals first: they are handled before there is anything to interrupt.
+        biased;
         _ = signal::wait() => Err(Exit::interrupted()),
+        done = work => done,
     }
 }
 
