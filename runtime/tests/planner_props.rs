@@ -407,3 +407,11 @@ fn frames_are_split_where_only_the_leader_can_hold_the_model() {
     let alone = lanes.lanes[0].solution.alone.unwrap();
     assert!(lanes.frames_per_second() * alone.0 / 1e3 > 2.0);
 }
+
+#[test]
+fn everybody_computes_whole_frames_if_asked_for() {
+    let policy = Policy { objective: Objective::Throughput, spread: true, ..Policy::default() };
+    let profile = devices(&[20.0, 20.0, 0.5], 20.0);
+    let lanes = solve_lanes(&problem(&vgg16(), &profile, policy)).unwrap();
+    assert_eq!(lanes.lanes.len(), 3);
+}

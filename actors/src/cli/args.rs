@@ -96,8 +96,8 @@ pub struct PlanArgs {
     /// This device computes no rows of split stages, as in the EdgeLD paper.
     #[arg(long, env = "EDGELD_LEADER_IDLE", value_parser = FalseyValueParser::new())]
     pub leader_idle: bool,
-    /// Every device gets a share, even where that costs time. Without it a device that does not
-    /// help gets none.
+    /// Every device gets a share, or whole frames with --objective throughput, even where that
+    /// costs time. Without it a device that does not help gets none.
     #[arg(long, env = "EDGELD_SPREAD", value_parser = FalseyValueParser::new())]
     pub spread: bool,
     /// latency: the shortest time from input to answer. throughput: the most frames a second; every

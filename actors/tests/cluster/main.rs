@@ -64,7 +64,8 @@ fn three_in_flight() -> LoadOptions {
 
 /// Whole frames for everybody.
 fn throughput() -> LoadOptions {
-    let policy = Policy { objective: Objective::Throughput, ..Policy::default() };
+    let objective = Objective::Throughput;
+    let policy = Policy { objective, spread: true, ..Policy::default() };
     LoadOptions { policy, ..LoadOptions::default() }
 }
 

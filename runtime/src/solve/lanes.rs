@@ -4,7 +4,7 @@
 //! soonest. For [`Objective::Throughput`](super::Objective::Throughput) every device with enough
 //! memory for the whole model gets a lane of its own: nothing is computed twice and nobody waits for
 //! a neighbour's rows. Where one split plan promises more, such as when only the leader can hold the
-//! model, that is the one lane.
+//! model, that is the one lane, unless everybody is to have a part (`spread`) and can.
 
 use super::model::GroupModel;
 use super::problem::{Objective, Problem, Solution, SolveError};
@@ -64,9 +64,15 @@ pub fn solve_lanes(problem: &Problem) -> Result<Lanes, SolveError> {
     if problem.policy.objective == Objective::Latency {
         return Ok(Lanes::of_one(solve_with(problem, &models)?, problem.policy.depth()));
     }
-    let split = split(problem, &models);
     let whole = whole(problem, &models)?;
-    match (split, whole) {
+    let everybody = problem.profile.len() - usize::from(problem.policy.leader_idle);
+    if let Some(whole) = &whole
+        && problem.policy.spread
+        && whole.lanes.len() == everybody
+    {
+        return Ok(whole.clone());
+    }
+    match (split(problem, &models), whole) {
         (Ok(split), Some(whole)) if whole.frames_per_second() > split.frames_per_second() => {
             Ok(whole)
         }
@@ -101,7 +107,7 @@ fn split(problem: &Problem, models: &[GroupModel]) -> Result<Lanes, SolveError> 
 /// Whole frames on every device that can hold the model; `None` if there are no two of them.
 fn whole(problem: &Problem, models: &[GroupModel]) -> Result<Option<Lanes>, SolveError> {
     let Problem { profile, policy, .. } = problem;
-    if policy.spread || policy.exchange != Exchange::Peer {
+    if policy.exchange != Exchange::Peer {
         return Ok(None);
     }
     let told = policy.in_flight.map(|told| told.frames() as usize);

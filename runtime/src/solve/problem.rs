@@ -102,7 +102,7 @@ pub struct Policy {
     /// The leader gets no share of split stages; it may run whole ones.
     pub leader_idle: bool,
     /// Every device gets a share of every split stage with at least two rows per device, even if
-    /// that costs time.
+    /// that costs time; for [`Objective::Throughput`] whole frames, if all can hold the model.
     pub spread: bool,
     /// What a plan is to be best at.
     pub objective: Objective,
