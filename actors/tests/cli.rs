@@ -480,6 +480,8 @@ fn a_plan_needs_no_cluster() {
     let explanation = explained.event("plan")["explanation"].as_array().unwrap();
     let words = explanation.iter().map(|line| line.as_str().unwrap()).collect::<String>();
     assert!(words.contains("slow"), "{words}");
+    assert!(words.contains("with one more device like b ("), "{words}");
+    assert!(words.contains("with links twice as fast: "), "{words}");
 
     place.fails(
         1,

@@ -84,7 +84,7 @@ struct WorkArgs {
     /// Write every output to this directory, as frame0_output0.npy and so on.
     #[arg(long, env = "EDGELD_SAVE", value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Say why each device got what it got.
+    /// Say why each device got what it got, and what another device or faster links would bring.
     #[arg(long, env = "EDGELD_EXPLAIN", value_parser = FalseyValueParser::new())]
     explain: bool,
 }
@@ -122,7 +122,12 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
 
     let (warmup, repeat) = (usize::from(args.work.warmup), args.work.repeat);
     let total = ((warmup + repeat) * workload.frames.len()) as u64;
-    let options = LoadOptions { frames: Some(total), policy, ..LoadOptions::default() };
+    let options = LoadOptions {
+        frames: Some(total),
+        policy,
+        explain: args.work.explain,
+        ..LoadOptions::default()
+    };
     let busy = report.busy("planning, and bringing weights to where they are needed");
     let loaded = watch.during(&mut events, cluster.load_with(source, options)).await??;
     drop((busy, events));
