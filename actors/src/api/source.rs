@@ -71,4 +71,7 @@ pub struct LoadOptions {
     /// Whether plans are explained ([`PlanInfo::explanation`](super::plan::PlanInfo)). Planning then
     /// takes three times as long, since it is also done for what is not there.
     pub explain: bool,
+    /// Whether devices report when each step of a frame ran
+    /// ([`Event::Trace`](super::event::Event)).
+    pub trace: bool,
 }

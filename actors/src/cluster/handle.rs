@@ -85,6 +85,7 @@ impl Cluster {
             source: source.clone(),
             planner_options,
             alone: options.alone,
+            trace: options.trace,
             plan,
             loaded,
             cluster: self.inner.discovery.clone(),

@@ -14,7 +14,7 @@ use edgeld_runtime::coord::replan::interval_in_proportion;
 use edgeld_runtime::cost::{ClusterProfile, Prediction, intervals, makespan, traffic};
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan, PlanError};
-use edgeld_runtime::program::{Encoding, Program, derive};
+use edgeld_runtime::program::{Encoding, Program, Transfer, derive};
 use edgeld_runtime::solve::{
     self, Lanes, Objective, Policy, Problem, Solution, explain, solve_lanes, what_if,
 };
@@ -105,6 +105,8 @@ pub(crate) struct PlannedLane {
     pub info: PlanInfo,
     /// A program for each member.
     pub programs: Vec<Arc<Program>>,
+    /// What they send each other.
+    pub transfers: Arc<[Transfer]>,
     /// Payload transferred per frame.
     pub bytes_moved: Bytes,
 }
@@ -338,6 +340,7 @@ impl SolveRequest {
             in_flight: lane.in_flight,
         };
         let programs = derivation.programs.into_iter().map(Arc::new).collect();
-        Ok(PlannedLane { lane, info, programs, bytes_moved })
+        let transfers = derivation.transfers.into();
+        Ok(PlannedLane { lane, info, programs, transfers, bytes_moved })
     }
 }
