@@ -35,8 +35,8 @@ mod worker;
 pub use api::{
     Answer, ClusterError, DEFAULT_CLUSTER, DeviceInfo, DeviceState, Event, Found, InferError,
     Input, IntoSource, LoadError, LoadOptions, Output, OutputShapeError, PlanInfo, PlanNames,
-    Reason, ServeError, ShareInfo, Source, StageInfo, TensorData, TensorError, VERSION,
-    WorkerEvent, describe,
+    Reason, ServeError, ShareInfo, Source, StageInfo, TensorData, TensorError, TraceContent,
+    TracePiece, VERSION, WorkerEvent, describe,
 };
 pub use cluster::{Builder, Cluster, Model, Worker, WorkerOptions};
 pub use worker::{InvalidPace, Pace, Pool, panic_text};

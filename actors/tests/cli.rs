@@ -1,10 +1,11 @@
 //! The `edgeld` command from outside: exit codes, messages, JSON lines.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -88,6 +89,36 @@ impl Place {
         let done = self.edgeld(arguments);
         assert_eq!(done.code, Some(0), "{arguments:?}: {}", done.stderr);
         done
+    }
+}
+
+/// A worker process; killed when dropped.
+struct WorkerProcess {
+    child: Child,
+    address: String,
+}
+
+impl WorkerProcess {
+    /// Starts one and waits until it listens.
+    fn start(place: &Place, name: &str) -> WorkerProcess {
+        let arguments = ["worker", "--listen", "127.0.0.1:0", "--no-mdns", "--json", "--threads"];
+        let mut command = place.command(&[&arguments[..], &["1", "--name", name]].concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        let listening: Value = serde_json::from_str(&line).unwrap();
+        let address = listening["address"].as_str().unwrap().to_owned();
+        // Its events must be read for it to go on.
+        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
+        WorkerProcess { child, address }
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -207,6 +238,8 @@ fn inputs_that_cannot_be_used_are_exit_3() {
     refused(&place.file("text.npy", b"text"), &["text.npy"]);
     let labels = place.path("nowhere.txt").to_string_lossy().into_owned();
     place.fails(3, &["run", SMALL, "random:1", "--labels", &labels], &["nowhere.txt"]);
+    let file = place.path("nowhere/trace.json").to_string_lossy().into_owned();
+    place.fails(1, &["run", SMALL, "random:1", "--alone", "--trace", &file], &["--trace", &file]);
 }
 
 #[test]
@@ -291,6 +324,55 @@ fn frames_that_overlap_are_told_of_in_order() {
     assert_eq!(summary["max_abs_diff"], 0.0);
     assert!(summary["frames_per_second"].as_f64().unwrap() > 0.0);
     assert!(summary["prediction_error"].is_number());
+}
+
+#[test]
+fn a_trace_shows_what_every_device_did_within_its_frame() {
+    let place = Place::new();
+    let workers = ["w0", "w1"].map(|name| WorkerProcess::start(&place, name));
+    let file = place.path("trace.json");
+    let arguments = ["run", SMALL, "random:1", "--repeat", "3", "--warmup", "1", "--spread"];
+    let peers = ["--no-mdns", "--peer", &workers[0].address, "--peer", &workers[1].address];
+    let more = ["--threads", "1", "--json", "--trace", file.to_str().unwrap()];
+    let done = place.succeeds(&[&arguments[..], &peers, &more].concat());
+    assert_eq!(done.event("summary")["frames"], 3);
+    assert!(!done.stderr.contains("trace"), "{}", done.stderr);
+
+    let trace: Vec<Value> = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let names = |kind: &'static str| {
+        let named = trace.iter().filter(move |event| event["name"] == kind);
+        named.map(|event| (event["pid"].as_u64().unwrap(), event["args"]["name"].clone()))
+    };
+    let devices: BTreeMap<u64, Value> = names("process_name").collect();
+    assert_eq!(devices.len(), 3);
+    assert!(["w0", "w1"].iter().all(|name| devices.values().any(|device| device == name)));
+    let rows: BTreeSet<(u64, String)> =
+        names("thread_name").map(|(pid, row)| (pid, row.as_str().unwrap().to_owned())).collect();
+    for device in devices.keys() {
+        for row in ["compute", "send", "receive"] {
+            assert!(rows.contains(&(*device, row.to_owned())), "{row} of {device}: {rows:?}");
+        }
+    }
+
+    let of = |event: &Value, field: &str| event[field].as_f64().unwrap();
+    let spans: Vec<&Value> = trace.iter().filter(|event| event["ph"] == "X").collect();
+    let (frames, steps): (Vec<&Value>, Vec<&Value>) =
+        spans.into_iter().partition(|event| event["cat"] == "frame");
+    let frames: BTreeMap<u64, &Value> =
+        frames.into_iter().map(|event| (event["args"]["frame"].as_u64().unwrap(), event)).collect();
+    assert_eq!(frames.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert!(frames.values().all(|frame| frame["pid"] == 1));
+    for step in steps {
+        let frame = frames[&step["args"]["frame"].as_u64().unwrap()];
+        // What begins a step has come from the input, and the answer waits for what it does; but it
+        // may end after the answer, as when its strip is under way before it is over.
+        let (begun, off) = (of(step, "ts"), of(&step["args"], "clock_error_us") + 0.01);
+        let (from, to) = (of(frame, "ts"), of(frame, "ts") + of(frame, "dur"));
+        assert!(from - off <= begun && begun <= to + off, "{step} in {frame}");
+        assert!(of(step, "dur") >= 0.0);
+        let is_strip = step["cat"] == "send" || step["cat"] == "receive";
+        assert_eq!(step["args"]["bytes"].as_u64().is_some_and(|bytes| bytes > 0), is_strip);
+    }
 }
 
 #[test]
@@ -480,6 +562,8 @@ fn a_plan_needs_no_cluster() {
     let explanation = explained.event("plan")["explanation"].as_array().unwrap();
     let words = explanation.iter().map(|line| line.as_str().unwrap()).collect::<String>();
     assert!(words.contains("slow"), "{words}");
+    assert!(words.contains("with one more device like b ("), "{words}");
+    assert!(words.contains("with links twice as fast: "), "{words}");
 
     place.fails(
         1,

@@ -23,7 +23,8 @@
 //! 4. [`cost`], [`solve`], [`coord`]: what a plan costs, which is best, and when to change it.
 //! 5. [`wire`], [`weights`], [`manifest`]: what travels between devices.
 //! 6. [`kernel`], [`exec`]: layers on regions of maps, and the executor of programs.
-//! 7. [`onnx`], [`models`]: where graphs come from.
+//! 7. [`trace`]: what devices did when, on one clock.
+//! 8. [`onnx`], [`models`]: where graphs come from.
 //!
 //! The crate has no async code, sockets, clock or threads: callers bring their own.
 //!
@@ -58,6 +59,7 @@ pub mod plan;
 pub mod program;
 pub mod region;
 pub mod solve;
+pub mod trace;
 pub mod units;
 pub mod weights;
 pub mod wire;

@@ -6,7 +6,7 @@ use edgeld_runtime::graph::DType;
 use edgeld_runtime::ids::NodeId;
 use edgeld_runtime::plan::{DeviceIx, Generation, PlanError, Split, Stage};
 use edgeld_runtime::program::derive;
-use edgeld_runtime::solve::{Lane, Lanes, Problem, explain};
+use edgeld_runtime::solve::{Lane, Lanes, Problem};
 use edgeld_runtime::units::Bytes;
 
 use super::plan::{PlanInfo, ShareInfo, StageInfo};
@@ -16,8 +16,6 @@ use super::plan::{PlanInfo, ShareInfo, StageInfo};
 pub struct PlanNames<'a> {
     /// Labels used in shares: device ids, or names if there are no ids.
     pub ids: &'a [String],
-    /// Names used in explanations.
-    pub names: &'a [String],
     /// The ids, if there are any.
     pub members: &'a [NodeId],
     /// Whether kernels and devices are such that the answer is bit-identical to that of one
@@ -25,7 +23,7 @@ pub struct PlanNames<'a> {
     pub exact: bool,
 }
 
-/// Describes one of the plans that run side by side for users.
+/// Describes one of the plans that run side by side for users, without an explanation.
 ///
 /// # Errors
 /// When it does not fit `problem`.
@@ -75,7 +73,7 @@ pub fn describe(
         frames_per_second,
         alone: solution.alone,
         stages,
-        explanation: explain(problem, solution, names.names)?,
+        explanation: Vec::new(),
         plan: plan.clone(),
         members: names.members.to_vec(),
     })

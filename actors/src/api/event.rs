@@ -9,6 +9,7 @@ use edgeld_runtime::wire::NodeId;
 
 use super::device::DeviceInfo;
 use super::plan::PlanInfo;
+use super::trace::TracePiece;
 
 /// An event of a cluster.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub enum Event {
         /// How long it computed in all stages of the frame, pauses included.
         compute: Ms,
     },
+    /// A piece of a trace, if the model was loaded with [`LoadOptions::trace`](crate::LoadOptions).
+    Trace(Arc<TracePiece>),
     /// A problem that stops nothing, such as a refused peer.
     Warning(String),
 }

@@ -13,6 +13,7 @@ mod event;
 mod plan;
 mod source;
 mod tensor;
+mod trace;
 
 pub use answer::{Answer, Output};
 pub use constants::{DEFAULT_CLUSTER, VERSION};
@@ -24,3 +25,4 @@ pub use error::{ClusterError, InferError, LoadError, OutputShapeError, ServeErro
 pub use event::{Event, WorkerEvent};
 pub use plan::{PlanInfo, ShareInfo, StageInfo};
 pub use source::{IntoSource, LoadOptions, Source};
+pub use trace::{TraceContent, TracePiece};

@@ -70,7 +70,8 @@ pub struct PlanInfo {
     pub alone: Option<Ms>,
     /// Its stages, in order.
     pub stages: Vec<StageInfo>,
-    /// Why each device got its share, in words.
+    /// Why each device got its share, and what other devices and links would bring, in words; empty
+    /// unless asked for.
     #[serde(skip)]
     pub explanation: Vec<String>,
     /// The plan itself.

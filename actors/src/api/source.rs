@@ -68,4 +68,10 @@ pub struct LoadOptions {
     pub frames: Option<u64>,
     /// Which plans the planner may choose.
     pub policy: Policy,
+    /// Whether plans are explained ([`PlanInfo::explanation`](super::plan::PlanInfo)). Planning then
+    /// takes three times as long, since it is also done for what is not there.
+    pub explain: bool,
+    /// Whether devices report when each step of a frame ran
+    /// ([`Event::Trace`](super::event::Event)).
+    pub trace: bool,
 }

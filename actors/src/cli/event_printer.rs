@@ -3,17 +3,23 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use console::style;
 use edgeld::{DeviceInfo, DeviceState, Event, PlanInfo, Reason};
 use edgeld_runtime::units::Ms;
 use edgeld_runtime::wire::NodeId;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, timeout_at};
 
 use super::events;
 use super::exit::Exit;
 use super::report::Report;
 use super::tables;
+use super::trace_file::TraceFile;
+
+/// How long a trace waits for reports after the last answer.
+const TRACE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Prints events about devices, plans and weights as text and JSON, each change once.
 pub struct EventPrinter<'a> {
@@ -22,6 +28,7 @@ pub struct EventPrinter<'a> {
     devices: Vec<DeviceInfo>,
     plans: Vec<Arc<PlanInfo>>,
     computed: BTreeMap<NodeId, Ms>,
+    trace: Option<TraceFile>,
 }
 
 impl<'a> EventPrinter<'a> {
@@ -33,7 +40,14 @@ impl<'a> EventPrinter<'a> {
             devices: Vec::new(),
             plans: Vec::new(),
             computed: BTreeMap::new(),
+            trace: None,
         }
+    }
+
+    /// Writes traces to this file, if any.
+    #[must_use]
+    pub fn with_trace(self, trace: Option<TraceFile>) -> EventPrinter<'a> {
+        EventPrinter { trace, ..self }
     }
 
     /// The devices last printed.
@@ -77,6 +91,29 @@ impl<'a> EventPrinter<'a> {
         Ok(result)
     }
 
+    /// Waits for what the trace lacks of answered frames, and completes its file. A device that is
+    /// lost reports nothing, so it does not wait for long.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or standard output is closed.
+    pub async fn finish_trace(
+        &mut self,
+        events: &mut UnboundedReceiver<Event>,
+    ) -> Result<(), Exit> {
+        let deadline = Instant::now() + TRACE_PATIENCE;
+        while self.trace.as_ref().is_some_and(|trace| !trace.is_complete()) {
+            match timeout_at(deadline, events.recv()).await {
+                Ok(Some(event)) => self.print(event)?,
+                Ok(None) | Err(_) => {
+                    self.report
+                        .warn("the trace lacks steps of devices that have not reported them");
+                    break;
+                }
+            }
+        }
+        self.trace.take().map_or(Ok(()), TraceFile::finish)
+    }
+
     /// Prints one event.
     ///
     /// # Errors
@@ -93,6 +130,7 @@ impl<'a> EventPrinter<'a> {
                 *self.computed.entry(device).or_insert(Ms::ZERO) += compute;
                 Ok(())
             }
+            Event::Trace(piece) => self.trace.as_mut().map_or(Ok(()), |trace| trace.write(&piece)),
             Event::Warning(text) => {
                 self.report.warn(text);
                 Ok(())

@@ -19,6 +19,8 @@ mod report;
 mod run;
 mod signal;
 mod tables;
+mod trace_events;
+mod trace_file;
 mod worker;
 mod workload;
 

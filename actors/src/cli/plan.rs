@@ -12,7 +12,7 @@ use edgeld_runtime::graph::Graph;
 use edgeld_runtime::models::Preset;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Encoding;
-use edgeld_runtime::solve::{Problem, solve_lanes};
+use edgeld_runtime::solve::{Problem, explain, solve_lanes, what_if};
 use edgeld_runtime::units::{Bytes, Mbps, Ms};
 use serde::Deserialize;
 
@@ -55,7 +55,8 @@ pub struct PlanLanArgs {
     /// Memory that the leader may use, if less than described: 900M, 1.5G, 2GiB.
     #[arg(long, env = "EDGELD_MEMORY", value_name = "SIZE", value_parser = size)]
     memory: Option<Bytes>,
-    /// Explain each device's share, what limits the time, and the alternatives.
+    /// Explain each device's share, what limits the time, the alternatives, and what another device
+    /// or faster links would bring.
     #[arg(long, env = "EDGELD_EXPLAIN", value_parser = FalseyValueParser::new())]
     explain: bool,
 }
@@ -98,17 +99,21 @@ pub fn plan(args: PlanLanArgs, report: &Report) -> Result<(), Exit> {
     let lanes = solve_lanes(&problem)
         .map_err(|error| Exit::failed(error, "describe more memory or more devices"))?;
     let names: Vec<String> = lan.device.iter().map(|device| device.name.clone()).collect();
-    let plan_names = PlanNames {
-        ids: &names,
-        names: &names,
-        members: &[],
-        exact: args.kernels.kernels == Kernels::Exact,
+    let plan_names =
+        PlanNames { ids: &names, members: &[], exact: args.kernels.kernels == Kernels::Exact };
+    let invalid =
+        |error| Exit::failed(error, "please report this bug: the planner made an invalid plan");
+    let mut outlook = match args.explain {
+        true => what_if(&problem, &lanes, &names),
+        false => Vec::new(),
     };
     for (lane, generation) in lanes.lanes.iter().zip((1..).map(Generation)) {
-        let plan = describe(&problem, (lane, &lanes), plan_names, generation, Reason::Start)
-            .map_err(|error| {
-                Exit::failed(error, "please report this bug: the planner made an invalid plan")
-            })?;
+        let mut plan = describe(&problem, (lane, &lanes), plan_names, generation, Reason::Start)
+            .map_err(invalid)?;
+        if args.explain {
+            plan.explanation = explain(&problem, &lane.solution, &names).map_err(invalid)?;
+            plan.explanation.append(&mut outlook);
+        }
         let explanation = args.explain.then_some(plan.explanation.as_slice());
         report.emit(&events::Plan { plan: &plan, explanation })?;
         match tables::whole_frames_on(&plan, &BTreeMap::new()) {

@@ -19,6 +19,7 @@ use super::event_printer::EventPrinter;
 use super::events::{Frame, Summary};
 use super::exit::Exit;
 use super::report::Report;
+use super::trace_file::TraceFile;
 use super::workload::{self, Workload};
 
 /// Frames that overlap are submitted this far ahead, so that none of them waits for this command.
@@ -33,6 +34,8 @@ Examples:
   edgeld run vgg16 random:1 --wire f16 --weights f16 --compare
                                                      what halves gain, and what they cost
   edgeld run vgg16 random:1 --spread --explain       every device gets a share, and says why
+  edgeld run vgg16 random:1 --trace trace.json       what each device did when; open it in
+                                                     ui.perfetto.dev or chrome://tracing
   edgeld run vgg16 random:1 --repeat 50 --in-flight 3
                                                      three frames at once: more a second
   edgeld run vgg16 random:1 --repeat 50 --objective throughput
@@ -84,9 +87,13 @@ struct WorkArgs {
     /// Write every output to this directory, as frame0_output0.npy and so on.
     #[arg(long, env = "EDGELD_SAVE", value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Say why each device got what it got.
+    /// Say why each device got what it got, and what another device or faster links would bring.
     #[arg(long, env = "EDGELD_EXPLAIN", value_parser = FalseyValueParser::new())]
     explain: bool,
+    /// Write what each device did when to this file, with aligned clocks, for ui.perfetto.dev and
+    /// chrome://tracing. Warm-up frames are in it, the run of --compare is not.
+    #[arg(long, env = "EDGELD_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 /// Answers.
@@ -100,6 +107,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     if let Some(folder) = &args.work.save {
         std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     }
+    let trace = args.work.trace.as_deref().map(TraceFile::create).transpose()?;
     report.emit(&workload::model_event(&model))?;
     report.say(workload::describe(&model));
 
@@ -107,7 +115,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     let builder = machine(leader(&args.cluster), &args.machine, &args.kernels);
     let cluster = builder.discover().await?;
     drop(busy);
-    let mut watch = EventPrinter::new(report, args.work.explain);
+    let mut watch = EventPrinter::new(report, args.work.explain).with_trace(trace);
     let mut events = cluster.subscribe();
 
     let source = workload.source(&model);
@@ -122,7 +130,13 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
 
     let (warmup, repeat) = (usize::from(args.work.warmup), args.work.repeat);
     let total = ((warmup + repeat) * workload.frames.len()) as u64;
-    let options = LoadOptions { frames: Some(total), policy, ..LoadOptions::default() };
+    let options = LoadOptions {
+        frames: Some(total),
+        policy,
+        explain: args.work.explain,
+        trace: args.work.trace.is_some(),
+        ..LoadOptions::default()
+    };
     let busy = report.busy("planning, and bringing weights to where they are needed");
     let loaded = watch.during(&mut events, cluster.load_with(source, options)).await??;
     drop((busy, events));
@@ -146,6 +160,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
             }
         }
     }
+    run.watch.finish_trace(&mut events).await?;
     drop(bar);
     let summary = run.tally.summary();
     report.emit(&summary)?;

@@ -74,6 +74,7 @@ impl Cluster {
         let patient = self.inner.patient || options.policy.spread;
         let planner_options = PlannerOptions {
             policy: options.policy,
+            explain: options.explain,
             kernels: self.inner.kernels,
             expected_frames: options.frames.filter(|_| !patient),
         };
@@ -84,6 +85,7 @@ impl Cluster {
             source: source.clone(),
             planner_options,
             alone: options.alone,
+            trace: options.trace,
             plan,
             loaded,
             cluster: self.inner.discovery.clone(),

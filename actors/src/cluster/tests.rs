@@ -66,6 +66,7 @@ impl Leader {
             leader: "tester".to_owned(),
             manifest,
             encodings: vec![Encoding::F32],
+            traced: false,
             kernels: KernelKind::Exact,
         });
     }

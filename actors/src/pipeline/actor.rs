@@ -19,6 +19,7 @@ use edgeld_runtime::wire::{LeaderMessage, NodeId, Refusal, SessionId, WorkerMess
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
+use super::clocks::{Clocks, FrameReport};
 use super::messages::{Close, Subscribe};
 use crate::api::{Answer, DeviceInfo, DeviceState, Event, InferError, LoadError, PlanInfo, Source};
 use crate::discovery::{DeviceEvent, DiscoveryActor, Peer, Publish};
@@ -45,6 +46,8 @@ pub(crate) struct Session {
     pub planner_options: PlannerOptions,
     /// Whether to use only this device.
     pub alone: bool,
+    /// Whether to publish what devices did when.
+    pub trace: bool,
     /// Publishes progress of weights to the cluster's subscribers while the model loads.
     pub cluster: Addr<DiscoveryActor>,
     /// Receives the active plans.
@@ -63,6 +66,8 @@ pub(crate) struct PipelineActor {
     pub(super) source: Source,
     pub(super) planner_options: PlannerOptions,
     pub(super) alone: bool,
+    /// If the session is traced.
+    pub(super) clocks: Option<Clocks>,
     pub(super) manifest: Option<Arc<Manifest>>,
     pub(super) manifest_requested: bool,
     pub(super) leader: Option<Leader>,
@@ -104,8 +109,8 @@ impl PipelineActor {
     /// For a new session. It starts once
     /// [`AttachSession`](crate::discovery::AttachSession) brings the first devices.
     pub(crate) fn new(session: Session) -> PipelineActor {
-        let Session { id, device, worker, source, planner_options, alone, cluster, plan, loaded } =
-            session;
+        let Session { id, device, worker, source, planner_options, .. } = session;
+        let Session { alone, trace, cluster, plan, loaded, .. } = session;
         PipelineActor {
             id,
             device,
@@ -115,6 +120,7 @@ impl PipelineActor {
             source,
             planner_options,
             alone,
+            clocks: trace.then(Clocks::default),
             manifest: None,
             manifest_requested: false,
             leader: None,
@@ -165,7 +171,10 @@ impl PipelineActor {
                     self.send(&members, &LeaderMessage::Abort { session, generation, frames });
                 }
                 Command::Retire { generation, members } => {
-                    self.plans.remove(&generation);
+                    let plan = self.plans.remove(&generation);
+                    if let (Some(clocks), Some(plan)) = (&mut self.clocks, plan) {
+                        clocks.retire(generation, plan);
+                    }
                     self.warmed_up.retain(|(_, of)| *of != generation);
                     let session = self.id;
                     self.send(&members, &LeaderMessage::Retire { session, generation });
@@ -284,7 +293,8 @@ impl PipelineActor {
                 let why = why.to_string();
                 self.handle_event(LeaderEvent::Refused { node, generation, why }, context);
             }
-            WorkerMessage::Finished { generation, frame, times, .. } => {
+            WorkerMessage::Finished { generation, frame, times, steps, .. } => {
+                self.trace_steps(FrameReport { node, generation, frame, steps });
                 let compute = times.iter().map(|time| time.compute).sum();
                 self.publish(&Event::Finished { device: node, generation, frame, compute });
                 // Ignore the first frame under a plan: it touches its memory for the first time.
@@ -348,6 +358,7 @@ impl Actor for PipelineActor {
         self.planner = Some(planner.start());
         let tick = Duration::from_secs_f64(TICK.0 / 1e3);
         context.run_interval(tick, |pipeline, context| {
+            pipeline.read_clocks(context);
             pipeline.handle_event(LeaderEvent::Tick, context)
         });
     }
@@ -362,6 +373,7 @@ impl Handler<DeviceEvent> for PipelineActor {
             DeviceEvent::Snapshot(peers) => {
                 let wanted = peers.into_iter().filter(|peer| !self.alone || peer.hello.node == me);
                 wanted.collect::<Vec<_>>().into_iter().for_each(|peer| self.update_peer(peer));
+                self.read_clocks(context);
                 self.admit(context);
             }
             DeviceEvent::Joined(peer) => {
@@ -377,6 +389,9 @@ impl Handler<DeviceEvent> for PipelineActor {
                 self.opened.remove(&node);
                 self.serving_weights.remove(&node);
                 self.fetching.remove(&node);
+                if let Some(clocks) = &mut self.clocks {
+                    clocks.forget(node);
+                }
                 let event = if left { LeaderEvent::Left(node) } else { LeaderEvent::Lost(node) };
                 self.handle_event(event, context);
             }

@@ -33,7 +33,8 @@ impl PipelineActor {
             dims: port.dims.clone(),
             data,
         });
-        let total = now.since(pending.begun.unwrap_or(now));
+        let begun = pending.begun.unwrap_or(now);
+        let total = now.since(begun);
         pending.done = Some(Answer {
             frame,
             generation,
@@ -43,6 +44,7 @@ impl PipelineActor {
             bytes_moved: self.plans.get(&generation).map_or(Bytes::ZERO, |plan| plan.bytes_moved),
             outputs: named.collect(),
         });
+        self.trace_frame(frame, generation, begun, total);
         if let Some(planner) = &self.planner {
             planner.do_send(FrameAnswered { generation, total });
         }

@@ -3,6 +3,7 @@
 use actix::prelude::*;
 use edgeld_runtime::exec::Input;
 use edgeld_runtime::manifest::Manifest;
+use edgeld_runtime::trace::ClockOffset;
 use edgeld_runtime::wire::NodeId;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -26,6 +27,14 @@ pub(crate) struct Close;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct ManifestBuilt(pub(super) Result<Manifest, String>);
+
+/// A device's clock was read, or could not be.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ClockRead {
+    pub(super) node: NodeId,
+    pub(super) clock: Option<ClockOffset>,
+}
 
 #[derive(Message)]
 #[rtype(result = "()")]

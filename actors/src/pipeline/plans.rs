@@ -76,6 +76,7 @@ impl PipelineActor {
                 manifest: manifest.map(|manifest| manifest.encode()).unwrap_or_default(),
                 encodings: self.source.encodings.clone(),
                 kernels: self.planner_options.kernels,
+                traced: self.clocks.is_some(),
             };
             self.send(&[node], &open);
         }

@@ -129,6 +129,7 @@ impl PlannerActor {
             graph: self.source.graph.clone(),
             encodings: self.source.encodings.clone(),
             policy: self.options.policy,
+            explain: self.options.explain,
             members: self.members.clone(),
             names: devices.iter().map(|device| device.name.clone()).collect(),
             profile: ClusterProfile::new(profiles)

@@ -8,6 +8,8 @@ use edgeld_runtime::solve::Policy;
 pub(crate) struct PlannerOptions {
     /// Which plans the planner may choose.
     pub policy: Policy,
+    /// Whether to explain plans.
+    pub explain: bool,
     /// Which kernels compute.
     pub kernels: KernelKind,
     /// Expected number of frames, if a short run may be done before weights have moved.

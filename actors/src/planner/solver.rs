@@ -14,8 +14,10 @@ use edgeld_runtime::coord::replan::interval_in_proportion;
 use edgeld_runtime::cost::{ClusterProfile, Prediction, intervals, makespan, traffic};
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan, PlanError};
-use edgeld_runtime::program::{Encoding, Program, derive};
-use edgeld_runtime::solve::{self, Lanes, Objective, Policy, Problem, Solution, solve_lanes};
+use edgeld_runtime::program::{Encoding, Program, Transfer, derive};
+use edgeld_runtime::solve::{
+    self, Lanes, Objective, Policy, Problem, Solution, explain, solve_lanes, what_if,
+};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::NodeId;
 
@@ -44,6 +46,8 @@ pub(super) struct SolveRequest {
     pub encodings: Vec<Encoding>,
     /// Which plans may be chosen.
     pub policy: Policy,
+    /// Whether to explain plans.
+    pub explain: bool,
     /// Devices that the plan may use, the leader first.
     pub members: Vec<NodeId>,
     /// Their names.
@@ -101,6 +105,8 @@ pub(crate) struct PlannedLane {
     pub info: PlanInfo,
     /// A program for each member.
     pub programs: Vec<Arc<Program>>,
+    /// What they send each other.
+    pub transfers: Arc<[Transfer]>,
     /// Payload transferred per frame.
     pub bytes_moved: Bytes,
 }
@@ -289,11 +295,14 @@ impl SolveRequest {
     }
 
     fn describe(&self, lanes: &Lanes, provisional: bool) -> Result<Candidate, String> {
-        let planned: Vec<PlannedLane> = lanes
+        let mut planned: Vec<PlannedLane> = lanes
             .lanes
             .iter()
             .map(|lane| self.describe_lane(lane, lanes).map_err(|error| error.to_string()))
             .collect::<Result<_, _>>()?;
+        if let (true, Some(first)) = (self.explain, planned.first_mut()) {
+            first.info.explanation.extend(what_if(&self.problem(), lanes, &self.names));
+        }
         let computes = self.computes(lanes.lanes.iter().map(|lane| &lane.solution.prediction));
         let cost = match self.policy.objective {
             Objective::Latency => planned.first().map_or(Ms::ZERO, |first| first.lane.predicted),
@@ -314,9 +323,12 @@ impl SolveRequest {
 
     fn describe_lane(&self, lane: &solve::Lane, lanes: &Lanes) -> Result<PlannedLane, PlanError> {
         let ids: Vec<String> = self.members.iter().map(NodeId::to_string).collect();
-        let names =
-            PlanNames { ids: &ids, names: &self.names, members: &self.members, exact: self.exact };
-        let info = describe(&self.problem(), (lane, lanes), names, Generation(0), self.reason)?;
+        let names = PlanNames { ids: &ids, members: &self.members, exact: self.exact };
+        let problem = self.problem();
+        let mut info = describe(&problem, (lane, lanes), names, Generation(0), self.reason)?;
+        if self.explain {
+            info.explanation = explain(&problem, &lane.solution, &self.names)?;
+        }
         let (plan, kept) = without_idle(&lane.solution.plan);
         let derivation = derive(&self.graph, &plan)?;
         let bytes_moved = traffic(&self.graph, &self.encodings, &plan, &derivation).bytes_moved;
@@ -328,6 +340,7 @@ impl SolveRequest {
             in_flight: lane.in_flight,
         };
         let programs = derivation.programs.into_iter().map(Arc::new).collect();
-        Ok(PlannedLane { lane, info, programs, bytes_moved })
+        let transfers = derivation.transfers.into();
+        Ok(PlannedLane { lane, info, programs, transfers, bytes_moved })
     }
 }

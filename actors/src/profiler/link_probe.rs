@@ -1,14 +1,18 @@
 //! Measures the link to a device.
 //!
-//! One side calls [`measure`], the other [`echo`]: every payload is answered by an empty frame, so
-//! goodput is measured in one direction and the round trip in both.
+//! One side calls [`measure`], the other [`echo`]: every payload is answered by the time on the
+//! other clock, so goodput is measured in one direction and the round trip in both. [`read_clock`]
+//! uses the same answers to find out how far the clocks are apart.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use edgeld_runtime::cost::LinkProfile;
+use edgeld_runtime::trace::{ClockOffset, ClockReading};
 use edgeld_runtime::units::{Bytes, Mbps, Ms};
-use edgeld_runtime::wire::{NodeId, Purpose};
+use edgeld_runtime::wire::{NodeId, Purpose, decode, encode};
+use tokio::time::timeout;
 
+use crate::clock::Clock;
 use crate::transport::{Connection, Network, Receiver, Sender, TransportError};
 
 /// Payload of a probe, in bytes.
@@ -48,17 +52,50 @@ async fn fastest(
     Ok(shortest)
 }
 
+/// Round trips to read a clock.
+const READINGS: usize = 8;
+
+/// How long these may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Finds out how far a device's clock is from `clock`; `None` if its answers are no times.
+pub(crate) async fn read_clock(
+    network: &Network,
+    addresses: &[String],
+    node: NodeId,
+    clock: Clock,
+) -> Result<Option<ClockOffset>, TransportError> {
+    let connection = network.dial_any(addresses, node, Purpose::Probe).await?;
+    let (sender, mut receiver) = connection.split();
+    let mut readings = Vec::new();
+    let read = async {
+        for _ in 0..READINGS {
+            let sent = clock.now();
+            sender.send(b"?".to_vec(), Vec::new())?;
+            let answer = receiver.next().await?;
+            let received = clock.now();
+            if let Ok(read) = decode(&answer.header) {
+                readings.push(ClockReading { sent, read, received });
+            }
+        }
+        Ok(())
+    };
+    // What was read by then is good.
+    timeout(READ_TIMEOUT, read).await.unwrap_or(Ok(()))?;
+    Ok(ClockOffset::of(readings))
+}
+
 /// Bytes of answers queued at a time.
 const MAX_BACKLOG: usize = 64 << 10;
 
-/// Answers every frame of a probe with an empty payload.
-pub(crate) fn echo(connection: Connection, network: &Network) {
+/// Answers every frame of a probe with the time and no payload.
+pub(crate) fn echo(connection: Connection, network: &Network, clock: Clock) {
     debug_assert_eq!(connection.peer().purpose, Purpose::Probe);
     let (sender, mut receiver) = connection.split();
     network.spawn(async move {
-        while let Ok(frame) = receiver.next().await {
+        while receiver.next().await.is_ok() {
             // Do not read from a peer that does not read its answers.
-            let sent = sender.send(frame.header, Vec::new());
+            let sent = sender.send(encode(&Ms(clock.now().0)), Vec::new());
             if sent.is_err() || sender.backlog_below(MAX_BACKLOG).await.is_err() {
                 return;
             }

@@ -125,7 +125,7 @@ impl Handler<Accepted> for WorkerActor {
                     readers::read_control(connection, id, context.address(), &self.network);
                 self.controls.insert(id, sender);
             }
-            Purpose::Probe => link_probe::echo(connection, &self.network),
+            Purpose::Probe => link_probe::echo(connection, &self.network, self.device.clock),
             Purpose::Strips(session) | Purpose::Weights(session) => {
                 if self.sessions.contains_key(&session) {
                     self.attach(session, connection, context);
@@ -155,9 +155,9 @@ impl Handler<LeaderSent> for WorkerActor {
             LeaderMessage::Measure { kernels } => self.measure(kernels, sender, context),
             // After a refused plan, a leader opens the session again.
             LeaderMessage::Open { session, .. } if self.sessions.contains_key(&session) => {}
-            LeaderMessage::Open { session, leader, manifest, encodings, kernels } => {
+            LeaderMessage::Open { session, leader, manifest, encodings, kernels, traced } => {
                 let opened = self.model(session, &manifest).and_then(|(graph, weights)| {
-                    let new = NewSession { leader, graph, encodings, kernels, weights };
+                    let new = NewSession { leader, graph, encodings, kernels, weights, traced };
                     self.open(session, (control_id, sender), new, context)
                 });
                 match opened {
@@ -194,6 +194,7 @@ struct NewSession {
     encodings: Vec<Encoding>,
     kernels: KernelKind,
     weights: SessionWeights,
+    traced: bool,
 }
 
 impl WorkerActor {
@@ -229,8 +230,9 @@ impl WorkerActor {
     ) -> Result<(), String> {
         let address = context.address();
         let report = move |report| address.do_send(ExecutorReported { session: id, report });
-        let executor = executor::start(&self.device, report).map_err(|error| error.to_string())?;
-        let NewSession { leader, graph, encodings, kernels, weights } = new;
+        let NewSession { leader, graph, encodings, kernels, weights, traced } = new;
+        let executor =
+            executor::start(&self.device, traced, report).map_err(|error| error.to_string())?;
         self.worker.open(id, control.1.peer().node);
         self.emit(WorkerEvent::Session { leader: leader.clone() });
         let session =

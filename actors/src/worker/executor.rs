@@ -14,15 +14,16 @@ use edgeld_runtime::coord::worker::{Arrival, Gate};
 use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
 use edgeld_runtime::kernel::Scratch;
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
-use edgeld_runtime::program::{Action, Program};
+use edgeld_runtime::program::{Action, Program, StepIx};
 use edgeld_runtime::units::{Bytes, Ms};
-use edgeld_runtime::wire::{NodeId, StageTime, StripHeader, encode};
+use edgeld_runtime::wire::{NodeId, StageTime, StepTime, StripHeader, encode};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::compute::{Pool, panic_text};
 use super::device::Device;
+use crate::clock::Clock;
 use crate::profiler::StallMonitor;
 use crate::transport::Sender;
 
@@ -32,6 +33,9 @@ const MAX_QUEUED_STRIPS: usize = 64;
 /// Closed frames to remember per plan, so that a late strip does not reopen one: as many as there can
 /// be in flight.
 const MAX_CLOSED_FRAMES: usize = InFlight::MAX.frames() as usize;
+
+/// Steps of a frame to report the times of: as many as fit in a message.
+const MAX_STEP_TIMES: usize = 1 << 16;
 
 /// How the executor reaches a device of a plan.
 #[derive(Debug, Clone)]
@@ -107,6 +111,8 @@ pub(super) enum Report {
         frame: u64,
         /// The time of each stage.
         times: Vec<StageTime>,
+        /// When each step ran, if the session is traced.
+        steps: Vec<StepTime>,
     },
     /// This device's part of a frame failed.
     Failed {
@@ -145,18 +151,20 @@ impl ExecutorHandle {
     }
 }
 
-/// Starts an executor on a device.
+/// Starts an executor on a device; `traced`, if it is to report when each step ran.
 ///
 /// # Errors
 /// When the thread cannot be spawned.
 pub(super) fn start(
     device: &Device,
+    traced: bool,
     report: impl Fn(Report) + Send + 'static,
 ) -> std::io::Result<ExecutorHandle> {
     let (sender, jobs) = mpsc::unbounded_channel();
     let executor = Executor {
         pool: device.pool.clone(),
         stalls: device.stalls.clone(),
+        clock: traced.then_some(device.clock),
         scratch: Scratch::default(),
         gate: Gate::default(),
         plans: BTreeMap::new(),
@@ -171,6 +179,8 @@ pub(super) fn start(
 struct Executor {
     pool: Arc<Pool>,
     stalls: Arc<StallMonitor>,
+    /// If the session is traced.
+    clock: Option<Clock>,
     scratch: Scratch,
     gate: Gate,
     plans: BTreeMap<Generation, Plan>,
@@ -196,6 +206,8 @@ struct OpenFrame {
     /// Whether it may be able to advance.
     runnable: bool,
     stages: BTreeMap<u32, StageSpans>,
+    /// When each step ran, if the session is traced.
+    steps: Vec<StepTime>,
     outputs: Vec<Option<Vec<f32>>>,
     answered: bool,
 }
@@ -229,6 +241,7 @@ impl Plan {
             frame: Frame::new(Arc::clone(prepared), number),
             runnable: true,
             stages: BTreeMap::new(),
+            steps: Vec::new(),
             outputs: vec![None; outputs],
             answered: false,
         }))
@@ -239,6 +252,17 @@ impl Plan {
         self.closed.insert(number);
         if self.closed.len() > MAX_CLOSED_FRAMES {
             self.closed.pop_first();
+        }
+    }
+}
+
+impl OpenFrame {
+    /// Remembers that a step ran from `begun` until now, if there is a clock to tell it by.
+    fn trace(&mut self, clock: Option<Clock>, step: Option<StepIx>, begun: Instant) {
+        let (Some(clock), Some(StepIx(step))) = (clock, step) else { return };
+        if self.steps.len() < MAX_STEP_TIMES {
+            let took = Ms::from_duration(begun.elapsed());
+            self.steps.push(StepTime { step, begun: Ms(clock.at(begun).0), took });
         }
     }
 }
@@ -288,10 +312,13 @@ impl Executor {
             }
             Job::StartFrame { generation, frame, inputs } => {
                 let Some(plan) = self.plans.get_mut(&generation) else { return };
+                let input = self.clock.and_then(|_| input_step(&plan.prepared.program));
                 let Some(open) = plan.open_frame(frame) else { return };
                 open.runnable = true;
-                if let Err(error) = catch(|| open.frame.begin(&inputs)) {
-                    self.fail(generation, frame, error);
+                let begun = Instant::now();
+                match catch(|| open.frame.begin(&inputs)) {
+                    Ok(()) => open.trace(self.clock, input, begun),
+                    Err(error) => self.fail(generation, frame, error),
                 }
             }
             Job::DeliverStrip { header, payload, from, permit } => {
@@ -330,11 +357,16 @@ impl Executor {
             }
             Err(error) => return from.abort(error),
         }
+        let received = plan.prepared.receive_step(header.transfer).ok();
         let Some(open) = plan.open_frame(header.frame) else { return };
         open.runnable = true;
-        if let Err(error) = catch(|| open.frame.deliver(header, payload)) {
-            plan.close_frame(header.frame);
-            from.abort(error);
+        let begun = Instant::now();
+        match catch(|| open.frame.deliver(header, payload)) {
+            Ok(()) => open.trace(self.clock, received, begun),
+            Err(error) => {
+                plan.close_frame(header.frame);
+                from.abort(error);
+            }
         }
     }
 
@@ -355,7 +387,9 @@ impl Executor {
         let Some(plan) = self.plans.get_mut(&generation) else { return false };
         let Some(open) = plan.frames.get_mut(&number) else { return false };
         self.stalls.touch();
+        let (next, begun) = (open.frame.next_step(), Instant::now());
         let step = step(open, &plan.routes, &mut self.scratch, &self.pool);
+        open.trace(self.clock, next, begun);
         if !open.answered && open.outputs.iter().all(Option::is_some) {
             open.answered = true;
             let outputs = std::mem::take(&mut open.outputs).into_iter().flatten().collect();
@@ -366,8 +400,9 @@ impl Executor {
             Step::Blocked => open.runnable = false,
             Step::Finished => {
                 let times = stage_times(&open.stages, &self.stalls);
+                let steps = std::mem::take(&mut open.steps);
                 plan.close_frame(number);
-                (self.report)(Report::Finished { generation, frame: number, times });
+                (self.report)(Report::Finished { generation, frame: number, times, steps });
             }
             Step::Failed(error) => self.fail(generation, number, error),
         }
@@ -387,6 +422,12 @@ impl Executor {
 /// Whether a program computes anything.
 pub(super) fn computes(program: &Program) -> bool {
     program.steps.iter().any(|step| matches!(step.action, Action::Compute { .. }))
+}
+
+/// The step that takes in the inputs: they all come at once, and the first stands for them.
+fn input_step(program: &Program) -> Option<StepIx> {
+    let at = program.steps.iter().position(|step| matches!(step.action, Action::Input { .. }));
+    at.map(|index| StepIx(index as u32))
 }
 
 /// What each stage costs this device on average. A paced device whose frame took longer than its

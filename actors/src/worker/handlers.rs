@@ -147,8 +147,14 @@ impl Handler<ExecutorReported> for WorkerActor {
                     host.answers.do_send(FrameOutputs { generation, frame, outputs });
                 }
             }
-            Report::Finished { generation, frame, times } => {
-                session.send(&WorkerMessage::Finished { session: id, generation, frame, times });
+            Report::Finished { generation, frame, times, steps } => {
+                session.send(&WorkerMessage::Finished {
+                    session: id,
+                    generation,
+                    frame,
+                    times,
+                    steps,
+                });
             }
             Report::Failed { generation, frame, error } => {
                 session.send(&WorkerMessage::Failed { session: id, generation, frame, error });

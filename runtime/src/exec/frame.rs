@@ -136,6 +136,11 @@ impl Frame {
         Ok(())
     }
 
+    /// The step that [`Frame::advance`] runs next; `None` if nothing is ready.
+    pub fn next_step(&self) -> Option<StepIx> {
+        self.ready.first().copied()
+    }
+
     /// Runs the first step in program order that is ready.
     ///
     /// # Errors

@@ -86,7 +86,7 @@ impl Prepared {
     }
 
     /// The step that receives a transfer.
-    pub(super) fn receive_step(&self, transfer: TransferId) -> Result<StepIx, ExecError> {
+    pub fn receive_step(&self, transfer: TransferId) -> Result<StepIx, ExecError> {
         self.receives.get(&transfer).copied().ok_or(ExecError::Stray(transfer))
     }
 

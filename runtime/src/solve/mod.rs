@@ -15,12 +15,14 @@ mod stages;
 mod subsets;
 #[cfg(test)]
 mod testing;
+mod what_if;
 
 pub use explain::explain;
 pub use lanes::{Lane, Lanes, solve_lanes};
 pub use problem::{
     Candidate, Fusion, Objective, Partition, Policy, Problem, Solution, SolveError, UnknownName,
 };
+pub use what_if::what_if;
 
 use model::GroupModel;
 use subsets::{Evaluated, Search};

@@ -60,6 +60,9 @@ pub enum LeaderMessage {
         encodings: Vec<Encoding>,
         /// Which kernels to compute with.
         kernels: KernelKind,
+        /// Whether to report when every step of a frame ran.
+        #[serde(default)]
+        traced: bool,
     },
     /// Get ready to run a plan; answered by [`WorkerMessage::Ready`] or
     /// [`WorkerMessage::Refused`].
@@ -130,6 +133,17 @@ pub struct StageTime {
     pub compute: Ms,
 }
 
+/// When a step of a frame ran on one device.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepTime {
+    /// Index of the step in the device's program.
+    pub step: u32,
+    /// When it began, by the device's own clock, which starts anywhere.
+    pub begun: Ms,
+    /// How long it took.
+    pub took: Ms,
+}
+
 /// One measurement of the speed benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LayerSample {
@@ -198,6 +212,9 @@ pub enum WorkerMessage {
         frame: u64,
         /// What each of its stages took.
         times: Vec<StageTime>,
+        /// When each step ran, in sessions that are traced.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<StepTime>,
     },
     /// Its part of a frame failed.
     Failed {

@@ -6,7 +6,7 @@ use crate::ids::{NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
-pub const PROTOCOL: (u16, u16) = (3, 3);
+pub const PROTOCOL: (u16, u16) = (4, 4);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,8 @@ pub enum Purpose {
     Strips(SessionId),
     /// Weights of one session: requests from the worker, chunks from the leader.
     Weights(SessionId),
-    /// Payloads that are answered with an empty message, to measure goodput and round trips.
+    /// Payloads that are answered with the time on the other device's clock, as
+    /// [`Ms`](crate::units::Ms), to measure goodput, round trips and how far clocks are apart.
     Probe,
 }
 

@@ -10,7 +10,7 @@ mod strip;
 
 pub use crate::ids::{NodeId, SessionId};
 pub use control::{
-    BenchmarkResult, LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime,
+    BenchmarkResult, LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime, StepTime,
     WeightsMessage, WorkerMessage,
 };
 pub use hello::{Hello, HelloError, PROTOCOL, Purpose};
