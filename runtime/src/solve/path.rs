@@ -7,7 +7,7 @@
 
 use super::members::Members;
 use super::model::{Crossing, Demand, GroupModel};
-use super::problem::{Partition, Policy, Problem};
+use super::problem::{Policy, Problem};
 use super::shares::{GroupProblem, GroupSplit, Holders, Link};
 use super::stages::AllowedSplit;
 use crate::plan::{DeviceIx, Plan, Split, Stage};
@@ -115,16 +115,16 @@ impl<'a> Planner<'a> {
         };
         let Some(choice) = choice else { return whole.into_iter().map(Choice::Whole).collect() };
         let mut all = Vec::new();
-        if let (Choice::Rows, Partition::Minmax) = (&choice, partition) {
+        if matches!(choice, Choice::Rows) && partition.compares() {
             all.extend(self.steady(at, members).map(Choice::Steady));
         }
         all.push(choice);
         // A low map may have more blocks of features than rows, or fewer; `spread` counts in rows.
-        let by_features = partition == Partition::Minmax && !self.problem.policy.spread;
+        let by_features = partition.compares() && !self.problem.policy.spread;
         if model.group.allowed == AllowedSplit::RowsOrFeatures && by_features {
             all.push(Choice::Features);
         }
-        let must_split = members.must_split || partition != Partition::Minmax;
+        let must_split = members.must_split || !partition.compares();
         if !must_split || (members.count() == 1 && !leader_idle) {
             // An idle leader computes only what cannot be split.
             let idle = |device: &DeviceIx| leader_idle && *device == DeviceIx::LEADER;

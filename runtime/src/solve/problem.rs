@@ -36,6 +36,17 @@ pub enum Objective {
     Throughput,
 }
 
+impl Partition {
+    /// Whether ways to split a group, and whole plans, are compared by their predicted times. The
+    /// published partitions split whatever can be split, and never keep a previous plan.
+    pub(super) fn compares(self) -> bool {
+        match self {
+            Partition::Bodp | Partition::Ocbp => false,
+            Partition::Minmax => true,
+        }
+    }
+}
+
 /// Which layers run without exchange between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

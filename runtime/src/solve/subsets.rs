@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use super::members::Members;
 use super::model::GroupModel;
 use super::path::Planner;
-use super::problem::{Candidate, Partition, Problem, SolveError};
+use super::problem::{Candidate, Problem, SolveError};
 use crate::cost::{Prediction, makespan, memory};
 use crate::plan::{DeviceIx, Exchange, Plan, Split};
 use crate::program::derive;
@@ -80,7 +80,7 @@ impl<'a> Search<'a> {
         let comparable = usize::from(plan.devices) == profile.len()
             && plan.exchange == policy.exchange
             && (plan.wire, plan.weights) == (policy.wire, policy.weights)
-            && policy.partition == Partition::Minmax
+            && policy.partition.compares()
             && self.found.iter().all(|evaluated| evaluated.plan != *plan)
             && self.planner.whole(DeviceIx::LEADER) != *plan
             && plan.check(graph).is_ok();
@@ -96,7 +96,7 @@ impl<'a> Search<'a> {
     /// smooth (14 rows over 5 devices or over 7), so the search may miss the best count, by little.
     pub(super) fn try_subsets(&mut self) -> Result<(), SolveError> {
         let order = self.order();
-        let careful = self.problem.policy.partition == Partition::Minmax;
+        let careful = self.problem.policy.partition.compares();
         let best = match self.problem.policy.spread {
             true => self.most_devices(&order, careful)?,
             false => self.best_count(&order, careful)?,
