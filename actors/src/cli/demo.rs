@@ -17,6 +17,7 @@ use edgeld::{
     Answer, Cluster, Event, Input, LoadOptions, Model, Pace, PlanInfo, Pool, Reason, Source,
 };
 use edgeld_runtime::models::{self, Options, Preset};
+use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::Policy;
 use edgeld_runtime::units::Ms;
@@ -185,22 +186,22 @@ async fn show(
     play.print(&first, alone_ms);
 
     heading(report, &format!("{SLOWED} gets slow: from now on it may run a twentieth of the time"));
-    let plans = play.plans();
+    let known = play.newest();
     workers.slow_down(SLOWED)?;
-    play.until(plans, Reason::Slower, workers).await?;
+    play.until(known, Reason::Slower, workers).await?;
 
     heading(report, &format!("{KILLED} is killed in the middle of a picture"));
-    let plans = play.plans();
+    let known = play.newest();
     play.frame_while(async { workers.kill(KILLED) }).await?;
-    play.until(plans, Reason::Lost, workers).await?;
+    play.until(known, Reason::Lost, workers).await?;
 
     heading(
         report,
         &format!("{NEWCOMER} joins: it is measured and gets its weights while pictures go on"),
     );
-    let plans = play.plans();
+    let known = play.newest();
     workers.start(NEWCOMER)?;
-    play.until(plans, Reason::Joined, workers).await?;
+    play.until(known, Reason::Joined, workers).await?;
 
     let summary = play.tally.summary();
     report.emit(&summary)?;
@@ -380,34 +381,33 @@ impl Play<'_> {
     async fn settle(&mut self) -> Result<(), Exit> {
         let (least, most) = SETTLED;
         let start = Instant::now();
-        let (mut since, mut plans) = (start, self.plans());
+        let (mut since, mut newest) = (start, self.newest());
         while since.elapsed() < least && start.elapsed() < most {
             self.frame_before(Instant::now() + PATIENCE).await?;
-            if self.plans() != plans {
-                (since, plans) = (Instant::now(), self.plans());
+            if self.newest() != newest {
+                (since, newest) = (Instant::now(), self.newest());
             }
         }
         Ok(())
     }
 
-    /// Measures the current plan, starting over if it is replaced meanwhile.
+    /// Measures the current plan, as predicted now, starting over if it is replaced meanwhile.
     async fn measure(&mut self) -> Result<Measured, Exit> {
         let deadline = Instant::now() + PATIENCE;
-        let (mut start, mut plans) = (Instant::now(), self.plans());
+        let (mut start, mut plan) = (Instant::now(), self.plan()?);
         let (mut times, mut before) = (Vec::new(), self.watch.computed().clone());
         while start.elapsed() < MEASURED {
             if Instant::now() > deadline {
                 return Err(wrong("the plan does not settle"));
             }
             let time = self.frame_before(Instant::now() + PATIENCE).await?;
-            if self.plans() == plans {
+            if self.newest() == Some(plan.generation) {
                 times.push(time);
             } else {
-                (start, plans) = (Instant::now(), self.plans());
+                (start, plan) = (Instant::now(), self.plan()?);
                 (times, before) = (Vec::new(), self.watch.computed().clone());
             }
         }
-        let plan = self.watch.plans().last().ok_or_else(|| wrong("there is no plan"))?.clone();
         let all: Ms = times.iter().copied().sum();
         let computed = |id: NodeId| {
             let of = |computed: &BTreeMap<NodeId, Ms>| computed.get(&id).map_or(0.0, |ms| ms.0);
@@ -456,17 +456,18 @@ impl Play<'_> {
         answered.and(changed)
     }
 
-    /// Classifies pictures until a plan with this reason comes after the first `known` ones, and
-    /// some more under it.
+    /// Classifies pictures until a plan with this reason comes after the `known` ones, and some more
+    /// under it.
     async fn until(
         &mut self,
-        known: usize,
+        known: Option<Generation>,
         reason: Reason,
         workers: &mut Workers,
     ) -> Result<(), Exit> {
         let deadline = Instant::now() + PATIENCE;
         let before = self.shown;
-        while !self.watch.plans()[known..].iter().any(|plan| plan.reason == reason) {
+        let is_new = |plan: &Arc<PlanInfo>| Some(plan.generation) > known && plan.reason == reason;
+        while !self.watch.plans().iter().any(is_new) {
             if workers.last_words().is_some() {
                 return Err(wrong("a worker has ended by itself"));
             }
@@ -487,9 +488,14 @@ impl Play<'_> {
         self.calm().await
     }
 
-    /// How many plans there were.
-    fn plans(&self) -> usize {
-        self.watch.plans().len()
+    /// The current plan, with its latest prediction.
+    fn plan(&self) -> Result<Arc<PlanInfo>, Exit> {
+        self.watch.plans().last().cloned().ok_or_else(|| wrong("there is no plan"))
+    }
+
+    /// The number of the newest plan.
+    fn newest(&self) -> Option<Generation> {
+        self.watch.plans().iter().map(|plan| plan.generation).max()
     }
 
     /// How many workers had a share in any plan.

@@ -77,8 +77,9 @@ pub fn interval_in_proportion(before: &[Ms], now: &[Ms]) -> Ms {
     parts.zip(now).map(|(part, now)| *now * part).fold(Ms::ZERO, Ms::max)
 }
 
-/// How many of the latest frames count for the overhead.
-const REMEMBERED: usize = 5;
+/// How many of the latest frames count for the overhead: so many that the median is steady where
+/// single frames are not, and so few that half of them are over soon.
+const REMEMBERED: usize = 9;
 
 /// How long until half of an overhead is forgotten, if no frame confirms it: so that a plan that was
 /// given up for a network that has recovered since is tried again.
