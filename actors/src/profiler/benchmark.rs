@@ -81,13 +81,15 @@ const fn conv(input: Shape, features: u32, groups: u32, kernel: u32) -> Case {
     Case { input, features, groups, window: Some(kernel), pool: false, heights: &ROWS }
 }
 
-/// Runs the benchmark on `threads`.
+/// Runs the benchmark on `threads`, which work this part of the time (`pace`, 0 to 1). Messages are
+/// not paced: only what else slows the device slows them.
 ///
 /// # Errors
 /// When a kernel fails, or there is no loopback interface.
 pub(crate) fn measure(
     setup: Setup,
     threads: &dyn Threads,
+    pace: f64,
 ) -> Result<BenchmarkResult, BenchmarkError> {
     let timings: usize = CASES.iter().map(|case| case.heights.len()).sum();
     let budget = BUDGET / (timings * threads.count().max(1)) as u32;
@@ -137,9 +139,10 @@ pub(crate) fn measure(
         sample.time = sample.time * factor;
     }
     let messages = message_cost::measure()?;
+    let slowed = (factor * pace).max(1.0);
     let messages = MessageCost {
-        per_message: messages.per_message * factor,
-        per_byte: messages.per_byte * factor,
+        per_message: messages.per_message * slowed,
+        per_byte: messages.per_byte * slowed,
     };
     Ok(BenchmarkResult { kernels: setup.kind, samples, messages })
 }
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_layer_but_elementwise_is_measured() {
-        let result = measure(KernelKind::Exact.into(), &Alone).unwrap();
+        let result = measure(KernelKind::Exact.into(), &Alone, 1.0).unwrap();
         let kinds: Vec<LayerKind> =
             cost_samples(&result).iter().map(|sample| sample.work.kind).collect();
         for kind in LayerKind::ALL.into_iter().filter(|kind| *kind != LayerKind::Elementwise) {

@@ -31,9 +31,9 @@ impl WorkerActor {
             return;
         }
         let (address, pool) = (context.address(), self.device.pool.clone());
-        let isa = self.device.hello.isa;
+        let (isa, pace) = (self.device.hello.isa, self.device.pace.part());
         let run = move || {
-            let result = benchmark::measure(Setup { isa, ..kernels.into() }, &*pool);
+            let result = benchmark::measure(Setup { isa, ..kernels.into() }, &*pool, pace);
             address.do_send(BenchmarkDone(result.map_err(|error| (kernels, error.to_string()))));
         };
         if let Err(error) = thread::Builder::new().name("edgeld-benchmark".to_owned()).spawn(run) {
