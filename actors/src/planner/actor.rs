@@ -57,11 +57,16 @@ pub(crate) struct PlannerActor {
 /// By what part a prediction must change to be announced again.
 const NOTABLE: f64 = 0.10;
 
+/// How far each frame moves the smoothed prediction.
+const SMOOTHING: f64 = 0.25;
+
 /// The plans that run side by side.
 struct ActivePlans {
     lanes: Vec<(Generation, Lane)>,
     /// What was last announced of the only plan, where frames follow each other.
     announced: Option<Ms>,
+    /// What would be announced: predictions after single frames, smoothed.
+    smoothed: Option<Ms>,
     /// Whether a frame was answered: the first one loads caches and does not count.
     is_warm: bool,
     /// What frames took since the overhead was last observed.
@@ -176,6 +181,9 @@ impl PlannerActor {
             }
             predicted = simulated * self.overhead.factor(now);
         }
+        let before = active.smoothed.unwrap_or(predicted);
+        let predicted = before * (1.0 - SMOOTHING) + predicted * SMOOTHING;
+        active.smoothed = Some(predicted);
         if (predicted / *announced - 1.0).abs() > NOTABLE {
             *announced = predicted;
             self.predictions.do_send(PredictionChanged { generation: *generation, predicted });
@@ -268,6 +276,7 @@ impl Handler<PlanActivated> for PlannerActor {
         self.active = Some(ActivePlans {
             lanes,
             announced,
+            smoothed: None,
             is_warm: false,
             times: Vec::new(),
             baseline,
