@@ -58,7 +58,7 @@ pub(crate) struct PlannerActor {
 const NOTABLE: f64 = 0.10;
 
 /// How far each frame moves the smoothed prediction.
-const SMOOTHING: f64 = 0.25;
+const SMOOTHING: f64 = 0.1;
 
 /// The plans that run side by side.
 struct ActivePlans {
