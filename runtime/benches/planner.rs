@@ -66,11 +66,32 @@ fn conv(
     kernel: u32,
     stride: u32,
 ) -> Result<TensorId, GraphError> {
-    let row = builder.shape(input).channels * kernel * kernel;
+    grouped_conv(builder, name, input, (features, 1), sweep(kernel, stride))
+}
+
+/// 3x3, each channel by itself.
+fn depthwise(
+    builder: &mut Builder,
+    name: &str,
+    input: TensorId,
+    stride: u32,
+) -> Result<TensorId, GraphError> {
+    let channels = builder.shape(input).channels;
+    grouped_conv(builder, name, input, (channels, channels), sweep(3, stride))
+}
+
+fn grouped_conv(
+    builder: &mut Builder,
+    name: &str,
+    input: TensorId,
+    (features, groups): (u32, u32),
+    sweep: Sweep,
+) -> Result<TensorId, GraphError> {
+    let row = builder.shape(input).channels / groups * sweep.kernel * sweep.kernel;
     let parameter = Parameter { name: name.to_owned(), features, row, dtype: DType::F32 };
     let weight = builder.parameter(parameter)?;
-    let window = Window::square(sweep(kernel, stride));
-    let conv = Conv { features, groups: 1, window, weight, scale: None, bias: None };
+    let window = Window::square(sweep);
+    let conv = Conv { features, groups, window, weight, scale: None, bias: None };
     builder.layer(name, Op::Conv(conv), &[input], Activation::Relu)
 }
 
@@ -93,7 +114,10 @@ fn mobilenetv2() -> Result<Graph, GraphError> {
             let stride = if repeat == 0 { first_stride } else { 1 };
             let name = |layer: &str| format!("{at}.{repeat}.{layer}");
             let channels = builder.shape(x).channels;
-            let wide = conv(&mut builder, &name("expand"), x, channels * expansion, 1, 1)?;
+            let wide = match expansion {
+                1 => x,
+                _ => conv(&mut builder, &name("expand"), x, channels * expansion, 1, 1)?,
+            };
             let deep = depthwise(&mut builder, &name("depthwise"), wide, stride)?;
             let narrow = conv(&mut builder, &name("project"), deep, features, 1, 1)?;
             x = match stride == 1 && channels == features {
@@ -109,20 +133,6 @@ fn mobilenetv2() -> Result<Graph, GraphError> {
     let y = conv(&mut builder, "dense", sum, 1000, 1, 1)?;
     builder.output("y", y, vec![1, 1000])?;
     builder.finish()
-}
-
-fn depthwise(
-    builder: &mut Builder,
-    name: &str,
-    input: TensorId,
-    stride: u32,
-) -> Result<TensorId, GraphError> {
-    let features = builder.shape(input).channels;
-    let parameter = Parameter { name: name.to_owned(), features, row: 9, dtype: DType::F32 };
-    let weight = builder.parameter(parameter)?;
-    let window = Window::square(sweep(3, stride));
-    let conv = Conv { features, groups: features, window, weight, scale: None, bias: None };
-    builder.layer(name, Op::Conv(conv), &[input], Activation::Relu)
 }
 
 /// Devices of 100, 90, 80, 70, 60, 100, .. GFLOP/s that compute as the fast kernels do, on a network

@@ -44,7 +44,7 @@ pub struct PlanInfo {
     pub objective: String,
     /// `bodp`, `ocbp` or `minmax`.
     pub partition: String,
-    /// `layerwise` or `block`.
+    /// `layerwise`, `block` or `auto`.
     pub fusion: String,
     /// `leader` or `peer`.
     pub exchange: String,
