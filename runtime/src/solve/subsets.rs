@@ -129,7 +129,7 @@ impl<'a> Search<'a> {
     ) -> Result<Option<usize>, SolveError> {
         let mut tried = BTreeMap::new();
         let mut counts = halvings(order.len());
-        let mut step = usize::MAX;
+        let (mut step, mut last) = (usize::MAX, None);
         loop {
             for count in counts {
                 if let Entry::Vacant(entry) = tried.entry(count) {
@@ -140,10 +140,12 @@ impl<'a> Search<'a> {
             let times = tried.iter().rev().filter_map(|(count, time)| Some((*count, (*time)?)));
             let best = times.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0));
             let Some((best, _)) = best else { return Ok(None) };
-            step = (step / 2).min(best.div_ceil(4));
+            // As long as it gets better, on with the same step.
+            step = if last == Some(best) { step / 2 } else { step.min(best.div_ceil(4)) };
             if step == 0 {
                 return Ok(Some(best));
             }
+            last = Some(best);
             counts = vec![best.saturating_sub(step), best + step];
             counts.retain(|count| (1..=order.len()).contains(count));
         }
