@@ -14,9 +14,11 @@
 //! ```
 
 mod derive;
+mod effort;
 mod step;
 
 pub use derive::{Derivation, derive};
+pub use effort::derivation_effort;
 pub use step::{
     Action, Buffer, BufferId, Encoding, Program, Purpose, Run, Step, StepIx, Transfer, TransferId,
 };

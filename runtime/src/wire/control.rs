@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::text::shown;
 use crate::cost::MessageCost;
 use crate::ids::{NodeId, SessionId};
 use crate::kernel::KernelKind;
@@ -17,6 +18,7 @@ pub struct Member {
     /// Who it is.
     pub node: NodeId,
     /// Its name, for messages.
+    #[serde(deserialize_with = "shown")]
     pub name: String,
     /// Where to reach it, as `host:port`, most promising first. Empty for the leader, which dials
     /// all others itself.
@@ -52,6 +54,7 @@ pub enum LeaderMessage {
         /// The session.
         session: SessionId,
         /// The leader's name.
+        #[serde(deserialize_with = "shown")]
         leader: String,
         /// The model's manifest, encoded.
         #[serde(with = "serde_bytes")]
@@ -93,6 +96,7 @@ pub enum LeaderMessage {
         /// The session.
         session: SessionId,
         /// Why, in words.
+        #[serde(deserialize_with = "shown")]
         reason: String,
     },
 }
@@ -114,14 +118,15 @@ pub enum Refusal {
         /// The other device.
         peer: NodeId,
         /// The error of the operating system.
+        #[serde(deserialize_with = "shown")]
         error: String,
     },
     /// The weights could not be fetched.
     #[error("weights: {0}")]
-    Weights(String),
+    Weights(#[serde(deserialize_with = "shown")] String),
     /// The plan or the session is invalid.
     #[error("{0}")]
-    Invalid(String),
+    Invalid(#[serde(deserialize_with = "shown")] String),
 }
 
 /// How long a stage took on one device.
@@ -225,6 +230,7 @@ pub enum WorkerMessage {
         /// The frame.
         frame: u64,
         /// What went wrong.
+        #[serde(deserialize_with = "shown")]
         error: String,
     },
     /// It lost the connection to another device of the plan.
@@ -236,6 +242,7 @@ pub enum WorkerMessage {
         /// The other device.
         peer: NodeId,
         /// The error of the operating system.
+        #[serde(deserialize_with = "shown")]
         error: String,
     },
     /// The device is leaving in an orderly way; its sessions end.
@@ -276,6 +283,7 @@ pub enum WeightsMessage {
         /// Its index.
         chunk: u32,
         /// Why.
+        #[serde(deserialize_with = "shown")]
         error: String,
     },
 }

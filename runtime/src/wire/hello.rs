@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::text::shown;
 use crate::ids::{NodeId, SessionId};
 use crate::kernel::Isa;
 
@@ -29,12 +30,15 @@ pub struct Hello {
     /// Oldest and newest protocol version spoken.
     pub protocol: (u16, u16),
     /// The version of the build, such as `0.1.0`; for messages.
+    #[serde(deserialize_with = "shown")]
     pub build: String,
     /// Which device.
     pub node: NodeId,
     /// Its name, for display.
+    #[serde(deserialize_with = "shown")]
     pub name: String,
     /// The cluster it belongs to.
+    #[serde(deserialize_with = "shown")]
     pub cluster: String,
     /// Its instruction set.
     pub isa: Isa,

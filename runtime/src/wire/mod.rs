@@ -7,6 +7,7 @@
 mod control;
 mod hello;
 mod strip;
+mod text;
 
 pub use crate::ids::{NodeId, SessionId};
 pub use control::{
@@ -15,6 +16,7 @@ pub use control::{
 };
 pub use hello::{Hello, HelloError, PROTOCOL, Purpose};
 pub use strip::{StripError, StripHeader};
+pub use text::printable;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
