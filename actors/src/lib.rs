@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! # async fn example(input: edgeld::Input) -> Result<(), Box<dyn std::error::Error>> {
-//! let cluster = edgeld::Cluster::builder().insecure(true).discover().await?;
+//! let cluster = edgeld::Cluster::builder().key_file("cluster.key").discover().await?;
 //! let model = cluster.load("model.onnx").await?;
 //! let answer = model.infer(&[input]).await?;
 //! println!("{} in {}", answer.outputs[0].data.len(), answer.total);

@@ -494,7 +494,10 @@ fn a_worker_tells_where_it_listens_and_ends_when_interrupted() {
 #[test]
 fn a_worker_beyond_loopback_needs_to_be_told_so() {
     let place = Place::new();
-    place.fails(2, &["worker", "--listen", "0.0.0.0:0", "--no-mdns"], &["--insecure"]);
+    place.fails(2, &["worker", "--listen", "0.0.0.0:0", "--no-mdns"], &["--insecure", "--key"]);
+    // A leader does not go there either; the address is reserved for documentation.
+    let elsewhere = ["devices", "--no-mdns", "--peer", "192.0.2.1:7070"];
+    place.fails(4, &elsewhere, &["192.0.2.1:7070", "--insecure", "--key"]);
 }
 
 #[test]

@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use edgeld_runtime::models::OpenError;
 use edgeld_runtime::units::Ms;
 
+/// What to try when a key file cannot be used.
+const KEY_HINT: &str = "make a key once with `edgeld key new FILE`, copy it to every device of the \
+    cluster, and let only its owner read it: chmod 600 FILE";
+
 /// Why a cluster could not be formed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -37,6 +41,9 @@ pub enum ClusterError {
         /// Why.
         why: String,
     },
+    /// The cluster's key cannot be used.
+    #[error("{0}")]
+    Key(String),
     /// This device's identity or store cannot be used.
     #[error("{0}")]
     Home(String),
@@ -61,8 +68,10 @@ impl ClusterError {
                 the port it printed?"
                 .to_owned(),
             ClusterError::Refused { .. } => {
-                "use the same version and the same --cluster on both devices".to_owned()
+                "use the same version, the same --cluster and the same --key on both devices"
+                    .to_owned()
             }
+            ClusterError::Key(_) => KEY_HINT.to_owned(),
             ClusterError::Home(_) => "set EDGELD_HOME to a writable directory".to_owned(),
             ClusterError::Start(_) => "rerun with RUST_LOG=debug to see the log".to_owned(),
         }
@@ -150,6 +159,9 @@ pub enum ServeError {
         /// The address.
         address: SocketAddr,
     },
+    /// The cluster's key cannot be used.
+    #[error("{0}")]
+    Key(String),
     /// The device's identity or store cannot be used.
     #[error("{0}")]
     Home(String),
@@ -165,9 +177,11 @@ impl ServeError {
             ServeError::Listen(_) => {
                 "choose another port with --listen ADDR:PORT; port 0 picks a free one".to_owned()
             }
-            ServeError::Open { .. } => "listen on 127.0.0.1 only, or accept the risk on a trusted \
+            ServeError::Open { .. } => "give the cluster a key with --key FILE (`edgeld key new \
+                FILE` makes one), listen on 127.0.0.1 only, or accept the risk on a trusted \
                 network with --insecure"
                 .to_owned(),
+            ServeError::Key(_) => KEY_HINT.to_owned(),
             ServeError::Home(_) => "set EDGELD_HOME to a writable directory".to_owned(),
             ServeError::Start(_) => "rerun with RUST_LOG=debug to see the log".to_owned(),
         }

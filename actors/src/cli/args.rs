@@ -46,8 +46,12 @@ pub struct MembershipArgs {
     #[arg(long, env = "EDGELD_CLUSTER", value_name = "NAME", default_value = edgeld::DEFAULT_CLUSTER,
         value_parser = name)]
     pub cluster: String,
-    /// Work with devices beyond this machine although nothing is encrypted and devices are
-    /// not authenticated.
+    /// The cluster's key: only devices with the same key work together, on any machine, and all they
+    /// say is encrypted. `edgeld key new FILE` makes one; only its owner may read the file.
+    #[arg(long, env = "EDGELD_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Without a key: work with devices beyond this machine although nothing is encrypted and
+    /// devices are not authenticated.
     #[arg(long, env = "EDGELD_INSECURE", value_parser = FalseyValueParser::new())]
     pub insecure: bool,
     /// Neither announce nor look for anything over multicast DNS.

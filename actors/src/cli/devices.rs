@@ -12,9 +12,9 @@ use super::tables;
 const EXAMPLES: &str = "\
 Examples:
   edgeld devices                              workers on this machine
-  edgeld devices --insecure                   workers on the LAN
+  edgeld devices --key cluster.key            workers on the LAN that have the key
   edgeld devices --devices 5 --wait 10        exit 4 if there are fewer than 5
-  edgeld devices --peer 192.168.1.20:7070 --insecure";
+  edgeld devices --peer 192.168.1.20:7070 --key cluster.key";
 
 /// Lists and measures the devices on the LAN
 #[derive(Debug, Args)]
@@ -50,6 +50,9 @@ pub fn leader(args: &ClusterArgs) -> Builder {
     }
     if let Some(wait) = args.wait {
         builder = builder.wait(wait);
+    }
+    if let Some(file) = &args.membership.key {
+        builder = builder.key_file(file);
     }
     if args.alone {
         builder = builder.alone();

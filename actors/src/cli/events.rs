@@ -3,6 +3,7 @@
 //! Fields may be added; none is renamed or removed without a new major version.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use edgeld::{DeviceInfo, PlanInfo};
 use edgeld_runtime::plan::Generation;
@@ -30,6 +31,7 @@ events! {
     "summary" Summary,
     "demo" Demo<'a>,
     "bench" Bench<'a>,
+    "key" Key<'a>,
     "listening" Listening<'a>,
     "session" Session<'a>,
     "program" Program,
@@ -195,6 +197,15 @@ pub struct BenchLayer<'a> {
     pub algorithm: &'a str,
     pub ms: Ms,
     pub gflops: f64,
+}
+
+/// A key was made.
+#[derive(Debug, Serialize)]
+pub struct Key<'a> {
+    /// Where it was written.
+    pub file: Option<&'a Path>,
+    /// The key, if it was not written to a file.
+    pub key: Option<&'a str>,
 }
 
 /// A worker can be reached.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use edgeld::input::InputError;
+use edgeld::transport::KeyError;
 use edgeld::{ClusterError, InferError, LoadError, ServeError};
 
 /// Exit codes other than 0.
@@ -58,6 +59,11 @@ impl Exit {
         Exit::new(Code::Interrupted, "interrupted", "run it again to continue")
     }
 
+    /// A key cannot be made or written.
+    pub fn key(error: &KeyError) -> Exit {
+        Exit::failed(error, "choose a new file in a directory that can be written")
+    }
+
     /// Standard output cannot be written.
     pub fn output(error: std::io::Error) -> Exit {
         Exit::failed(
@@ -96,7 +102,8 @@ impl From<ClusterError> for Exit {
         let code = match &error {
             ClusterError::TooFew { .. }
             | ClusterError::Unreachable { .. }
-            | ClusterError::Refused { .. } => Code::Cluster,
+            | ClusterError::Refused { .. }
+            | ClusterError::Key(_) => Code::Cluster,
             ClusterError::Home(_) | ClusterError::Start(_) => Code::Failed,
         };
         Exit::new(code, &error, error.hint())
@@ -133,6 +140,7 @@ impl From<ServeError> for Exit {
     fn from(error: ServeError) -> Exit {
         let code = match &error {
             ServeError::Open { .. } => Code::Usage,
+            ServeError::Key(_) => Code::Cluster,
             ServeError::Listen { .. } | ServeError::Home(_) | ServeError::Start(_) => Code::Failed,
         };
         Exit::new(code, &error, error.hint())

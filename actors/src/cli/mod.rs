@@ -12,6 +12,7 @@ mod devices;
 mod event_printer;
 mod events;
 mod exit;
+mod key;
 mod plan;
 #[cfg(feature = "demo")]
 mod processes;
@@ -40,9 +41,10 @@ use tokio::sync::oneshot;
 const EXAMPLES: &str = "\
 Examples:
   edgeld demo                                        a whole cluster on this machine alone
-  edgeld worker --insecure                           on every device that should help
-  edgeld devices --insecure                          which devices there are, and how fast
-  edgeld run model.onnx cat.png --preset imagenet --labels labels.txt --insecure
+  edgeld key new cluster.key                         then copy it to every device
+  edgeld worker --key cluster.key                    on every device that should help
+  edgeld devices --key cluster.key                   which devices there are, and how fast
+  edgeld run model.onnx cat.png --preset imagenet --labels labels.txt --key cluster.key
   edgeld run vgg16 random:1 --devices 4 --compare    is it faster than one device?
   edgeld plan vgg16 --lan lan.toml --explain         what would such a LAN achieve?
   edgeld bench local vgg16 --threads 1               time each layer on this machine
@@ -69,6 +71,7 @@ enum Command {
     Devices(devices::DevicesArgs),
     Plan(plan::PlanLanArgs),
     Bench(bench::BenchArgs),
+    Key(key::KeyArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
 }
@@ -100,6 +103,7 @@ async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit>
             Command::Devices(args) => devices::devices(args, report).await,
             Command::Plan(args) => on_thread(report, |report| plan::plan(args, report)).await,
             Command::Bench(args) => on_thread(report, |report| bench::bench(args, report)).await,
+            Command::Key(args) => key::key(&args, report),
             #[cfg(feature = "demo")]
             Command::Demo(demo::DemoArgs {}) => demo::demo(report).await,
         }

@@ -16,8 +16,9 @@ use super::signal::{self, Signal};
 const EXAMPLES: &str = "\
 Examples:
   edgeld worker                              on this machine only: for trying things out
+  edgeld worker --key cluster.key            for leaders on the LAN that have the key
+  edgeld worker --listen 192.168.1.20:7070 --key cluster.key --name kitchen
   edgeld worker --insecure                   for every leader on the LAN; nothing is encrypted
-  edgeld worker --listen 192.168.1.20:7070 --insecure --name kitchen
   edgeld worker --threads 2 --memory 1G      leaves the rest of the machine alone
   edgeld worker --pace 0.3                   computes 30 % of the time
 
@@ -32,7 +33,7 @@ pub struct WorkerArgs {
     #[arg(long, env = "EDGELD_NAME", value_name = "NAME")]
     name: Option<String>,
     /// Where to listen; port 0 is any free one [default: port 7070 or the next free one, on
-    /// loopback, or with --insecure on all interfaces].
+    /// loopback, or with --key or --insecure on all interfaces].
     #[arg(long, env = "EDGELD_LISTEN", value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -46,7 +47,7 @@ pub struct WorkerArgs {
 /// # Errors
 /// When it cannot start, or it was interrupted.
 pub async fn worker(args: WorkerArgs, report: &Report) -> Result<(), Exit> {
-    let open = args.membership.insecure;
+    let open = args.membership.insecure || args.membership.key.is_some();
     let options = WorkerOptions {
         name: args.name,
         listen: args.listen,
@@ -55,7 +56,8 @@ pub async fn worker(args: WorkerArgs, report: &Report) -> Result<(), Exit> {
         memory: args.machine.memory,
         isa: args.machine.isa,
         cluster: args.membership.cluster,
-        insecure: open,
+        key_file: args.membership.key,
+        insecure: args.membership.insecure,
         mdns: !args.membership.no_mdns,
         ..WorkerOptions::default()
     };
@@ -87,8 +89,8 @@ fn tell(event: &WorkerEvent, open: bool, report: &Report) -> Result<(), Exit> {
             report.say(format_args!("{name_shown} listens on {address} (edgeld {version})"));
             if !open && address.ip().is_loopback() {
                 report.say(
-                    "only this machine reaches it: offering it to a network, where anyone may use \
-                     it, takes --insecure",
+                    "only this machine reaches it: offering it to a network takes --key, or \
+                     --insecure where anyone may use it",
                 );
             }
             let id = id.to_string();

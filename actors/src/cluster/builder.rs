@@ -15,7 +15,7 @@ use crate::api::{ClusterError, DeviceInfo, DeviceState};
 use crate::discovery::{
     DiscoveryActor, FailedPeers, Mdns, Peers, QueryFailures, Scope, Sighted, Sources,
 };
-use crate::transport::{Network, Settings, Switchboard, Tcp, Transport, TransportError};
+use crate::transport::{Network, Security, Settings, Switchboard, Tcp, Transport, TransportError};
 use crate::worker::{Device, DeviceOptions, Pace, WorkerActor, accept};
 
 /// How long a leader looks around when it is not told how many devices there are.
@@ -37,6 +37,7 @@ pub struct Builder {
     peers: Vec<String>,
     alone: bool,
     mdns: bool,
+    key_file: Option<PathBuf>,
     insecure: bool,
     threads: Option<usize>,
     pace: Pace,
@@ -57,6 +58,7 @@ impl Default for Builder {
             peers: Vec::new(),
             alone: false,
             mdns: true,
+            key_file: None,
             insecure: false,
             threads: None,
             pace: Pace::FULL,
@@ -121,7 +123,14 @@ impl Builder {
         self
     }
 
-    /// Whether devices beyond loopback may take part, whoever they are.
+    /// The file with the cluster's key, as `edgeld key new` makes it: only devices that have it take
+    /// part, and all that they say is encrypted.
+    pub fn key_file(mut self, file: impl Into<PathBuf>) -> Builder {
+        self.key_file = Some(file.into());
+        self
+    }
+
+    /// Whether devices beyond loopback may take part without a key, whoever they are.
     pub fn insecure(mut self, insecure: bool) -> Builder {
         self.insecure = insecure;
         self
@@ -195,6 +204,9 @@ impl Builder {
     /// Starts this device: its own worker over the in-memory transport, and the search for others.
     async fn start(self) -> Result<Cluster, ClusterError> {
         let start = |error: &dyn ToString| ClusterError::Start(error.to_string());
+        let security = Security::of(self.key_file.as_deref(), self.insecure)
+            .map_err(|error| ClusterError::Key(error.to_string()))?;
+        let scope = if security.leaves_machine() { Scope::Lan } else { Scope::Loopback };
         let device = DeviceOptions {
             name: self.device_name,
             cluster: self.name,
@@ -205,14 +217,14 @@ impl Builder {
             home: self.home,
         };
         let device = Arc::new(Device::open(&device).map_err(ClusterError::Home)?);
-        let hello = device.hello.clone();
         let transport = self.transport.unwrap_or_else(|| Arc::new(Tcp::default()));
-        let network = Network::start(transport, hello.clone(), Settings::default())
-            .map_err(|error| start(&error))?;
+        let network =
+            Network::start(transport, device.hello.clone(), security, Settings::default())
+                .map_err(|error| start(&error))?;
         let thread = ActorThread::start().map_err(|error| start(&error))?;
         let worker = thread.spawn(WorkerActor::new(device.clone(), network.clone(), None));
 
-        let inside = network.with_transport(Arc::new(Switchboard::default().plug("leader")), hello);
+        let inside = network.within_process(Arc::new(Switchboard::default().plug("leader")));
         let listener = inside.listen("leader:0").await.map_err(|error| start(&error))?;
         let own = listener.address().to_owned();
         accept(listener, worker.clone(), &network);
@@ -220,7 +232,6 @@ impl Builder {
         let (sightings, mut seen) = unbounded_channel();
         let mut sources = Sources::default();
         if !self.alone && self.mdns {
-            let scope = if self.insecure { Scope::Lan } else { Scope::Loopback };
             let started = Mdns::start(scope).and_then(|mdns| {
                 mdns.browse(&device.hello.cluster, sightings.clone()).map(|()| mdns)
             });
@@ -284,6 +295,9 @@ impl DeviceWait<'_> {
         if let Some((peer, error)) = self.failures().await.named.into_iter().next() {
             return Err(match error {
                 TransportError::Refused { why, .. } => ClusterError::Refused { peer, why },
+                error @ TransportError::Elsewhere { .. } => {
+                    ClusterError::Refused { peer, why: error.to_string() }
+                }
                 error => ClusterError::Unreachable { peer, error: error.to_string() },
             });
         }

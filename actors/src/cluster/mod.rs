@@ -7,6 +7,8 @@
 mod actor_thread;
 mod builder;
 mod handle;
+#[cfg(test)]
+mod hint_tests;
 mod model;
 #[cfg(test)]
 mod tests;

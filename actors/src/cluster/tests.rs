@@ -19,7 +19,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::timeout;
 
 use super::worker::{Worker, WorkerOptions};
-use crate::transport::{Network, Receiver, Sender, Settings, Switchboard};
+use crate::transport::{Network, Receiver, Security, Sender, Settings, Switchboard};
 
 /// Time limit for anything a test waits for, generous enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ impl Leader {
             purpose: Purpose::Control,
         };
         let transport = Arc::new(switchboard.plug("tester"));
-        let network = Network::start(transport, me, Settings::default()).unwrap();
+        let network = Network::start(transport, me, Security::Local, Settings::default()).unwrap();
         let control = network.dial(address, Purpose::Control).await.unwrap();
         let worker = control.peer().node;
         let (sender, receiver) = control.split();

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::actor_thread::ActorThread;
 use crate::api::{ServeError, WorkerEvent};
 use crate::discovery::{Announcement, Mdns, Scope};
-use crate::transport::{Network, Settings, Tcp, Transport, check_exposure};
+use crate::transport::{Network, Security, Settings, Tcp, Transport};
 use crate::worker::{Device, DeviceOptions, Leave, Pace, WorkerActor, accept};
 
 /// The port that a worker tries first.
@@ -23,8 +23,8 @@ pub(super) const DEFAULT_PORT: u16 = 7070;
 pub struct WorkerOptions {
     /// Its name, for people; the host's name if there is none.
     pub name: Option<String>,
-    /// Where it listens: exactly there, port 0 being any free one. `None` is port
-    /// 7070 or the next free one, on loopback, or on all interfaces with `insecure`.
+    /// Where it listens: exactly there, port 0 being any free one. `None` is port 7070 or the next
+    /// free one, on loopback, or on all interfaces with a key or `insecure`.
     pub listen: Option<SocketAddr>,
     /// Threads to compute on; all cores if there is no number.
     pub threads: Option<usize>,
@@ -36,7 +36,10 @@ pub struct WorkerOptions {
     pub isa: Option<Isa>,
     /// Name of the cluster it belongs to.
     pub cluster: String,
-    /// Whether it may be reached from the network, by anyone there.
+    /// The file with the cluster's key: only devices that have it take part, and all that they say
+    /// is encrypted.
+    pub key_file: Option<PathBuf>,
+    /// Whether it may be reached from the network without a key, by anyone there.
     pub insecure: bool,
     /// Whether it announces itself over mDNS.
     pub mdns: bool,
@@ -57,6 +60,7 @@ impl Default for WorkerOptions {
             memory: None,
             isa: None,
             cluster: crate::api::DEFAULT_CLUSTER.to_owned(),
+            key_file: None,
             insecure: false,
             mdns: true,
             home: None,
@@ -85,9 +89,12 @@ impl Worker {
         events: UnboundedSender<WorkerEvent>,
     ) -> Result<Worker, ServeError> {
         let start = |error: &dyn ToString| ServeError::Start(error.to_string());
+        let security = Security::of(options.key_file.as_deref(), options.insecure)
+            .map_err(|error| ServeError::Key(error.to_string()))?;
         if let Some(address) = options.listen {
-            check_exposure(address, options.insecure).map_err(|_| ServeError::Open { address })?;
+            security.check_listening(address).map_err(|_| ServeError::Open { address })?;
         }
+        let everywhere = security.leaves_machine();
         let device = DeviceOptions {
             name: options.name,
             cluster: options.cluster,
@@ -99,9 +106,10 @@ impl Worker {
         };
         let device = Arc::new(Device::open(&device).map_err(ServeError::Home)?);
         let transport = options.transport.unwrap_or_else(|| Arc::new(Tcp::default()));
-        let network = Network::start(transport, device.hello.clone(), Settings::default())
-            .map_err(|error| start(&error))?;
-        let listener = match (options.listen, options.insecure) {
+        let network =
+            Network::start(transport, device.hello.clone(), security, Settings::default())
+                .map_err(|error| start(&error))?;
+        let listener = match (options.listen, everywhere) {
             (Some(address), _) => network.listen(&address.to_string()).await,
             (None, true) => network.listen_from("0.0.0.0", DEFAULT_PORT).await,
             (None, false) => network.listen_from("127.0.0.1", DEFAULT_PORT).await,

@@ -8,32 +8,31 @@ use std::time::Duration;
 use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
 use edgeld_runtime::coord::liveness::{FailureDetector, Liveness, TICK};
-use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
 use edgeld_runtime::kernel::KernelKind;
-use edgeld_runtime::units::{Bytes, Ms};
-use edgeld_runtime::wire::{Hello, NodeId, Purpose, WorkerMessage};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use edgeld_runtime::units::Bytes;
+use edgeld_runtime::wire::{NodeId, Purpose, WorkerMessage};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use super::control::{ControlEvent, read_control};
+use super::control::read_control;
 use super::mdns::Mdns;
 use super::messages::{
-    AttachSession, ControlReceived, DeviceEvent, Dialled, FailedPeers, Peer, Publish,
+    AttachSession, ControlEvent, ControlReceived, DeviceEvent, Dialled, FailedPeers, Peer, Publish,
     QueryFailures, Sighted, Subscribe,
 };
 use super::peers::Peers;
 use super::sighting::{SightedDevice, Sighting};
+use super::tracked::{Connected, MAX_RETRY_DELAY, MIN_RETRY_DELAY, State, TrackedDevice};
 use crate::api::{DeviceInfo, DeviceState, Event, Found};
 use crate::profiler::{BenchmarkDone, ProfileUpdated, ProfilerActor};
-use crate::transport::{Network, Sender, TransportError};
+use crate::transport::{Network, TransportError};
 use crate::worker::Device;
 
-/// Shortest and longest delay before a device is dialled again.
-const MIN_RETRY_DELAY: Ms = Ms(250.0);
-const MAX_RETRY_DELAY: Ms = Ms(5_000.0);
+/// How many devices of which there are only hints are dialled at once.
+const MAX_STRANGERS_DIALLED: usize = 64;
 
-/// Addresses to remember per device: it may have had others before a restart.
-const MAX_ADDRESSES: usize = 8;
+/// How many devices of which there are only hints are remembered.
+const MAX_STRANGERS: usize = 1024;
 
 /// The sources of sightings; they end when this is dropped.
 #[derive(Default)]
@@ -63,38 +62,6 @@ pub(crate) struct DiscoveryActor {
     sources: Sources,
 }
 
-/// A device that was sighted.
-struct TrackedDevice {
-    sighted: SightedDevice,
-    network: Network,
-    /// No source sees it any more.
-    out_of_sight: bool,
-    was_connected: bool,
-    state: State,
-    retry_delay: Ms,
-    /// Why the last dial was refused.
-    refused: Option<TransportError>,
-}
-
-enum State {
-    Dialling,
-    /// To be dialled again at this time.
-    Disconnected(Moment),
-    Connected(Box<Connected>),
-}
-
-struct Connected {
-    id: u64,
-    hello: Hello,
-    control: Sender,
-    profiler: Addr<ProfilerActor>,
-    profile: Option<(DeviceProfile, LinkProfile)>,
-    /// The profile when it joined, shown to users instead of one that changes with every frame.
-    initial_profile: Option<(DeviceProfile, LinkProfile)>,
-    liveness: Liveness,
-    leaving: bool,
-}
-
 impl DiscoveryActor {
     /// For the leader `device`, which reaches other devices through `network` and its own worker at
     /// `own_address` through `own_network`.
@@ -115,15 +82,7 @@ impl DiscoveryActor {
             protocol: hello.protocol,
             build: hello.build.clone(),
         };
-        let me = TrackedDevice {
-            sighted,
-            network: own_network,
-            out_of_sight: false,
-            was_connected: false,
-            state: State::Disconnected(device.clock.now()),
-            retry_delay: MIN_RETRY_DELAY,
-            refused: None,
-        };
+        let me = TrackedDevice::new(sighted, own_network, device.clock.now());
         DiscoveryActor {
             devices: BTreeMap::from([(hello.node, me)]),
             detector: FailureDetector::new(device.clock.now()),
@@ -140,15 +99,49 @@ impl DiscoveryActor {
         }
     }
 
+    /// Dials the devices that are due. Hints wait for their turn, so that a device that is there does
+    /// not wait for a thousand that are not.
+    fn dial_due(&mut self, now: Moment, context: &mut Context<Self>) {
+        let strangers = self.devices.values().filter(|tracked| tracked.is_stranger());
+        let dialled = strangers.filter(|tracked| matches!(tracked.state, State::Dialling)).count();
+        let mut due: Vec<(NodeId, &TrackedDevice)> = self
+            .devices
+            .iter()
+            .filter(|(_, tracked)| tracked.is_due(now))
+            .map(|(node, tracked)| (*node, tracked))
+            .collect();
+        due.sort_by(|(_, a), (_, b)| a.precedence(b));
+        let known = due.iter().filter(|(_, tracked)| !tracked.is_stranger()).count();
+        due.truncate(known + MAX_STRANGERS_DIALLED.saturating_sub(dialled));
+        let due: Vec<NodeId> = due.into_iter().map(|(node, _)| node).collect();
+        due.into_iter().for_each(|node| self.dial(node, context));
+    }
+
     fn dial(&mut self, node: NodeId, context: &mut Context<Self>) {
         let Some(tracked) = self.devices.get_mut(&node) else { return };
         tracked.state = State::Dialling;
-        let (network, addresses) = (tracked.network.clone(), tracked.sighted.addresses.clone());
+        let (network, addresses) = (tracked.network.clone(), tracked.addresses());
         let address = context.address();
         self.network.spawn(async move {
             let connection = network.dial_any(&addresses, node, Purpose::Control).await;
             address.do_send(Dialled { node, connection });
         });
+    }
+
+    /// Makes room for a device of which there is only a hint: of the others, the last in order is
+    /// forgotten.
+    fn make_room(&mut self) {
+        let me = self.device.node();
+        let is_stranger =
+            |(node, tracked): &(&NodeId, &TrackedDevice)| **node != me && tracked.is_stranger();
+        let strangers = || self.devices.iter().filter(is_stranger);
+        if strangers().count() < MAX_STRANGERS {
+            return;
+        }
+        let last = strangers().max_by(|(_, a), (_, b)| a.precedence(b));
+        if let Some(node) = last.map(|(node, _)| *node) {
+            self.devices.remove(&node);
+        }
     }
 
     fn peer(&self, node: NodeId) -> Option<Peer> {
@@ -157,7 +150,7 @@ impl DiscoveryActor {
         let (profile, link) = connected.profile.clone()?;
         Some(Peer {
             hello: connected.hello.clone(),
-            addresses: tracked.sighted.addresses.clone(),
+            addresses: tracked.addresses(),
             network: tracked.network.clone(),
             control: connected.control.clone(),
             profiler: connected.profiler.clone(),
@@ -183,14 +176,11 @@ impl DiscoveryActor {
         let Some(tracked) = self.devices.get_mut(&node) else { return };
         let State::Connected(connected) = &tracked.state else { return };
         let (left, had_joined) = (connected.leaving, connected.profile.is_some());
-        tracing::info!("{} disconnected: {why}", tracked.sighted.name);
-        if left {
-            self.devices.remove(&node);
-        } else {
-            tracked.state = State::Disconnected(now + tracked.retry_delay);
-            if let Some(mdns) = &self.sources.mdns {
-                mdns.verify(node);
-            }
+        tracing::info!("{} disconnected: {why}", tracked.name());
+        tracked.state = State::Disconnected(now + tracked.retry_delay);
+        (tracked.ended, tracked.is_missed) = (Some(now), !left);
+        if let Some(mdns) = self.sources.mdns.as_ref().filter(|_| !left) {
+            mdns.verify(node);
         }
         if had_joined {
             self.notify_sessions(&DeviceEvent::Gone { node, left });
@@ -226,7 +216,7 @@ impl DiscoveryActor {
             },
             State::Dialling | State::Disconnected(_) if leader => (DeviceState::Joining, None),
             State::Dialling | State::Disconnected(_)
-                if tracked.out_of_sight || !tracked.was_connected =>
+                if tracked.out_of_sight || !tracked.is_missed =>
             {
                 return None;
             }
@@ -235,11 +225,11 @@ impl DiscoveryActor {
         let profile = connected.and_then(|connected| connected.initial_profile.as_ref());
         let address = match leader {
             true => "this device".to_owned(),
-            false => tracked.sighted.addresses.first().cloned().unwrap_or_default(),
+            false => tracked.addresses().into_iter().next().unwrap_or_default(),
         };
         Some(DeviceInfo {
             id: tracked.sighted.node,
-            name: tracked.sighted.name.clone(),
+            name: tracked.name().to_owned(),
             address: connected
                 .filter(|_| !leader)
                 .map_or(address, |connected| connected.control.address().to_owned()),
@@ -256,25 +246,17 @@ impl DiscoveryActor {
     fn tick(&mut self, context: &mut Context<Self>) {
         let now = self.device.clock.now();
         self.detector.tick(now);
-        let mut due = Vec::new();
-        for (node, tracked) in &mut self.devices {
-            match &mut tracked.state {
-                State::Connected(connected) => {
-                    connected.liveness = self
-                        .detector
-                        .liveness(self.device.clock.at(connected.control.last_heard()));
-                    if connected.liveness == Liveness::Lost {
-                        connected.control.abort("the device has been silent for too long");
-                    }
-                }
-                State::Disconnected(at) if now >= *at && !tracked.out_of_sight => due.push(*node),
-                State::Disconnected(_) | State::Dialling => {}
+        for tracked in self.devices.values_mut() {
+            let State::Connected(connected) = &mut tracked.state else { continue };
+            connected.liveness =
+                self.detector.liveness(self.device.clock.at(connected.control.last_heard()));
+            if connected.liveness == Liveness::Lost {
+                connected.control.abort("the device has been silent for too long");
             }
         }
-        due.into_iter().for_each(|node| self.dial(node, context));
-        self.devices.retain(|_, tracked| {
-            !tracked.out_of_sight || matches!(tracked.state, State::Connected(_))
-        });
+        let me = self.device.node();
+        self.devices.retain(|node, tracked| *node == me || !tracked.is_gone(now));
+        self.dial_due(now, context);
         self.publish_devices();
     }
 }
@@ -298,27 +280,17 @@ impl Handler<Sighted> for DiscoveryActor {
                 if node == self.device.node() {
                     return;
                 }
-                self.failures.retain(|address, _| !sighted.addresses.contains(address));
+                let now = self.device.clock.now();
                 if let Some(tracked) = self.devices.get_mut(&node) {
-                    tracked.out_of_sight = false;
-                    merge(&mut tracked.sighted, sighted);
-                    if matches!(tracked.state, State::Disconnected(_)) {
-                        self.dial(node, context);
-                    }
-                    return;
+                    tracked.sighted_again(sighted, now);
+                    return self.dial_due(now, context);
                 }
-                let tracked = TrackedDevice {
-                    sighted,
-                    network: self.network.clone(),
-                    out_of_sight: false,
-                    was_connected: false,
-                    state: State::Dialling,
-                    retry_delay: MIN_RETRY_DELAY,
-                    refused: None,
-                };
+                self.make_room();
+                let tracked = TrackedDevice::new(sighted, self.network.clone(), now);
                 self.devices.insert(node, tracked);
-                self.dial(node, context);
+                self.dial_due(now, context);
             }
+            Sighting::Answered { peer } => drop(self.failures.remove(&peer)),
             Sighting::Gone { node, found } => {
                 if let Some(tracked) = self.devices.get_mut(&node)
                     && tracked.sighted.found == found
@@ -332,17 +304,6 @@ impl Handler<Sighted> for DiscoveryActor {
             }
         }
     }
-}
-
-/// Replaces a sighting with a newer one, keeping the old addresses too.
-fn merge(old: &mut SightedDevice, mut new: SightedDevice) {
-    for address in std::mem::take(&mut old.addresses) {
-        if !new.addresses.contains(&address) {
-            new.addresses.push(address);
-        }
-    }
-    new.addresses.truncate(MAX_ADDRESSES);
-    *old = new;
 }
 
 impl Handler<Dialled> for DiscoveryActor {
@@ -361,40 +322,29 @@ impl Handler<Dialled> for DiscoveryActor {
         let connection = match connection {
             Ok(connection) => connection,
             Err(error) => {
-                tracing::debug!("{}: {error}", tracked.sighted.name);
-                if matches!(error, TransportError::Refused { .. })
-                    && tracked.retry_delay == MIN_RETRY_DELAY
-                {
-                    let text = format!("{}: {error}", tracked.sighted.name);
+                tracing::debug!("{}: {error}", tracked.name());
+                let is_news = matches!(error, TransportError::Refused { .. })
+                    && tracked.retry_delay == MIN_RETRY_DELAY;
+                tracked.unreachable(now);
+                if is_news {
+                    let text = format!("{}: {error}", tracked.name());
                     tracked.refused = Some(error);
-                    tracked.state = State::Disconnected(now + tracked.retry_delay);
                     tracked.retry_delay = MAX_RETRY_DELAY;
-                    return self.publish(&Event::Warning(text));
+                    self.publish(&Event::Warning(text));
                 }
-                tracked.state = State::Disconnected(now + tracked.retry_delay);
-                tracked.retry_delay = (tracked.retry_delay * 2.0).min(MAX_RETRY_DELAY);
                 return;
             }
         };
-        (tracked.retry_delay, tracked.was_connected, tracked.refused) =
-            (MIN_RETRY_DELAY, true, None);
+        tracked.greeted(connection.address());
         let hello = connection.peer().clone();
-        let (sender, mut events) = unbounded_channel();
-        let control = read_control(connection, &self.network, sender);
-        let address = context.address();
-        self.network.spawn(async move {
-            while let Some(event) = events.recv().await {
-                if address.send(ControlReceived { node, connection_id, event }).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let ids = (node, connection_id);
+        let control = read_control(connection, ids, context.address(), &self.network);
         let profiler = ProfilerActor {
             connection_id,
             hello: hello.clone(),
             control: control.clone(),
             network: tracked.network.clone(),
-            addresses: tracked.sighted.addresses.clone(),
+            addresses: tracked.addresses(),
             is_self: node == self.device.node(),
             kernels,
             probe_lock,
@@ -419,14 +369,16 @@ impl Handler<Dialled> for DiscoveryActor {
 }
 
 impl Handler<ControlReceived> for DiscoveryActor {
-    type Result = ();
+    /// Completes when the sessions have taken the message.
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, received: ControlReceived, _: &mut Self::Context) {
+    fn handle(&mut self, received: ControlReceived, _: &mut Self::Context) -> Self::Result {
         let ControlReceived { node, connection_id, event } = received;
+        let done = || -> Self::Result { Box::pin(std::future::ready(())) };
         let state = self.devices.get_mut(&node).map(|device| &mut device.state);
-        let Some(State::Connected(connected)) = state else { return };
+        let Some(State::Connected(connected)) = state else { return done() };
         if connected.id != connection_id {
-            return;
+            return done();
         }
         match event {
             ControlEvent::Message(WorkerMessage::Measured(result)) => {
@@ -434,10 +386,19 @@ impl Handler<ControlReceived> for DiscoveryActor {
             }
             ControlEvent::Message(WorkerMessage::Leaving) => connected.leaving = true,
             ControlEvent::Message(message) => {
-                self.notify_sessions(&DeviceEvent::Message(node, message))
+                let event = DeviceEvent::Message(node, message);
+                let sent: Vec<_> =
+                    self.sessions.iter().map(|session| session.send(event.clone())).collect();
+                return Box::pin(async move {
+                    for sent in sent {
+                        // A session that has ended needs no message.
+                        let _ = sent.await;
+                    }
+                });
             }
             ControlEvent::Closed(why) => self.disconnected(node, &why),
         }
+        done()
     }
 }
 
@@ -499,7 +460,7 @@ impl Handler<QueryFailures> for DiscoveryActor {
         let named = self.failures.iter().map(|(peer, error)| (peer.clone(), error.clone()));
         let seen = self.devices.values().filter_map(|tracked| {
             let error = tracked.refused.clone()?;
-            Some((tracked.sighted.name.clone(), error))
+            Some((tracked.name().to_owned(), error))
         });
         MessageResult(FailedPeers { named: named.collect(), seen: seen.collect() })
     }

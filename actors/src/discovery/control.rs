@@ -1,30 +1,27 @@
 //! Reads the control connection to a worker.
 
-use edgeld_runtime::wire::{WorkerMessage, decode};
-use tokio::sync::mpsc::UnboundedSender;
+use actix::prelude::*;
+use edgeld_runtime::wire::{NodeId, decode};
 
-use crate::transport::{Connection, Network, Sender, TransportError};
+use super::messages::{ControlEvent, ControlReceived};
+use crate::transport::{Connection, Network, Sender};
 
-/// What arrives on a worker's control connection.
-#[derive(Debug)]
-pub(super) enum ControlEvent {
-    /// A message.
-    Message(WorkerMessage),
-    /// The connection ended, and why.
-    Closed(TransportError),
-}
-
-/// Reads a worker's messages on the network thread.
-pub(super) fn read_control(
+/// Reads a worker's messages on the network thread. Each waits until the one before has been handled,
+/// also by the sessions, so that a worker that says too much is slowed down instead of queued.
+pub(super) fn read_control<D>(
     connection: Connection,
+    (node, connection_id): (NodeId, u64),
+    discovery: Addr<D>,
     network: &Network,
-    events: UnboundedSender<ControlEvent>,
-) -> Sender {
+) -> Sender
+where
+    D: Actor<Context = Context<D>> + Handler<ControlReceived>,
+{
     let (sender, mut receiver) = connection.split();
     let aborter = sender.clone();
     network.spawn(async move {
         loop {
-            let next = match receiver.next().await {
+            let event = match receiver.next().await {
                 Ok(frame) => match decode(&frame.header) {
                     Ok(message) => ControlEvent::Message(message),
                     Err(error) => {
@@ -34,8 +31,9 @@ pub(super) fn read_control(
                 },
                 Err(error) => ControlEvent::Closed(error),
             };
-            let last = matches!(next, ControlEvent::Closed(_));
-            if events.send(next).is_err() || last {
+            let last = matches!(event, ControlEvent::Closed(_));
+            let received = ControlReceived { node, connection_id, event };
+            if discovery.send(received).await.is_err() || last {
                 return;
             }
         }

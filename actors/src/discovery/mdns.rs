@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use edgeld_runtime::wire::{Hello, NodeId};
+use edgeld_runtime::wire::{Hello, NodeId, printable};
+use if_addrs::IfAddr;
 use mdns_sd::{
     DaemonEvent, IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent,
     ServiceInfo,
@@ -27,6 +28,9 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long sending goodbyes may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Devices to remember the announcements of.
+const MAX_FOUND: usize = 1024;
 
 /// Longest name in an announcement, in bytes; mDNS limits every field to 255.
 const MAX_NAME: usize = 120;
@@ -217,9 +221,14 @@ impl Browser {
         if service.get_property_val_str("cluster")? != self.cluster {
             return None;
         }
-        let device = describe(service)?;
+        let device = describe(service, &networks())?;
         if self.found.get(&device.node) == Some(&device) {
             return None;
+        }
+        if self.found.len() >= MAX_FOUND
+            && let Some(other) = self.found.keys().next().copied()
+        {
+            self.found.remove(&other);
         }
         self.found.insert(device.node, device.clone());
         Some(Sighting::Found(device))
@@ -232,21 +241,53 @@ impl Browser {
     }
 }
 
-/// The device behind a service; `None` if it is not one of ours.
-fn describe(service: &ResolvedService) -> Option<SightedDevice> {
+/// The device behind a service; `None` if it is not one of ours, or nowhere on our networks.
+fn describe(service: &ResolvedService, networks: &[IfAddr]) -> Option<SightedDevice> {
     let field = |key| service.get_property_val_str(key);
     let node = field("id")?.parse().ok()?;
     let (oldest, newest) = field("proto")?.split_once('-')?;
-    let mut addresses: Vec<&ScopedIp> = service.get_addresses().iter().collect();
+    let on_link = |address: &&ScopedIp| is_on_link(address.to_ip_addr(), networks);
+    let mut addresses: Vec<&ScopedIp> = service.get_addresses().iter().filter(on_link).collect();
+    if addresses.is_empty() {
+        tracing::debug!("mDNS: {node} is announced without an address on our networks");
+        return None;
+    }
     addresses.sort_by_key(|address| (dial_rank(address.to_ip_addr()), address.to_ip_addr()));
     Some(SightedDevice {
         node,
-        name: field("name")?.to_owned(),
+        name: printable(field("name")?),
         addresses: addresses.into_iter().map(|ip| dial_address(ip, service.get_port())).collect(),
         found: Found::Mdns,
         protocol: (oldest.parse().ok()?, newest.parse().ok()?),
-        build: field("ver")?.to_owned(),
+        build: printable(field("ver")?),
     })
+}
+
+/// The networks of this machine.
+fn networks() -> Vec<IfAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.into_iter().map(|interface| interface.addr).collect()
+}
+
+/// Whether an address is on one of the `networks` of this machine. Multicast DNS does not leave the link, so
+/// another address is a mistake, or sends us to somebody who has nothing to do with this.
+fn is_on_link(ip: IpAddr, networks: &[IfAddr]) -> bool {
+    let within = |network: &IfAddr| match (ip, network) {
+        (IpAddr::V4(ip), IfAddr::V4(own)) => {
+            let mask = u32::from(own.netmask);
+            u32::from(ip) & mask == u32::from(own.ip) & mask
+        }
+        (IpAddr::V6(ip), IfAddr::V6(own)) => {
+            let mask = u128::from(own.netmask);
+            u128::from(ip) & mask == u128::from(own.ip) & mask
+        }
+        _ => false,
+    };
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    ip.is_loopback() || is_link_local || networks.iter().any(within)
 }
 
 /// Order in which to try addresses. Loopback comes first: it is announced on loopback only.
@@ -337,6 +378,25 @@ mod tests {
         let expected =
             ["127.0.0.1", "192.168.1.4", "2001:db8::1", "169.254.0.9", "172.17.0.1", "fe80::1"];
         assert_eq!(sorted, expected);
+    }
+
+    #[test]
+    fn addresses_elsewhere_are_no_hints() {
+        let own = networks();
+        assert!(own.iter().all(|network| is_on_link(network.ip(), &own)));
+        for near in ["127.0.0.1", "::1", "169.254.7.7", "fe80::7"] {
+            assert!(is_on_link(near.parse().unwrap(), &[]), "{near}");
+        }
+        let home = [IfAddr::V4(if_addrs::Ifv4Addr {
+            ip: Ipv4Addr::new(192, 168, 1, 4),
+            netmask: Ipv4Addr::new(255, 255, 255, 0),
+            prefixlen: 24,
+            broadcast: None,
+        })];
+        assert!(is_on_link("192.168.1.200".parse().unwrap(), &home));
+        for elsewhere in ["192.168.2.4", "8.8.8.8", "2001:db8::1"] {
+            assert!(!is_on_link(elsewhere.parse().unwrap(), &home), "{elsewhere}");
+        }
     }
 
     #[test]

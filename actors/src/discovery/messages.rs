@@ -5,7 +5,6 @@ use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
 use edgeld_runtime::wire::{Hello, NodeId, WorkerMessage};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::control::ControlEvent;
 use super::sighting::Sighting;
 use crate::api::{DeviceInfo, Event};
 use crate::profiler::ProfilerActor;
@@ -92,6 +91,15 @@ pub(crate) struct Sighted(pub Sighting);
 pub(super) struct Dialled {
     pub(super) node: NodeId,
     pub(super) connection: Result<Connection, TransportError>,
+}
+
+/// What arrives on a worker's control connection.
+#[derive(Debug)]
+pub(super) enum ControlEvent {
+    /// A message.
+    Message(WorkerMessage),
+    /// The connection ended, and why.
+    Closed(TransportError),
 }
 
 #[derive(Message)]

@@ -18,6 +18,7 @@ mod peers;
 mod sighting;
 #[cfg(test)]
 mod tests;
+mod tracked;
 
 pub(crate) use actor::{DiscoveryActor, Sources};
 pub(crate) use mdns::{Announcement, Mdns, Scope};
@@ -25,3 +26,5 @@ pub(crate) use messages::{
     AttachSession, DeviceEvent, FailedPeers, Peer, Publish, QueryFailures, Sighted, Subscribe,
 };
 pub(crate) use peers::Peers;
+#[cfg(test)]
+pub(crate) use sighting::{SightedDevice, Sighting};

@@ -53,6 +53,7 @@ async fn watch(network: Network, address: String, sightings: UnboundedSender<Sig
                 let node = connection.peer().node;
                 (pause, last_error) = (FIRST_PAUSE, None);
                 // The loop condition checks whether the receiver is gone.
+                let _ = sightings.send(Sighting::Answered { peer: address.clone() });
                 let _ = sightings.send(Sighting::Found(describe(&connection)));
                 ended(connection).await;
                 let _ = sightings.send(Sighting::Gone { node, found: Found::Peer });

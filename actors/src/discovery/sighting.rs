@@ -17,6 +17,11 @@ pub(crate) enum Sighting {
         /// The source: another one may still see the device.
         found: Found,
     },
+    /// A given address is reached.
+    Answered {
+        /// The address, as given.
+        peer: String,
+    },
     /// A given address cannot be reached or used. It will be retried.
     Failed {
         /// The address, as given.

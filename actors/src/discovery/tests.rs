@@ -16,7 +16,7 @@ use super::peers::Peers;
 use super::sighting::{SightedDevice, Sighting};
 use crate::api::Found;
 use crate::storage::new_session;
-use crate::transport::{Network, Settings, Tcp, TransportError};
+use crate::transport::{Network, Security, Settings, Tcp, TransportError};
 
 fn hello(node: u128, cluster: &str) -> Hello {
     Hello {
@@ -103,7 +103,13 @@ async fn workers_are_found_on_loopback_and_say_goodbye() {
 #[tokio::test]
 async fn a_given_address_is_retried_until_a_device_is_there() {
     let network = |node| {
-        Network::start(Arc::new(Tcp::default()), hello(node, "home"), Settings::default()).unwrap()
+        Network::start(
+            Arc::new(Tcp::default()),
+            hello(node, "home"),
+            Security::Local,
+            Settings::default(),
+        )
+        .unwrap()
     };
     let worker = network(1);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -120,6 +126,7 @@ async fn a_given_address_is_retried_until_a_device_is_there() {
     assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
 
     let mut listener = worker.listen(&address).await.unwrap();
+    assert_eq!(next(&mut sightings).await, Sighting::Answered { peer: address.clone() });
     let Sighting::Found(device) = next(&mut sightings).await else { panic!("it listens now") };
     assert_eq!((device.node, device.found), (NodeId(1), Found::Peer));
     assert_eq!(device.addresses, [address]);

@@ -10,6 +10,7 @@ use edgeld_runtime::cost::LinkProfile;
 use edgeld_runtime::trace::{ClockOffset, ClockReading};
 use edgeld_runtime::units::{Bytes, Mbps, Ms};
 use edgeld_runtime::wire::{NodeId, Purpose, decode, encode};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
@@ -88,8 +89,8 @@ pub(crate) async fn read_clock(
 /// Bytes of answers queued at a time.
 const MAX_BACKLOG: usize = 64 << 10;
 
-/// Answers every frame of a probe with the time and no payload.
-pub(crate) fn echo(connection: Connection, network: &Network, clock: Clock) {
+/// Answers every frame of a probe with the time and no payload, until the task is aborted.
+pub(crate) fn echo(connection: Connection, network: &Network, clock: Clock) -> AbortHandle {
     debug_assert_eq!(connection.peer().purpose, Purpose::Probe);
     let (sender, mut receiver) = connection.split();
     network.spawn(async move {
@@ -100,5 +101,5 @@ pub(crate) fn echo(connection: Connection, network: &Network, clock: Clock) {
                 return;
             }
         }
-    });
+    })
 }

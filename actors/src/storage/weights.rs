@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::units::Bytes;
@@ -19,6 +19,9 @@ const WINDOW: usize = 4;
 
 /// How long to wait for the leader to open the connection for weights.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How soon a fetch that waits for the connection notices that it was cancelled.
+const CANCEL_CHECK: Duration = Duration::from_millis(100);
 
 /// Bytes of chunks queued for one device at a time.
 const MAX_BACKLOG: usize = 4 << 20;
@@ -106,7 +109,7 @@ impl ChunkFetcher {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut link = self.take_link()?;
+        let mut link = self.take_link(cancelled)?;
         let fetched = self.fetch_missing(&mut link, &missing, cancelled, &mut |bytes| {
             have += bytes;
             progress(have, need);
@@ -163,11 +166,14 @@ impl ChunkFetcher {
     }
 
     /// Takes the connection, waiting for it if need be: one fetch runs at a time.
-    fn take_link(&self) -> Result<(Sender, Receiver), String> {
-        let link = self.lock();
-        let unavailable = |link: &mut Link| link.connection.is_none() && !link.closed;
-        let waited = self.changed.wait_timeout_while(link, CONNECT_TIMEOUT, unavailable);
-        let (mut link, _) = waited.unwrap_or_else(PoisonError::into_inner);
+    fn take_link(&self, cancelled: &AtomicBool) -> Result<(Sender, Receiver), String> {
+        let mut link = self.lock();
+        let begun = Instant::now();
+        let is_over = || cancelled.load(Ordering::Relaxed) || begun.elapsed() >= CONNECT_TIMEOUT;
+        while link.connection.is_none() && !link.closed && !is_over() {
+            let waited = self.changed.wait_timeout(link, CANCEL_CHECK);
+            link = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
         let connection =
             link.connection.take().ok_or("no connection for weights from the leader")?;
         link.in_use = Some(connection.0.clone());
@@ -217,7 +223,7 @@ mod tests {
     use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId};
 
     use super::*;
-    use crate::transport::{Network, Settings, Switchboard};
+    use crate::transport::{Network, Security, Settings, Switchboard};
 
     fn device(switchboard: &Switchboard, name: &str, node: u128) -> Network {
         let me = Hello {
@@ -231,7 +237,8 @@ mod tests {
             memory: 0,
             purpose: Purpose::Control,
         };
-        Network::start(Arc::new(switchboard.plug(name)), me, Settings::default()).unwrap()
+        Network::start(Arc::new(switchboard.plug(name)), me, Security::Local, Settings::default())
+            .unwrap()
     }
 
     #[tokio::test]

@@ -5,19 +5,21 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes};
-use edgeld_runtime::wire::{Hello, MAX_HEADER, MAX_PAYLOAD, Purpose};
+use edgeld_runtime::wire::{Hello, MAX_PAYLOAD, Purpose};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::error::TransportError;
-use super::frame::{FrameError, Lengths, PREFIX};
+use super::frame::{FrameError, Lengths, Limits, PREFIX};
 use super::link::Link;
+use super::log_limit::LogLimit;
 use super::pipe::Pipe;
 use super::settings::Settings;
 
-/// Received frames to queue before reading from the peer pauses.
-const UNREAD_FRAMES: usize = 16;
+/// Bytes of control messages that may wait for a peer: whoever reads so little that more would is
+/// stuck, or wants this device to run out of memory.
+const MAX_CONTROL_BACKLOG: usize = 64 << 20;
 
 /// Read buffer, so that small frames share a system call.
 const READ_AHEAD: usize = 16 << 10;
@@ -73,12 +75,14 @@ impl Connection {
         pipe: Pipe,
         peer: Hello,
         settings: &Settings,
+        rejections: Arc<LogLimit>,
         closing: watch::Receiver<bool>,
     ) -> Connection {
         let heartbeat = (peer.purpose == Purpose::Control).then_some(settings.heartbeat);
+        let unread = Limits::of(peer.purpose).unread;
         let link = Arc::new(Link::new(peer, pipe.remote));
         let (queue, outgoing) = mpsc::unbounded_channel();
-        let (deliver, frames) = mpsc::channel(UNREAD_FRAMES);
+        let (deliver, frames) = mpsc::channel(unread);
         let writer = Writer {
             pipe: pipe.writer,
             link: link.clone(),
@@ -91,6 +95,7 @@ impl Connection {
             pipe: BufReader::with_capacity(READ_AHEAD, pipe.reader),
             link: link.clone(),
             deliver,
+            rejections,
         };
         tokio::spawn(reader.run());
         let sender = Sender { queue, link: link.clone() };
@@ -105,6 +110,12 @@ impl Connection {
     /// The peer's address.
     pub(crate) fn address(&self) -> &str {
         &self.sender.link.remote
+    }
+
+    /// Joins the directions that [`split`](Connection::split) separated.
+    #[cfg(test)]
+    pub(super) fn join(sender: Sender, receiver: Receiver) -> Connection {
+        Connection { sender, receiver }
     }
 
     /// Splits it into its two directions.
@@ -132,6 +143,13 @@ impl Sender {
             TransportError::Violation { address: "this device".to_owned(), error }
         })?;
         let frame = Outgoing { lengths, header, payload };
+        if self.peer().purpose == Purpose::Control
+            && *self.link.backlog.borrow() + frame.bytes() > MAX_CONTROL_BACKLOG
+        {
+            let error = self.link.closed("it does not read what it is sent");
+            self.link.abort(error.clone());
+            return Err(error);
+        }
         self.link.backlog.send_modify(|backlog| *backlog += frame.bytes());
         self.queue.send(frame).map_err(|rejected| {
             self.link.backlog.send_modify(|backlog| *backlog -= rejected.0.bytes());
@@ -156,6 +174,12 @@ impl Sender {
             _ = backlog.wait_for(|backlog| *backlog <= bytes) => Ok(()),
             error = self.link.ended() => Err(error),
         }
+    }
+
+    /// Sets the longest payload to accept, in bytes. A frame already being read keeps the previous
+    /// limit.
+    pub(crate) fn limit_payload(&self, bytes: usize) {
+        self.link.max_payload.store(bytes.min(MAX_PAYLOAD), Ordering::Relaxed);
     }
 
     /// Ends the connection at once, both ways, and discards queued frames.
@@ -205,8 +229,7 @@ impl Receiver {
         self.frames.blocking_recv().unwrap_or_else(|| Err(self.end()))
     }
 
-    /// Sets the longest payload to accept, in bytes. A frame already being read keeps the previous
-    /// limit.
+    /// As [`Sender::limit_payload`].
     pub(crate) fn limit_payload(&self, bytes: usize) {
         self.link.max_payload.store(bytes.min(MAX_PAYLOAD), Ordering::Relaxed);
     }
@@ -323,15 +346,20 @@ struct Reader {
     pipe: BufReader<Box<dyn AsyncRead + Send + Unpin>>,
     link: Arc<Link>,
     deliver: mpsc::Sender<Result<Frame, TransportError>>,
+    rejections: Arc<LogLimit>,
 }
 
 impl Reader {
     async fn run(mut self) {
         let (link, deliver) = (self.link.clone(), self.deliver.clone());
+        let rejections = self.rejections.clone();
         tokio::select! {
             error = self.read_all() => {
                 // An orderly end leaves the other direction open; anything else ends both.
                 if let Some(error) = error {
+                    if matches!(error, TransportError::Violation { .. }) {
+                        rejections.warn("ended a connection", &error);
+                    }
                     link.abort(error);
                 }
             }
@@ -371,7 +399,8 @@ impl Reader {
                 };
             };
             let max_payload = self.link.max_payload.load(Ordering::Relaxed);
-            let lengths = Lengths::parse(prefix, MAX_HEADER, max_payload)
+            let max_header = Limits::of(self.link.peer.purpose).header;
+            let lengths = Lengths::parse(prefix, max_header, max_payload)
                 .map_err(|error| self.violation(error))?;
             if lengths == Lengths::HEARTBEAT {
                 continue;
@@ -393,7 +422,7 @@ impl Reader {
             match self.pipe.read_buf(&mut (&mut bytes).limit(room)).await {
                 Ok(0) => break,
                 Ok(_) => self.link.mark_heard(),
-                Err(error) => return Err(self.link.closed(error)),
+                Err(error) => return Err(TransportError::of_pipe(&self.link.remote, &error)),
             }
         }
         Ok(bytes)

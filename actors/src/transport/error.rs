@@ -21,9 +21,17 @@ pub(crate) enum TransportError {
     },
     /// Listening beyond this machine without permission.
     #[error(
-        "{address} is reachable from other machines, so anyone there could use this one; pass --insecure if that is acceptable, or --listen 127.0.0.1:0 to stay local"
+        "{address} is reachable from other machines, so anyone there could use this one; give the cluster a key with --key FILE (`edgeld key new FILE` makes one), pass --insecure if anyone may, or --listen 127.0.0.1:0 to stay local"
     )]
     Exposed {
+        /// The address.
+        address: String,
+    },
+    /// Connecting to another machine without permission.
+    #[error(
+        "{address} is another machine, and what is sent there could be read by anyone; give both the same --key FILE (`edgeld key new FILE` makes one), or pass --insecure if that is acceptable"
+    )]
+    Elsewhere {
         /// The address.
         address: String,
     },
@@ -76,6 +84,12 @@ pub(crate) enum TransportError {
         /// The limit.
         after: Duration,
     },
+    /// A peer that had not finished its handshake when others came.
+    #[error("{address} was slow to say who it is, and others needed its place")]
+    Crowded {
+        /// The address.
+        address: String,
+    },
     /// Data that violates the protocol; it ends the connection.
     #[error("{address} violated the protocol: {error}")]
     Violation {
@@ -92,4 +106,15 @@ pub(crate) enum TransportError {
         /// Why.
         why: String,
     },
+}
+
+impl TransportError {
+    /// What a failure to read from or write to a pipe means.
+    pub(super) fn of_pipe(address: &str, error: &std::io::Error) -> TransportError {
+        let address = address.to_owned();
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<FrameError>()) {
+            Some(error) => TransportError::Violation { address, error: *error },
+            None => TransportError::Closed { address, why: error.to_string() },
+        }
+    }
 }

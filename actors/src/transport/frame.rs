@@ -7,15 +7,15 @@
 //!
 //! Lengths are checked against their limits before memory is allocated. A frame without header and
 //! payload is a heartbeat; it is never delivered. A connection opens with [`MAGIC`] and
-//! [`REVISION`], before its first frame.
+//! [`REVISION`], before its first frame. In a cluster with a key, frames are encrypted (`sealed`).
 
-use edgeld_runtime::wire::{MAX_HEADER, MAX_PAYLOAD};
+use edgeld_runtime::wire::{MAX_HEADER, MAX_PAYLOAD, Purpose};
 
 /// The first bytes each side sends.
 pub(super) const MAGIC: [u8; 7] = *b"EDGELD\0";
 
 /// The byte after [`MAGIC`]: version of the handshake and frame layout.
-pub(super) const REVISION: u8 = 1;
+pub(super) const REVISION: u8 = 2;
 
 /// Longest handshake message, in bytes.
 pub(super) const MAX_HANDSHAKE: usize = 4096;
@@ -23,8 +23,29 @@ pub(super) const MAX_HANDSHAKE: usize = 4096;
 /// Bytes before each frame's header: the two lengths.
 pub(super) const PREFIX: usize = 8;
 
-/// Initial payload limit of a connection: enough for a chunk of weights or a probe.
-pub(super) const DEFAULT_PAYLOAD: usize = 4 << 20;
+/// What a peer may make this device hold for one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Bytes of a frame's header.
+    pub header: usize,
+    /// Bytes of a frame's payload, until a receiver says what it expects.
+    pub payload: usize,
+    /// Received frames that nobody has taken yet; reading pauses when there are so many.
+    pub unread: usize,
+}
+
+impl Limits {
+    /// The limits of a connection for `purpose`. Strips and weights begin with no payload: nobody
+    /// sends any before a receiver expects it.
+    pub(super) fn of(purpose: Purpose) -> Limits {
+        match purpose {
+            Purpose::Control => Limits { header: MAX_HEADER, payload: 0, unread: 1 },
+            Purpose::Strips(_) => Limits { header: 4 << 10, payload: 0, unread: 16 },
+            Purpose::Weights(_) => Limits { header: 64 << 10, payload: 0, unread: 16 },
+            Purpose::Probe => Limits { header: 64, payload: 256 << 10, unread: 1 },
+        }
+    }
+}
 
 /// Lengths of a frame's two parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +81,16 @@ pub(crate) enum FrameError {
     /// The stream ends within the frame.
     #[error("a truncated frame")]
     Truncated,
+    /// Encrypted bytes that do not decrypt.
+    #[error("data that was altered, replayed, reordered or left out")]
+    NotAuthentic,
+}
+
+/// As readers of a pipe report it.
+impl From<FrameError> for std::io::Error {
+    fn from(error: FrameError) -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::InvalidData, error)
+    }
 }
 
 impl Lengths {

@@ -7,7 +7,7 @@ use edgeld_runtime::wire::Hello;
 use tokio::sync::watch;
 
 use super::error::TransportError;
-use super::frame::DEFAULT_PAYLOAD;
+use super::frame::Limits;
 
 pub(super) struct Link {
     pub(super) peer: Hello,
@@ -30,9 +30,9 @@ struct Heard {
 impl Link {
     pub(super) fn new(peer: Hello, remote: String) -> Link {
         Link {
+            max_payload: AtomicUsize::new(Limits::of(peer.purpose).payload),
             peer,
             remote,
-            max_payload: AtomicUsize::new(DEFAULT_PAYLOAD),
             backlog: watch::Sender::new(0),
             end: watch::Sender::new(None),
             heard: Heard {

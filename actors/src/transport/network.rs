@@ -1,23 +1,34 @@
 //! A device's end of the network: one thread that runs all its connections.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use edgeld_runtime::wire::{Hello, NodeId, Purpose};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::admission::Handshakes;
 use super::connection::Connection;
 use super::error::TransportError;
 use super::handshake;
+use super::log_limit::LogLimit;
 use super::pipe::{Accept, Pipe, Transport};
+use super::security::Security;
 use super::settings::Settings;
 
 /// How many ports [`Network::listen_from`] tries.
 const PORTS_TO_TRY: u16 = 64;
+
+/// How many addresses of a device [`Network::dial_any`] tries: as many as it may have, not as many
+/// as somebody says that it has.
+pub(crate) const MAX_ADDRESSES: usize = 8;
+
+/// Connections that wait to be taken from a listener.
+const UNCLAIMED: usize = 16;
 
 /// Shortest and longest pause after a failure to accept.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -30,7 +41,9 @@ pub(crate) struct Network {
     thread: Arc<Thread>,
     transport: Arc<dyn Transport>,
     me: Arc<Hello>,
+    security: Arc<Security>,
     settings: Arc<Settings>,
+    rejections: Arc<LogLimit>,
 }
 
 /// Handle to the network thread.
@@ -55,6 +68,7 @@ impl Network {
     pub(crate) fn start(
         transport: Arc<dyn Transport>,
         me: Hello,
+        security: Security,
         settings: Settings,
     ) -> Result<Network, TransportError> {
         let stopped = |error: std::io::Error| TransportError::Stopped(error.to_string());
@@ -78,13 +92,15 @@ impl Network {
             thread: Arc::new(Thread { handle, closing, done }),
             transport,
             me: Arc::new(me),
+            security: Arc::new(security),
             settings: Arc::new(settings),
+            rejections: Arc::default(),
         })
     }
 
-    /// The same thread with another transport and `Hello`, e.g. for the leader's own worker.
-    pub(crate) fn with_transport(&self, transport: Arc<dyn Transport>, me: Hello) -> Network {
-        Network { transport, me: Arc::new(me), ..self.clone() }
+    /// The same thread with another transport, within this process: for the leader's own worker.
+    pub(crate) fn within_process(&self, transport: Arc<dyn Transport>) -> Network {
+        Network { transport, security: Arc::new(Security::Local), ..self.clone() }
     }
 
     /// Listens on `address`, `host:port`; port 0 picks a free one.
@@ -102,7 +118,7 @@ impl Network {
         });
         let accept = accept.await?;
         let address = accept.address().to_owned();
-        let (deliver, incoming) = mpsc::channel(1);
+        let (deliver, incoming) = mpsc::channel(UNCLAIMED);
         let mut tasks = JoinSet::new();
         let handshaker = self.handshaker();
         tasks.spawn_on(accept_all(accept, handshaker, deliver), &self.thread.handle);
@@ -128,7 +144,7 @@ impl Network {
         result
     }
 
-    /// Connects to the device at `address`, `host:port`.
+    /// Connects to the device at `address`, `host:port`, whose name may have several addresses.
     ///
     /// # Errors
     /// When nothing answers there, or not EdgeLD, or either device refuses the other.
@@ -137,11 +153,26 @@ impl Network {
         address: &str,
         purpose: Purpose,
     ) -> Result<Connection, TransportError> {
-        self.on_thread(dial(self.transport.clone(), self.handshaker(), address.to_owned(), purpose))
-            .await
+        let (handshaker, address) = (self.handshaker(), address.to_owned());
+        self.on_thread(async move {
+            let resolved = handshaker.transport.resolve(&address).await;
+            let unreachable =
+                |error: String| TransportError::Unreachable { address: address.clone(), error };
+            let mut failures = Vec::new();
+            for resolved in resolved.map_err(|error| unreachable(error.to_string()))? {
+                match handshaker.clone().dial(resolved, purpose).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => failures.push((failures.len(), error)),
+                }
+            }
+            let error = most_telling(failures);
+            Err(error.unwrap_or_else(|| unreachable("the name has no address".to_owned())))
+        })
+        .await
     }
 
-    /// Connects to `node` at any of `addresses`, most promising first. All are tried, each with
+    /// Connects to `node` at any of `addresses`, most promising first. They come from others, so no
+    /// name is looked up, and only the first [`MAX_ADDRESSES`] are tried, each with
     /// [`Settings::head_start`] over the next; the first that turns out to be `node` is kept. The
     /// device may see other connections open and close at once.
     ///
@@ -154,12 +185,12 @@ impl Network {
         purpose: Purpose,
     ) -> Result<Connection, TransportError> {
         let mut dials = JoinSet::new();
-        for (rank, address) in addresses.iter().cloned().enumerate() {
-            let (transport, handshaker) = (self.transport.clone(), self.handshaker());
+        for (rank, address) in addresses.iter().take(MAX_ADDRESSES).cloned().enumerate() {
+            let handshaker = self.handshaker();
             let wait = self.settings.head_start * rank as u32;
             let attempt = async move {
                 sleep(wait).await;
-                let result = dial(transport, handshaker, address, purpose).await;
+                let result = handshaker.dial(address, purpose).await;
                 (rank, result.and_then(|connection| expect(connection, node)))
             };
             dials.spawn_on(attempt, &self.thread.handle);
@@ -172,11 +203,7 @@ impl Network {
                 Err(error) => return Err(TransportError::Stopped(error.to_string())),
             }
         }
-        let relevance = |(rank, error): &(usize, TransportError)| {
-            (!matches!(error, TransportError::Refused { .. }), *rank)
-        };
-        let error = failures.into_iter().min_by_key(relevance).map(|(_, error)| error);
-        Err(error.unwrap_or_else(|| TransportError::Unreachable {
+        Err(most_telling(failures).unwrap_or_else(|| TransportError::Unreachable {
             address: node.to_string(),
             error: "it has no known address".to_owned(),
         }))
@@ -197,7 +224,10 @@ impl Network {
 
     fn handshaker(&self) -> Handshaker {
         Handshaker {
+            transport: self.transport.clone(),
             me: self.me.clone(),
+            security: self.security.clone(),
+            rejections: self.rejections.clone(),
             settings: self.settings.clone(),
             closing: self.thread.closing.subscribe(),
         }
@@ -246,28 +276,42 @@ impl Listener {
 /// Turns pipes into connections. Does not keep the network thread alive.
 #[derive(Clone)]
 struct Handshaker {
+    transport: Arc<dyn Transport>,
     me: Arc<Hello>,
+    security: Arc<Security>,
     settings: Arc<Settings>,
+    rejections: Arc<LogLimit>,
     closing: watch::Receiver<bool>,
 }
 
 impl Handshaker {
-    async fn initiate(
-        self,
-        mut pipe: Pipe,
-        purpose: Purpose,
-    ) -> Result<Connection, TransportError> {
-        let me = Hello { purpose, ..(*self.me).clone() };
-        let result = timeout(self.settings.handshake, handshake::initiate(&mut pipe, &me)).await;
-        let peer = result.map_err(|_| self.timed_out(&pipe))??;
-        Ok(Connection::open(pipe, peer, &self.settings, self.closing))
+    async fn dial(self, address: String, purpose: Purpose) -> Result<Connection, TransportError> {
+        self.security.check_dialling(&address)?;
+        match self.transport.dial(&address).await {
+            Ok(pipe) => self.initiate(pipe, purpose).await,
+            Err(error) => Err(TransportError::Unreachable { address, error: error.to_string() }),
+        }
     }
 
-    async fn respond(self, mut pipe: Pipe) -> Result<Connection, TransportError> {
-        let result =
-            timeout(self.settings.handshake, handshake::respond(&mut pipe, &self.me)).await;
-        let peer = result.map_err(|_| self.timed_out(&pipe))??;
-        Ok(Connection::open(pipe, peer, &self.settings, self.closing))
+    async fn initiate(self, pipe: Pipe, purpose: Purpose) -> Result<Connection, TransportError> {
+        let me = Hello { purpose, ..(*self.me).clone() };
+        let late = self.timed_out(&pipe);
+        let handshake = handshake::initiate(pipe, &me, self.security.key());
+        let (pipe, peer) =
+            timeout(self.settings.handshake, handshake).await.map_err(|_| late)??;
+        Ok(self.open(pipe, peer))
+    }
+
+    async fn respond(self, pipe: Pipe, spoken: &AtomicBool) -> Result<Connection, TransportError> {
+        let late = self.timed_out(&pipe);
+        let handshake = handshake::respond(pipe, &self.me, self.security.key(), spoken);
+        let (pipe, peer) =
+            timeout(self.settings.handshake, handshake).await.map_err(|_| late)??;
+        Ok(self.open(pipe, peer))
+    }
+
+    fn open(self, pipe: Pipe, peer: Hello) -> Connection {
+        Connection::open(pipe, peer, &self.settings, self.rejections, self.closing)
     }
 
     fn timed_out(&self, pipe: &Pipe) -> TransportError {
@@ -279,16 +323,12 @@ impl Handshaker {
     }
 }
 
-async fn dial(
-    transport: Arc<dyn Transport>,
-    handshaker: Handshaker,
-    address: String,
-    purpose: Purpose,
-) -> Result<Connection, TransportError> {
-    match transport.dial(&address).await {
-        Ok(pipe) => handshaker.initiate(Pipe { remote: address, ..pipe }, purpose).await,
-        Err(error) => Err(TransportError::Unreachable { address, error: error.to_string() }),
-    }
+/// Of failures with their ranks: a refusal if there was one, else the most promising address's.
+fn most_telling(failures: Vec<(usize, TransportError)>) -> Option<TransportError> {
+    let relevance = |(rank, error): &(usize, TransportError)| {
+        (!matches!(error, TransportError::Refused { .. }), *rank)
+    };
+    failures.into_iter().min_by_key(relevance).map(|(_, error)| error)
 }
 
 fn expect(connection: Connection, node: NodeId) -> Result<Connection, TransportError> {
@@ -305,29 +345,27 @@ async fn accept_all(
     mut handshaker: Handshaker,
     deliver: mpsc::Sender<Connection>,
 ) {
-    let permits = Arc::new(Semaphore::new(handshaker.settings.concurrent_handshakes));
-    let mut handshakes = JoinSet::new();
+    let mut tasks = JoinSet::new();
+    let mut handshakes = Handshakes::new(handshaker.settings.concurrent_handshakes);
     let mut pause = FIRST_PAUSE;
     loop {
-        while handshakes.try_join_next().is_some() {}
+        while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
-            accepted = accept_one(&mut *accept, &permits) => accepted,
+            accepted = accept.accept() => accepted,
             // An error means that the network is gone, which also ends this task.
             _ = handshaker.closing.wait_for(|closing| *closing) => return,
         };
         match accepted {
-            Ok((None, _)) => return,
-            Ok((Some(pipe), permit)) => {
+            Ok(None) => return,
+            Ok(Some(pipe)) => {
                 pause = FIRST_PAUSE;
-                let (handshaker, deliver) = (handshaker.clone(), deliver.clone());
-                handshakes.spawn(async move {
-                    match handshaker.respond(pipe).await {
-                        // If the listener is gone, this drops the connection.
-                        Ok(connection) => drop(deliver.send(connection).await),
-                        Err(error) => tracing::warn!("rejected a connection: {error}"),
-                    }
-                    drop(permit);
-                });
+                let (address, spoken) = (pipe.remote.clone(), Arc::new(AtomicBool::new(false)));
+                let task =
+                    tasks.spawn(respond(handshaker.clone(), pipe, spoken.clone(), deliver.clone()));
+                if let Some(address) = handshakes.admit(address, task, spoken) {
+                    let error = TransportError::Crowded { address };
+                    handshaker.rejections.warn("rejected a connection", &error);
+                }
             }
             // Too many open files, for example: keep listening and retry later.
             Err(error) => {
@@ -339,10 +377,16 @@ async fn accept_all(
     }
 }
 
-async fn accept_one(
-    accept: &mut dyn Accept,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(Option<Pipe>, OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    Ok((accept.accept().await?, permit))
+async fn respond(
+    handshaker: Handshaker,
+    pipe: Pipe,
+    spoken: Arc<AtomicBool>,
+    deliver: mpsc::Sender<Connection>,
+) {
+    let rejections = handshaker.rejections.clone();
+    match handshaker.respond(pipe, &spoken).await {
+        // If the listener is gone, this drops the connection.
+        Ok(connection) => drop(deliver.send(connection).await),
+        Err(error) => rejections.warn("rejected a connection", &error),
+    }
 }

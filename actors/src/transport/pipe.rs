@@ -15,7 +15,13 @@ pub trait Transport: Debug + Send + Sync + 'static {
     /// Starts accepting pipes at `address`, `host:port`; port 0 picks a free one.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Accept>>>;
 
-    /// Opens a pipe to a listener at `address`, `host:port`.
+    /// The addresses of a name, `host:port`, each for [`dial`](Transport::dial). The address itself,
+    /// where there are no names.
+    fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        Box::pin(async { Ok(vec![address.to_owned()]) })
+    }
+
+    /// Opens a pipe to a listener at `address`. Looks no name up.
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Pipe>>;
 }
 

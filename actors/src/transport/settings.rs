@@ -13,7 +13,7 @@ pub(crate) struct Settings {
     pub heartbeat: Duration,
     /// How long a peer may accept no data at all.
     pub stall: Duration,
-    /// Incoming handshakes at once; further connections wait in the system's backlog.
+    /// Incoming handshakes at once; one more takes the place of one that is silent or slow.
     pub concurrent_handshakes: usize,
     /// Head start of each address over the next one in [`Network::dial_any`].
     pub head_start: Duration,
@@ -24,10 +24,10 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            handshake: Duration::from_secs(5),
+            handshake: Duration::from_secs(3),
             heartbeat: Duration::from_secs_f64(HEARTBEAT.0 / 1e3),
             stall: Duration::from_secs(10),
-            concurrent_handshakes: 64,
+            concurrent_handshakes: 128,
             head_start: Duration::from_millis(100),
             shutdown_timeout: Duration::from_secs(1),
         }

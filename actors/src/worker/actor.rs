@@ -23,13 +23,16 @@ use edgeld_runtime::wire::{
     encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::AbortHandle;
 
 use super::device::Device;
 use super::executor::{self, Job};
+use super::guests::Guests;
 use super::messages::{
     Accepted, Dialled, ExecutorReported, HostSession, LeaderSent, PreparationDone, WeightsProgress,
 };
-use super::preparation::demand;
+use super::preparation::{Preparation, demand};
+use super::preparations::Preparations;
 use super::readers::{self, StripReader};
 use super::session::{Session, session_of};
 use crate::api::WorkerEvent;
@@ -45,6 +48,12 @@ const PARKING_TIME: Ms = Ms(10_000.0);
 
 /// How many connections may wait for their sessions.
 const MAX_PARKED: usize = 64;
+
+/// How many probes may be open: other devices hold one to see that this one is there.
+const MAX_PROBES: usize = 64;
+
+/// How many leaders may be connected.
+const MAX_LEADERS: usize = 64;
 
 /// Sessions open at once; each has a thread.
 const MAX_SESSIONS: usize = 32;
@@ -63,13 +72,17 @@ pub(crate) struct WorkerActor {
     /// Sessions that this device leads.
     pub(super) hosted: BTreeMap<SessionId, HostSession>,
     /// Connections that arrived before their session was opened.
-    pub(super) parked: Vec<(Moment, SessionId, Connection)>,
+    pub(super) parked: Guests<(Moment, SessionId, Connection)>,
+    /// Tasks that answer probes.
+    probes: Guests<AbortHandle>,
+    /// Plans being prepared.
+    preparations: Preparations<Preparation>,
     pub(super) events: Option<UnboundedSender<WorkerEvent>>,
     pub(super) detector: FailureDetector,
     pub(super) progress_sent: Moment,
     pub(super) benchmarks: Vec<BenchmarkResult>,
-    /// Leaders waiting for a running benchmark.
-    pub(super) benchmark_waiters: Vec<(KernelKind, Sender)>,
+    /// Leaders waiting for a running benchmark, by control connection.
+    pub(super) benchmark_waiters: Vec<(KernelKind, u64, Sender)>,
 }
 
 impl WorkerActor {
@@ -89,7 +102,9 @@ impl WorkerActor {
             sessions: BTreeMap::new(),
             rejected: BTreeMap::new(),
             hosted: BTreeMap::new(),
-            parked: Vec::new(),
+            parked: Guests::new(MAX_PARKED),
+            probes: Guests::new(MAX_PROBES),
+            preparations: Preparations::default(),
             events,
             detector: FailureDetector::new(now),
             progress_sent: now,
@@ -118,20 +133,21 @@ impl Handler<Accepted> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, Accepted(connection): Accepted, context: &mut Self::Context) {
+        let node = connection.peer().node;
         match connection.peer().purpose {
             Purpose::Control => {
+                self.make_room_for_leader();
                 let id = self.next_connection_id();
                 let sender =
                     readers::read_control(connection, id, context.address(), &self.network);
                 self.controls.insert(id, sender);
             }
-            Purpose::Probe => link_probe::echo(connection, &self.network, self.device.clock),
+            Purpose::Probe => {
+                let echo = link_probe::echo(connection, &self.network, self.device.clock);
+                self.probes.admit_task(node, echo);
+            }
             Purpose::Strips(session) | Purpose::Weights(session) => {
-                if self.sessions.contains_key(&session) {
-                    self.attach(session, connection, context);
-                } else if self.parked.len() < MAX_PARKED {
-                    self.parked.push((self.device.clock.now(), session, connection));
-                }
+                self.attach(session, connection, context);
             }
         }
     }
@@ -152,7 +168,9 @@ impl Handler<LeaderSent> for WorkerActor {
             return sender.abort("the session belongs to another leader");
         }
         match message {
-            LeaderMessage::Measure { kernels } => self.measure(kernels, sender, context),
+            LeaderMessage::Measure { kernels } => {
+                self.measure(kernels, (control_id, sender), context);
+            }
             // After a refused plan, a leader opens the session again.
             LeaderMessage::Open { session, .. } if self.sessions.contains_key(&session) => {}
             LeaderMessage::Open { session, leader, manifest, encodings, kernels, traced } => {
@@ -175,6 +193,7 @@ impl Handler<LeaderSent> for WorkerActor {
             }
             LeaderMessage::Retire { session, generation } => {
                 self.worker.retire(session, generation);
+                self.preparations.cancel(|of, number| (of, number) == (session, generation));
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.retire(generation);
                 }
@@ -238,13 +257,20 @@ impl WorkerActor {
         let session =
             Session::new(id, control, leader, graph, encodings, kernels, weights, executor);
         self.sessions.insert(id, session);
-        let parked = std::mem::take(&mut self.parked).into_iter();
-        let (ours, others): (Vec<_>, Vec<_>) = parked.partition(|(_, of, _)| *of == id);
-        self.parked = others;
-        for (_, id, connection) in ours {
-            self.attach(id, connection, context);
-        }
+        self.attach_parked(id, context);
         Ok(())
+    }
+
+    /// If many leaders are connected, the oldest one without a session makes room for another.
+    fn make_room_for_leader(&mut self) {
+        if self.controls.len() < MAX_LEADERS {
+            return;
+        }
+        let leads = |id: u64| self.sessions.values().any(|session| session.control_id == id);
+        let idle = self.controls.keys().copied().find(|id| !leads(*id));
+        if let Some(control) = idle.and_then(|id| self.controls.remove(&id)) {
+            control.abort("other leaders needed its place");
+        }
     }
 
     /// Remembers why a session cannot be opened; this answers its `Prepare` later.
@@ -257,7 +283,8 @@ impl WorkerActor {
         self.parked.retain(|(_, of, _)| *of != id);
     }
 
-    /// Attaches a connection to an open session.
+    /// Attaches a connection to its session; parks it if the session does not expect it yet, since a
+    /// peer may be told of a session or a plan before this device.
     pub(super) fn attach(
         &mut self,
         id: SessionId,
@@ -265,15 +292,17 @@ impl WorkerActor {
         context: &mut Context<Self>,
     ) {
         let connection_id = self.next_connection_id();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
         let node = connection.peer().node;
+        let session = self.sessions.get_mut(&id);
+        let Some(session) = session.filter(|session| session.expects(connection.peer())) else {
+            let now = self.device.clock.now();
+            // Whoever has to go is disconnected by this.
+            drop(self.parked.admit(node, (now, id, connection)));
+            return;
+        };
         match (connection.peer().purpose, &session.weights) {
-            (Purpose::Weights(_), SessionWeights::Remote(fetcher))
-                if session.sender.peer().node == node =>
-            {
-                fetcher.connect(connection);
-            }
-            (Purpose::Strips(_), _) => {
+            (Purpose::Weights(_), SessionWeights::Remote(fetcher)) => fetcher.connect(connection),
+            _ => {
                 let reader = StripReader {
                     session: id,
                     connection_id,
@@ -285,7 +314,16 @@ impl WorkerActor {
                 session.strips_opened(connection_id, sender);
                 self.start_ready_plans(id);
             }
-            _ => {}
+        }
+    }
+
+    /// Attaches the parked connections that a session expects by now.
+    fn attach_parked(&mut self, id: SessionId, context: &mut Context<Self>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let expected =
+            self.parked.take(|(_, of, parked)| *of == id && session.expects(parked.peer()));
+        for (_, _, connection) in expected {
+            self.attach(id, connection, context);
         }
     }
 
@@ -324,18 +362,34 @@ impl WorkerActor {
         for member in session.claim_dials(generation, self.device.node()) {
             self.dial(id, member, context);
         }
-        let address = context.address();
-        let run = move || {
-            let progress = |have, need| {
-                address.do_send(WeightsProgress { session: id, generation, have, need });
+        self.preparations.add(id, generation, preparation);
+        self.attach_parked(id, context);
+        self.start_preparations(context);
+    }
+
+    /// Gives threads to the plans that may have one.
+    pub(super) fn start_preparations(&mut self, context: &mut Context<Self>) {
+        while let Some((id, generation, preparation)) = self.preparations.next() {
+            let address = context.address();
+            let run = move || {
+                let progress = |have, need| {
+                    address.do_send(WeightsProgress { session: id, generation, have, need });
+                };
+                let result = preparation.run(&progress).map(Arc::new);
+                address.do_send(PreparationDone { session: id, generation, result });
             };
-            let result = preparation.run(&progress).map(Arc::new);
-            address.do_send(PreparationDone { session: id, generation, result });
-        };
-        let spawned = thread::Builder::new().name("edgeld-prepare".to_owned()).spawn(run);
-        if let (Err(error), Some(session)) = (spawned, self.sessions.get(&id)) {
-            refuse(session, Refusal::Invalid(error.to_string()));
+            let spawned = thread::Builder::new().name("edgeld-prepare".to_owned()).spawn(run);
+            if let Err(error) = spawned {
+                let result = Err(Refusal::Invalid(error.to_string()));
+                context.notify(PreparationDone { session: id, generation, result });
+            }
         }
+    }
+
+    /// A thread that prepared a plan has ended.
+    pub(super) fn preparation_ended(&mut self, session: SessionId, context: &mut Context<Self>) {
+        self.preparations.ended(session);
+        self.start_preparations(context);
     }
 
     fn dial(&self, session: SessionId, member: Member, context: &mut Context<Self>) {
@@ -357,6 +411,7 @@ impl WorkerActor {
 
     pub(super) fn close(&mut self, id: SessionId, reason: &str) {
         self.worker.close(id);
+        self.preparations.cancel(|of, _| of == id);
         let Some(mut session) = self.sessions.remove(&id) else { return };
         session.close();
         let (leader, reason) = (session.leader.clone(), reason.to_owned());

@@ -16,7 +16,7 @@ impl WorkerActor {
     pub(super) fn measure(
         &mut self,
         kernels: KernelKind,
-        leader: Sender,
+        (control_id, leader): (u64, Sender),
         context: &mut Context<Self>,
     ) {
         let key = self.benchmark_key(kernels);
@@ -25,8 +25,12 @@ impl WorkerActor {
             let _ = leader.send(encode(&WorkerMessage::Measured(result)), Vec::new());
             return;
         }
-        let running = self.benchmark_waiters.iter().any(|(running, _)| *running == kernels);
-        self.benchmark_waiters.push((kernels, leader));
+        let waiters = &mut self.benchmark_waiters;
+        let running = waiters.iter().any(|(running, ..)| *running == kernels);
+        if waiters.iter().any(|(of, by, _)| (*of, *by) == (kernels, control_id)) {
+            return;
+        }
+        waiters.push((kernels, control_id, leader));
         if running {
             return;
         }
@@ -58,7 +62,7 @@ impl Handler<BenchmarkDone> for WorkerActor {
             Err((kernels, _)) => *kernels,
         };
         let waiters = std::mem::take(&mut self.benchmark_waiters).into_iter();
-        let (waiters, others): (Vec<_>, Vec<_>) = waiters.partition(|(of, _)| *of == kernels);
+        let (waiters, others): (Vec<_>, Vec<_>) = waiters.partition(|(of, ..)| *of == kernels);
         self.benchmark_waiters = others;
         match result {
             Ok(result) => {
@@ -66,13 +70,13 @@ impl Handler<BenchmarkDone> for WorkerActor {
                     tracing::warn!("cannot cache the benchmark result: {error}");
                 }
                 let message = encode(&WorkerMessage::Measured(result.clone()));
-                for (_, leader) in waiters {
+                for (.., leader) in waiters {
                     let _ = leader.send(message.clone(), Vec::new());
                 }
                 self.benchmarks.push(result);
             }
             Err((_, error)) => {
-                waiters.iter().for_each(|(_, leader)| leader.abort(&error));
+                waiters.iter().for_each(|(.., leader)| leader.abort(&error));
             }
         }
     }

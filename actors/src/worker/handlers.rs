@@ -61,7 +61,12 @@ impl Handler<Dialled> for WorkerActor {
     fn handle(&mut self, dialled: Dialled, context: &mut Self::Context) {
         let Dialled { session: id, node, connection } = dialled;
         match connection {
-            Ok(connection) => self.attach(id, connection, context),
+            Ok(connection) => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.dialling.remove(&node);
+                    self.attach(id, connection, context);
+                }
+            }
             Err(error) => {
                 let Some(session) = self.sessions.get_mut(&id) else { return };
                 session.dialling.remove(&node);
@@ -116,8 +121,9 @@ impl Handler<WeightsProgress> for WorkerActor {
 impl Handler<PreparationDone> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, done: PreparationDone, _: &mut Self::Context) {
+    fn handle(&mut self, done: PreparationDone, context: &mut Self::Context) {
         let PreparationDone { session: id, generation, result } = done;
+        self.preparation_ended(id, context);
         if !self.worker.knows(id, generation) {
             return;
         }

@@ -16,10 +16,12 @@ mod benchmark;
 mod compute;
 mod device;
 mod executor;
+mod guests;
 mod handlers;
 mod messages;
 mod pace;
 mod preparation;
+mod preparations;
 mod readers;
 mod session;
 

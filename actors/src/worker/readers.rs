@@ -10,6 +10,9 @@ use super::executor::ExecutorHandle;
 use super::messages::{Accepted, ControlEnded, LeaderSent, StripsEnded};
 use crate::transport::{Connection, Listener, Network, Sender};
 
+/// Bytes of answers queued for a leader whose next message is read.
+const MAX_BACKLOG: usize = 1 << 20;
+
 /// Passes accepted connections to the worker until either ends.
 pub(crate) fn accept<W>(mut listener: Listener, worker: Addr<W>, network: &Network)
 where
@@ -42,6 +45,10 @@ where
                 Ok(frame) => frame,
                 Err(error) => break error.to_string(),
             };
+            // A leader that does not read its answers gets no more of them.
+            if let Err(error) = aborter.backlog_below(MAX_BACKLOG).await {
+                break error.to_string();
+            }
             match decode(&frame.header) {
                 Ok(message) => {
                     if worker.send(LeaderSent { control_id, message }).await.is_err() {

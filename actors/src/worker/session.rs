@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use edgeld_runtime::exec::Prepared;
-use edgeld_runtime::graph::{Graph, TensorId};
+use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::{Isa, KernelKind, Setup};
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
-use edgeld_runtime::program::{Encoding, Program, Transfer, derive};
+use edgeld_runtime::program::{Encoding, Program, Transfer, derivation_effort, derive};
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{
-    LeaderMessage, Member, NodeId, Prepare, SessionId, WorkerMessage, encode,
+    Hello, LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, WorkerMessage, encode,
 };
 
 use super::executor::{ExecutorHandle, Job, Route, computes};
@@ -23,8 +23,12 @@ use crate::transport::Sender;
 /// that follow, and of each as many as run side by side.
 const MAX_PLANS: usize = 3 * InFlight::MAX.frames() as usize;
 
-/// Devices of a plan. Bounds the time that any leader can make a worker spend on deriving one.
+/// Devices of a plan.
 const MAX_DEVICES: u16 = 256;
+
+/// Steps of deriving a plan. Bounds the time that any leader can make a worker spend on it, to some
+/// tenths of a second; a thousand stages on thirty devices take half of it.
+const MAX_EFFORT: u64 = 64 << 20;
 
 /// A session.
 pub(super) struct Session {
@@ -71,6 +75,8 @@ struct SessionPlan {
     cancelled: Arc<AtomicBool>,
     /// Bytes of weights present and needed.
     progress: (Bytes, Bytes),
+    /// The longest strip that this device receives.
+    longest_strip: usize,
 }
 
 /// A plan that was checked, and this device's part of it.
@@ -122,11 +128,21 @@ impl Session {
         let _ = self.sender.send(encode(message), Vec::new());
     }
 
-    /// The longest strip of any plan for this model, in bytes.
+    /// Whether a connection is one that this session needs: for strips of a device that takes part
+    /// in one of its plans, or for weights from its leader.
+    pub(super) fn expects(&self, peer: &Hello) -> bool {
+        match (peer.purpose, &self.weights) {
+            (Purpose::Strips(_), _) => !self.plans_with(peer.node).is_empty(),
+            (Purpose::Weights(_), SessionWeights::Remote(_)) => {
+                self.sender.peer().node == peer.node
+            }
+            _ => false,
+        }
+    }
+
+    /// The longest strip that any plan brings, in bytes.
     pub(super) fn longest_strip(&self) -> usize {
-        let tensors = (0..self.graph.tensor_count() as u32).map(TensorId);
-        let bytes = tensors.map(|tensor| self.graph.shape(tensor).elements() * 4);
-        bytes.max().unwrap_or(0) as usize
+        self.plans.values().map(|plan| plan.longest_strip).max().unwrap_or(0)
     }
 
     /// Checks a plan and derives this device's part of it.
@@ -146,6 +162,10 @@ impl Session {
             && members.iter().enumerate().all(|(at, member)| member.device.index() == at);
         if !fits {
             return Err("the plan's members do not match its devices".to_owned());
+        }
+        let effort = derivation_effort(&self.graph, &plan);
+        if effort > MAX_EFFORT {
+            return Err(format!("it takes {effort} steps to derive; {MAX_EFFORT} are allowed"));
         }
         let derivation = derive(&self.graph, &plan).map_err(|error| error.to_string())?;
         let partner = |transfer: &Transfer| match (transfer.from, transfer.to) {
@@ -177,6 +197,8 @@ impl Session {
         memory: Bytes,
     ) -> Preparation {
         let CheckedPlan { generation, program, in_flight, transfers, members, partners } = checked;
+        let received = transfers.iter().filter(|transfer| transfer.to == program.device);
+        let bytes = received.map(|transfer| transfer.bytes(&self.graph, &self.encodings).0);
         let cancelled = Arc::new(AtomicBool::new(false));
         let previous = self.last_prepared.clone();
         let plan = SessionPlan {
@@ -187,8 +209,11 @@ impl Session {
             ready: false,
             cancelled: cancelled.clone(),
             progress: (Bytes::ZERO, Bytes::ZERO),
+            longest_strip: bytes.max().unwrap_or(0) as usize,
         };
         self.plans.insert(generation, plan);
+        let longest = self.longest_strip();
+        self.strips.values().flatten().for_each(|(_, strips)| strips.limit_payload(longest));
         Preparation {
             session: self.id,
             generation,

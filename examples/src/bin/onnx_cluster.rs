@@ -3,7 +3,7 @@
 //!     onnx_cluster [MODEL.onnx PICTURE LABELS]
 //!
 //! The workers run in this process to make a complete example; on other machines they are
-//! `edgeld worker --insecure`, and the leader says `.insecure(true)` too.
+//! `edgeld worker --key cluster.key`, and the leader says `.key_file("cluster.key")` too.
 
 use std::error::Error;
 use std::path::Path;

@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId, encode};
+use serde::Serialize;
+use serde_bytes::ByteBuf;
 
 use crate::transport::connection::Connection;
 use crate::transport::frame::{Lengths, MAGIC, REVISION};
+use crate::transport::handshake;
+use crate::transport::key::ClusterKey;
 use crate::transport::memory::Switchboard;
 use crate::transport::network::{Listener, Network};
 use crate::transport::pipe::{Accept, BoxFuture, Pipe, Transport};
+use crate::transport::security::Security;
 use crate::transport::settings::Settings;
 use crate::transport::tcp::Tcp;
 
@@ -20,16 +25,25 @@ pub(super) struct Lan {
     pub(super) leader: Arc<dyn Transport>,
     /// Where the worker listens.
     pub(super) at: &'static str,
+    /// Of both.
+    pub(super) security: Security,
 }
 
 pub(super) fn tcp() -> Lan {
     let transport = Arc::new(Tcp::default());
-    Lan { worker: transport.clone(), leader: transport, at: "127.0.0.1:0" }
+    let security = Security::Local;
+    Lan { worker: transport.clone(), leader: transport, at: "127.0.0.1:0", security }
 }
 
 pub(super) fn memory() -> Lan {
     let board = Switchboard::default();
-    Lan { worker: Arc::new(board.plug("w")), leader: Arc::new(board.plug("l")), at: "w:0" }
+    let (worker, leader) = (Arc::new(board.plug("w")), Arc::new(board.plug("l")));
+    Lan { worker, leader, at: "w:0", security: Security::Local }
+}
+
+/// The same devices with a key.
+pub(super) fn keyed(lan: Lan) -> Lan {
+    Lan { security: Security::Keyed(ClusterKey::generate().unwrap()), ..lan }
 }
 
 pub(super) const STRIPS: Purpose = Purpose::Strips(SessionId(7));
@@ -48,31 +62,57 @@ pub(super) fn hello(node: u128) -> Hello {
     }
 }
 
-pub(super) fn start(transport: &Arc<dyn Transport>, me: Hello, settings: Settings) -> Network {
-    Network::start(transport.clone(), me, settings).unwrap()
-}
-
 impl Lan {
+    /// Starts a device with a transport of this LAN.
+    pub(super) fn start(
+        &self,
+        transport: &Arc<dyn Transport>,
+        me: Hello,
+        settings: Settings,
+    ) -> Network {
+        Network::start(transport.clone(), me, self.security.clone(), settings).unwrap()
+    }
+
     pub(super) async fn worker(&self) -> (Network, Listener) {
-        let network = start(&self.worker, hello(1), Settings::default());
+        let network = self.start(&self.worker, hello(1), Settings::default());
         let listener = network.listen(self.at).await.unwrap();
         (network, listener)
     }
 
     pub(super) fn leader(&self) -> Network {
-        start(&self.leader, hello(2), Settings::default())
+        self.start(&self.leader, hello(2), Settings::default())
+    }
+
+    /// Opens a connection by hand, handshake included: what is written to it arrives as it is.
+    pub(super) async fn greet(&self, me: &Hello, address: &str) -> Pipe {
+        let pipe = self.leader.dial(address).await.unwrap();
+        handshake::initiate(pipe, me, self.security.key()).await.unwrap().0
     }
 }
 
 pub(super) async fn join(leader: &Network, listener: &mut Listener) -> (Connection, Connection) {
     let address = listener.address().to_owned();
     let (dialled, accepted) = tokio::join!(leader.dial(&address, STRIPS), listener.accept());
-    (dialled.unwrap(), accepted.unwrap())
+    (expecting(dialled.unwrap()), expecting(accepted.unwrap()))
 }
 
-/// The bytes that an initiator sends first.
-pub(super) fn handshake(me: &Hello) -> Vec<u8> {
-    let body = encode(me);
+/// Has a connection for strips expect some.
+pub(super) fn expecting(connection: Connection) -> Connection {
+    let (sender, receiver) = connection.split();
+    receiver.limit_payload(4 << 20);
+    Connection::join(sender, receiver)
+}
+
+/// What an initiator without a key says first.
+#[derive(Serialize)]
+struct Opening {
+    hello: ByteBuf,
+    noise: Option<ByteBuf>,
+}
+
+/// The bytes that an initiator without a key sends first.
+pub(super) fn opening(me: &Hello) -> Vec<u8> {
+    let body = encode(&Opening { hello: ByteBuf::from(encode(me)), noise: None });
     let lengths = Lengths { header: body.len(), payload: 0 };
     [&MAGIC[..], &[REVISION], &lengths.prefix(), &body].concat()
 }

@@ -1,19 +1,20 @@
-//! Every test runs over both transports.
+//! Every test runs over both transports, in the clear and encrypted.
 
 mod lan;
+mod tampering;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, PROTOCOL, Purpose};
+use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, PROTOCOL, Purpose, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::lan::{Lan, STRIPS, ShortOfFiles, handshake, hello, join, memory, start, tcp};
+use self::lan::{Lan, STRIPS, ShortOfFiles, expecting, hello, join, keyed, memory, opening, tcp};
 use crate::transport::error::TransportError;
 use crate::transport::frame::{FrameError, Lengths, MAGIC};
 use crate::transport::memory::Switchboard;
-use crate::transport::network::Listener;
+use crate::transport::network::{Listener, MAX_ADDRESSES};
 use crate::transport::pipe::Transport;
 use crate::transport::settings::Settings;
 
@@ -104,13 +105,13 @@ async fn another_cluster_is_refused_in_words_on_both_sides(lan: Lan) {
 async fn refusal(lan: Lan, stranger: Hello) -> String {
     let (_worker, mut listener) = lan.worker().await;
     let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
-    pipe.writer.write_all(&handshake(&stranger)).await.unwrap();
+    pipe.writer.write_all(&opening(&stranger)).await.unwrap();
     let mut answer = Vec::new();
     pipe.reader.read_to_end(&mut answer).await.unwrap();
     let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.contains("refusal") && answer.contains("device-3"), "{answer}");
+    assert!(answer.contains("Refused") && answer.contains("device-3"), "{answer}");
 
-    let network = start(&lan.leader, stranger, Settings::default());
+    let network = lan.start(&lan.leader, stranger, Settings::default());
     let error = network.dial(listener.address(), STRIPS).await.unwrap_err();
     assert!(matches!(error, TransportError::Refused { .. }), "{error}");
     join(&lan.leader(), &mut listener).await;
@@ -119,9 +120,9 @@ async fn refusal(lan: Lan, stranger: Hello) -> String {
 
 async fn a_listener_rejects_other_protocols(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
-    let mut wrong = handshake(&hello(3));
+    let mut wrong = opening(&hello(3));
     wrong[MAGIC.len() + 1..].fill(0xff);
-    let mut no_hello = handshake(&hello(3));
+    let mut no_hello = opening(&hello(3));
     no_hello[MAGIC.len() + 9..].fill(0xc1);
     let garbage: [&[u8]; 5] =
         [b"GET / HTTP/1.1\r\n\r\n", &[0; 100], b"EDGELD\0\x63", &wrong, &no_hello];
@@ -146,8 +147,8 @@ async fn an_initiator_recognises_other_protocols(lan: Lan) {
         (pipe, accept.accept().await.unwrap())
     };
     let impatient = Settings { handshake: Duration::from_millis(200), ..Settings::default() };
-    let leader = start(&lan.leader, hello(2), Settings::default());
-    let hasty = start(&lan.leader, hello(2), impatient);
+    let leader = lan.start(&lan.leader, hello(2), Settings::default());
+    let hasty = lan.start(&lan.leader, hello(2), impatient);
     let dial = async {
         let error = leader.dial(&address, STRIPS).await.unwrap_err();
         assert!(matches!(error, TransportError::NotEdgeld { .. }), "{error}");
@@ -172,9 +173,9 @@ async fn nobody_there_is_unreachable(lan: Lan) {
 
 /// Opens a connection by hand and writes `bytes`; returns the receiver's error.
 async fn violation(lan: &Lan, listener: &mut Listener, bytes: &[u8]) -> TransportError {
-    let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
-    pipe.writer.write_all(&handshake(&hello(2))).await.unwrap();
-    let (_sender, mut receiver) = listener.accept().await.unwrap().split();
+    let peer = Hello { purpose: STRIPS, ..hello(2) };
+    let mut pipe = lan.greet(&peer, listener.address()).await;
+    let (_sender, mut receiver) = expecting(listener.accept().await.unwrap()).split();
     pipe.writer.write_all(bytes).await.unwrap();
     pipe.writer.shutdown().await.unwrap();
     receiver.next().await.unwrap_err()
@@ -226,6 +227,44 @@ async fn a_limit_can_be_set(lan: Lan) {
     answers.next().await.unwrap_err();
 }
 
+async fn a_payload_that_no_message_has_is_not_accepted(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let address = listener.address().to_owned();
+    for (purpose, payload) in
+        [(Purpose::Control, 1), (Purpose::Probe, 1 << 20), (Purpose::Strips(SessionId(7)), 1)]
+    {
+        let (dialled, accepted) = tokio::join!(leader.dial(&address, purpose), listener.accept());
+        let (sender, mut answers) = dialled.unwrap().split();
+        let (_kept, mut receiver) = accepted.unwrap().split();
+        sender.send(vec![1], vec![0; payload]).unwrap();
+        let error = receiver.next().await.unwrap_err();
+        assert!(matches!(error, TransportError::Violation { .. }), "{purpose:?}: {error}");
+        answers.next().await.unwrap_err();
+    }
+}
+
+/// A peer that asks and asks and never reads the answers.
+async fn who_does_not_read_control_messages_is_cut(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let address = listener.address().to_owned();
+    let (dialled, accepted) =
+        tokio::join!(leader.dial(&address, Purpose::Control), listener.accept());
+    let (answers, _questions) = accepted.unwrap().split();
+    let (_deaf, _unread) = dialled.unwrap().split();
+    let mut queued = 0;
+    let error = loop {
+        match answers.send(vec![0; 1 << 20], Vec::new()) {
+            Ok(()) => queued += 1,
+            Err(error) => break error,
+        }
+        assert!(queued <= 100, "{queued} MB wait for a peer that does not read");
+    };
+    assert!(error.to_string().contains("does not read"), "{error}");
+    assert_eq!(answers.broken().await, error);
+}
+
 async fn one_side_may_end_before_the_other(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
@@ -259,9 +298,9 @@ async fn an_abort_ends_both_directions_at_once(lan: Lan) {
 
 async fn heartbeats_count_as_heard_and_are_not_delivered(lan: Lan) {
     let quick = Settings { heartbeat: Duration::from_millis(1), ..Settings::default() };
-    let worker = start(&lan.worker, hello(1), quick.clone());
+    let worker = lan.start(&lan.worker, hello(1), quick.clone());
     let mut listener = worker.listen(lan.at).await.unwrap();
-    let leader = start(&lan.leader, hello(2), quick);
+    let leader = lan.start(&lan.leader, hello(2), quick);
     let address = listener.address().to_owned();
     let (dialled, accepted) =
         tokio::join!(leader.dial(&address, Purpose::Control), listener.accept());
@@ -279,15 +318,15 @@ async fn heartbeats_count_as_heard_and_are_not_delivered(lan: Lan) {
 
 async fn part_of_a_payload_counts_as_heard(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
-    let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
     let peer = Hello { purpose: STRIPS, ..hello(2) };
-    pipe.writer.write_all(&handshake(&peer)).await.unwrap();
-    let (_sender, mut receiver) = listener.accept().await.unwrap().split();
+    let mut pipe = lan.greet(&peer, listener.address()).await;
+    let (_sender, mut receiver) = expecting(listener.accept().await.unwrap()).split();
     let lengths = Lengths { header: 1, payload: 300 };
     pipe.writer.write_all(&[&lengths.prefix()[..], &[1]].concat()).await.unwrap();
     for _ in 0..3 {
         let before = receiver.last_heard();
         pipe.writer.write_all(&[2; 100]).await.unwrap();
+        pipe.writer.flush().await.unwrap();
         while receiver.last_heard() <= before {
             tokio::task::yield_now().await;
         }
@@ -297,22 +336,22 @@ async fn part_of_a_payload_counts_as_heard(lan: Lan) {
 
 async fn a_listener_survives_failures_to_accept(lan: Lan) {
     let short_of_files: Arc<dyn Transport> = Arc::new(ShortOfFiles(lan.worker.clone()));
-    let worker = start(&short_of_files, hello(1), Settings::default());
+    let worker = lan.start(&short_of_files, hello(1), Settings::default());
     let mut listener = worker.listen(lan.at).await.unwrap();
     join(&lan.leader(), &mut listener).await;
 }
 
 async fn silent_initiators_do_not_block_others(lan: Lan) {
-    let settings = Settings {
-        handshake: Duration::from_millis(100),
-        concurrent_handshakes: 2,
-        ..Settings::default()
-    };
-    let worker = start(&lan.worker, hello(1), settings);
+    // They are never told to hurry: those who speak take their place.
+    let handshake = Duration::from_secs(3600);
+    let settings = Settings { handshake, concurrent_handshakes: 2, ..Settings::default() };
+    let worker = lan.start(&lan.worker, hello(1), settings);
     let mut listener = worker.listen(lan.at).await.unwrap();
     let mut silent = Vec::new();
-    for _ in 0..5 {
-        silent.push(lan.leader.dial(listener.address()).await.unwrap());
+    for bytes in [&b""[..], b"EDG", b"", b"EDGELD", b""] {
+        let mut pipe = lan.leader.dial(listener.address()).await.unwrap();
+        pipe.writer.write_all(bytes).await.unwrap();
+        silent.push(pipe);
     }
     join(&lan.leader(), &mut listener).await;
 }
@@ -336,10 +375,10 @@ async fn queued_frames_are_written_before_a_network_ends(lan: Lan) {
 
 async fn dial_any_keeps_the_address_of_the_right_device(lan: Lan) {
     let (_worker, listener) = lan.worker().await;
-    let other = start(&lan.worker, hello(5), Settings::default());
+    let other = lan.start(&lan.worker, hello(5), Settings::default());
     let elsewhere = other.listen(lan.at).await.unwrap();
     let gone = other.listen(lan.at).await.unwrap().address().to_owned();
-    let addresses = [elsewhere.address().to_owned(), gone, listener.address().to_owned()];
+    let mut addresses = vec![elsewhere.address().to_owned(), gone, listener.address().to_owned()];
     let leader = lan.leader();
     let connection = leader.dial_any(&addresses, NodeId(1), STRIPS).await.unwrap();
     assert_eq!(connection.address(), listener.address());
@@ -347,9 +386,14 @@ async fn dial_any_keeps_the_address_of_the_right_device(lan: Lan) {
     assert!(matches!(error, TransportError::WrongNode { .. }), "{error}");
     let error = leader.dial_any(&[], NodeId(8), STRIPS).await.unwrap_err();
     assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
+    // More addresses than a device has are not all tried.
+    let elsewhere = addresses[0].clone();
+    addresses.splice(0..2, std::iter::repeat_n(elsewhere, MAX_ADDRESSES));
+    let error = leader.dial_any(&addresses, NodeId(1), STRIPS).await.unwrap_err();
+    assert!(matches!(error, TransportError::WrongNode { .. }), "{error}");
 }
 
-macro_rules! over_both {
+macro_rules! over_all {
     ($($name:ident)*) => {
         mod over_tcp {
             $(#[tokio::test]
@@ -363,10 +407,22 @@ macro_rules! over_both {
                 super::within(super::$name(super::memory())).await;
             })*
         }
+        mod encrypted_over_tcp {
+            $(#[tokio::test]
+            async fn $name() {
+                super::within(super::$name(super::keyed(super::tcp()))).await;
+            })*
+        }
+        mod encrypted_in_memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::within(super::$name(super::keyed(super::memory()))).await;
+            })*
+        }
     };
 }
 
-over_both! {
+over_all! {
     each_side_learns_who_the_other_is
     frames_arrive_in_order_from_any_thread
     a_large_payload_is_allocated_exactly
@@ -379,6 +435,8 @@ over_both! {
     a_truncated_frame_ends_only_its_connection
     an_oversized_frame_ends_only_its_connection
     a_limit_can_be_set
+    a_payload_that_no_message_has_is_not_accepted
+    who_does_not_read_control_messages_is_cut
     one_side_may_end_before_the_other
     an_abort_ends_both_directions_at_once
     heartbeats_count_as_heard_and_are_not_delivered
@@ -396,11 +454,10 @@ mod switchboard {
     async fn a_pulled_cable_delays_and_a_reset_ends() {
         within(async {
             let board = Switchboard::default();
-            let worker: Arc<dyn Transport> = Arc::new(board.plug("w"));
-            let leader: Arc<dyn Transport> = Arc::new(board.plug("l"));
-            let (_worker, mut listener) =
-                Lan { worker, leader: leader.clone(), at: "w:1" }.worker().await;
-            let leader = start(&leader, hello(2), Settings::default());
+            let (worker, leader) = (Arc::new(board.plug("w")), Arc::new(board.plug("l")));
+            let lan = Lan { worker, leader, ..memory() };
+            let (_worker, mut listener) = lan.worker().await;
+            let leader = lan.leader();
             let (dialled, accepted) = join(&leader, &mut listener).await;
             let (sender, mut answers) = dialled.split();
             let (_kept, mut receiver) = accepted.split();
