@@ -109,8 +109,8 @@ impl Worker {
             .unwrap();
         let (answers, log) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{answers}{log}");
-        let lines = answers.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let summary = lines.last().unwrap();
+        let mut lines = answers.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let summary = lines.next_back().unwrap();
         assert_eq!(summary["event"], "summary", "{answers}");
         assert_eq!((&summary["lost"], &summary["max_abs_diff"]), (&0.into(), &0.0.into()));
         assert!(answers.contains("\"target\""), "{answers}");
