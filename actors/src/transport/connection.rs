@@ -19,8 +19,8 @@ use super::settings::Settings;
 /// Received frames to queue before reading from the peer pauses.
 const UNREAD_FRAMES: usize = 16;
 
-/// Read buffer, so that small frames share a system call.
-const READ_AHEAD: usize = 16 << 10;
+/// Read buffer, so that small frames share a system call. A read of more is for known bytes.
+pub(super) const READ_AHEAD: usize = 16 << 10;
 
 /// The unit of transfer: a message and the raw bytes that belong to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! The cost is that of a typical device, of average speed and link, with a share in the middle of
-//! the map. It ignores overlap, uneven shares and that tiles make some rows cost more than others:
-//! the planner evaluates the whole plan afterwards.
+//! the map. It ignores uneven shares and that tiles make some rows cost more than others. How much
+//! of an exchange is hidden behind computation shows only in the whole plan, so the planner cuts
+//! twice, assuming [little](Exposure::Full) and [much](Exposure::Quarter), and compares the plans.
 //!
 //! Two 3x3 convolutions on maps of 14 rows over five devices: apart, a device computes 3 rows of
 //! each and waits twice; fused, it computes 5 and 3 rows and waits once. On a fast network cutting
@@ -60,14 +61,34 @@ struct Link {
     latency: f64,
 }
 
+/// How long an exchange is assumed to keep devices waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exposure {
+    /// Until all rows have arrived.
+    Full,
+    /// A quarter of that: most rows travel while others are computed.
+    Quarter,
+}
+
+impl Exposure {
+    fn fraction(self) -> f64 {
+        match self {
+            Exposure::Full => 1.0,
+            Exposure::Quarter => 0.25,
+        }
+    }
+}
+
 /// Cuts `layers`, all of which can be split by rows, into segments.
 pub(super) fn cut(
     graph: &Graph,
     profile: &ClusterProfile,
     policy: &Policy,
+    exposure: Exposure,
     layers: Range<u32>,
 ) -> Vec<Range<u32>> {
-    let costs = Costs::new(graph, profile, policy, layers.clone());
+    let mut costs = Costs::new(graph, profile, policy, layers.clone());
+    costs.link.per_byte *= exposure.fraction();
     let count = costs.steps.len();
     let mut best = vec![f64::INFINITY; count + 1];
     let mut from = vec![0; count + 1];

@@ -24,6 +24,7 @@ pub use problem::{
 };
 pub use what_if::what_if;
 
+use fusion::Exposure;
 use model::GroupModel;
 use subsets::{Evaluated, Search};
 
@@ -38,16 +39,16 @@ use crate::units::Ms;
 /// # Errors
 /// When there is no device, or no plan fits in memory.
 pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
-    solve_with(problem, &models(problem)?)
+    solve_with(problem, &models(problem, Exposure::Full)?)
 }
 
 /// The groups of layers that a problem's plans are made of.
-fn models(problem: &Problem) -> Result<Vec<GroupModel>, SolveError> {
+fn models(problem: &Problem, exposure: Exposure) -> Result<Vec<GroupModel>, SolveError> {
     let Problem { graph, profile, policy, .. } = problem;
     if profile.is_empty() {
         return Err(SolveError::NoDevices);
     }
-    let groups = stages::groups(graph, profile, policy);
+    let groups = stages::groups(graph, profile, policy, exposure);
     let leaves = leaves_group(graph, &groups);
     Ok(groups.iter().map(|group| GroupModel::new(problem, group, &leaves)).collect())
 }
@@ -58,6 +59,9 @@ fn solve_with(problem: &Problem, models: &[GroupModel]) -> Result<Solution, Solv
     let alone = search.try_whole(DeviceIx::LEADER)?;
     if profile.len() > 1 {
         search.try_subsets()?;
+        let finer = search.try_finer_groups()?;
+        search.try_pieces()?;
+        search.found.extend(finer);
         if !policy.spread {
             search.try_follower(fastest_follower(models, profile.len()))?;
             search.try_previous()?;
