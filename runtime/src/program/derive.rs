@@ -444,9 +444,8 @@ impl Deriver<'_> {
         };
         let pieces = u32::from(self.plan.pieces.get()).min(conv.features / MIN_PIECE_FEATURES);
         let low = region.rows.len() < LOW_TILES * self.tile_rows(*first, region.rows);
-        let fits = conv.groups == 1
-            && low
-            && share.computed[1..].iter().all(|(layer, _)| follows(*layer));
+        let fits =
+            conv.groups == 1 && low && share.computed[1..].iter().all(|(layer, _)| follows(*layer));
         if !fits || pieces < 2 {
             return Vec::new();
         }

@@ -24,7 +24,7 @@ pub use problem::{
 };
 pub use what_if::what_if;
 
-use fusion::Exposure;
+use fusion::Outlook;
 use model::GroupModel;
 use subsets::{Evaluated, Search};
 
@@ -39,16 +39,16 @@ use crate::units::Ms;
 /// # Errors
 /// When there is no device, or no plan fits in memory.
 pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
-    solve_with(problem, &models(problem, Exposure::Full)?)
+    solve_with(problem, &models(problem, Outlook::first(problem.profile))?)
 }
 
 /// The groups of layers that a problem's plans are made of.
-fn models(problem: &Problem, exposure: Exposure) -> Result<Vec<GroupModel>, SolveError> {
+fn models(problem: &Problem, outlook: Outlook) -> Result<Vec<GroupModel>, SolveError> {
     let Problem { graph, profile, policy, .. } = problem;
     if profile.is_empty() {
         return Err(SolveError::NoDevices);
     }
-    let groups = stages::groups(graph, profile, policy, exposure);
+    let groups = stages::groups(graph, profile, policy, outlook);
     let leaves = leaves_group(graph, &groups);
     Ok(groups.iter().map(|group| GroupModel::new(problem, group, &leaves)).collect())
 }

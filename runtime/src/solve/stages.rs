@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::fusion::{self, Exposure};
+use super::fusion::{self, Outlook};
 use super::problem::{Fusion, Policy};
 use crate::cost::ClusterProfile;
 use crate::graph::{Graph, LayerId, Op, Shape};
@@ -46,7 +46,7 @@ pub(super) fn groups(
     graph: &Graph,
     profile: &ClusterProfile,
     policy: &Policy,
-    exposure: Exposure,
+    outlook: Outlook,
 ) -> Vec<Group> {
     let groups = whole_groups(graph, policy);
     if !cuts_freely(policy) {
@@ -58,7 +58,7 @@ pub(super) fn groups(
             cut.push(group);
             continue;
         }
-        for layers in fusion::cut(graph, profile, policy, exposure, group.layers) {
+        for layers in fusion::cut(graph, profile, policy, outlook, group.layers) {
             let allowed = match by_features_too(graph, &layers) {
                 true => AllowedSplit::RowsOrFeatures,
                 false => AllowedSplit::Rows,

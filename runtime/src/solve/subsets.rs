@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::num::NonZeroU8;
 
-use super::fusion::Exposure;
+use super::fusion::{Exposure, Outlook};
 use super::members::Members;
 use super::model::GroupModel;
 use super::models;
@@ -116,22 +116,26 @@ impl<'a> Search<'a> {
     pub(super) fn try_pieces(&mut self) -> Result<(), SolveError> {
         let policy = &self.problem.policy;
         let peers = policy.partition.compares() && policy.exchange == Exchange::Peer;
-        let best = self.best().filter(|best| peers && waits_long(best));
+        let best = self.best().filter(|best| peers && links_are_busy(best));
         let Some(Evaluated { candidate, plan, .. }) = best.cloned() else { return Ok(()) };
         let evaluated = self.evaluate(candidate, Plan { pieces: PIECES, ..plan })?;
         self.found.extend(evaluated.ok());
         Ok(())
     }
 
-    /// Plans over the best devices so far, with layers cut as if most of every exchange were hidden;
-    /// none if little is left to hide.
+    /// Plans over the best devices so far, with layers cut for as many devices and as if most of every
+    /// exchange were hidden; none if that changes nothing, or little is left to hide.
     pub(super) fn try_finer_groups(&self) -> Result<Vec<Evaluated>, SolveError> {
-        let policy = &self.problem.policy;
-        let Some(best) = self.best().filter(|best| cuts_freely(policy) && waits_long(best)) else {
+        let Problem { profile, policy, .. } = self.problem;
+        let Some(best) = self.best().filter(|_| cuts_freely(policy)) else {
             return Ok(Vec::new());
         };
         let Candidate::Over(devices) = &best.candidate else { return Ok(Vec::new()) };
-        let models = models(self.problem, Exposure::Quarter)?;
+        if devices.len() == profile.len() && !links_are_busy(best) {
+            return Ok(Vec::new());
+        }
+        let outlook = Outlook { devices: devices.len(), exposure: Exposure::Quarter };
+        let models = models(self.problem, outlook)?;
         let groups = |models: &[GroupModel]| -> Vec<Group> {
             models.iter().map(|model| model.group.clone()).collect()
         };
@@ -168,17 +172,8 @@ impl<'a> Search<'a> {
         order: &[DeviceIx],
         careful: bool,
     ) -> Result<Option<usize>, SolveError> {
-        let mut tried: BTreeMap<usize, Option<Ms>> = BTreeMap::new();
-        let mut counts = Vec::new();
-        let mut halved = Some(order.len());
-        // Ever fewer, as long as that does not make it much worse.
-        while let Some(count) = halved {
-            let time = self.try_over(&order[..count], careful)?;
-            let all = tried.values().flatten().next_back();
-            let worse = time.zip(all.copied()).is_some_and(|(time, all)| time > all * MUCH_WORSE);
-            tried.insert(count, time);
-            halved = (count > 1 && !worse).then(|| count.div_ceil(2));
-        }
+        let mut tried = BTreeMap::new();
+        let mut counts = halvings(order.len());
         let (mut step, mut last) = (usize::MAX, None);
         loop {
             for count in counts {
@@ -291,22 +286,23 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The part of a plan's time that its devices wait on average, from which on it is worth a search for
-/// plans that hide more of it.
-const LONG_WAIT: f64 = 0.15;
+/// The part of a plan's time for which a link has to be busy for it to be worth a search for plans that
+/// hide more of that.
+const BUSY: f64 = 0.2;
 
-fn waits_long(plan: &Evaluated) -> bool {
+fn links_are_busy(plan: &Evaluated) -> bool {
     let Prediction { total, devices, .. } = &plan.prediction;
-    let working = devices.iter().filter(|device| device.compute > Ms::ZERO);
-    let waits: Vec<f64> = working.map(|device| device.wait / *total).collect();
-    waits.iter().sum::<f64>() > LONG_WAIT * waits.len() as f64
+    devices.iter().any(|device| device.uplink.max(device.downlink) > *total * BUSY)
 }
 
 /// The number of pieces to try besides one. More gain nothing, since each transforms the same inputs.
 const PIECES: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
 
-/// How many times the time of all devices fewer may take for still fewer to be tried.
-const MUCH_WORSE: f64 = 1.25;
+/// `count`, half of it, a quarter, .., 1; rounded up.
+fn halvings(count: usize) -> Vec<usize> {
+    let half = |count: &usize| (*count > 1).then(|| count.div_ceil(2));
+    std::iter::successors(Some(count), half).collect()
+}
 
 /// Attempts to make a plan fit in memory; each takes something from one device.
 const ATTEMPTS: u32 = 24;
