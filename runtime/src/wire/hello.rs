@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{NodeId, SessionId};
+use crate::ids::{Incarnation, NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
-pub const PROTOCOL: (u16, u16) = (4, 4);
+pub const PROTOCOL: (u16, u16) = (5, 5);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Hello {
     pub build: String,
     /// Which device.
     pub node: NodeId,
+    /// Which run of its process.
+    #[serde(default)]
+    pub incarnation: Incarnation,
     /// Its name, for display.
     pub name: String,
     /// The cluster it belongs to.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use edgeld_runtime::kernel::Isa;
-use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId, encode};
+use edgeld_runtime::wire::{Hello, Incarnation, NodeId, PROTOCOL, Purpose, SessionId, encode};
 
 use crate::transport::connection::Connection;
 use crate::transport::frame::{Lengths, MAGIC, REVISION};
@@ -39,6 +39,7 @@ pub(super) fn hello(node: u128) -> Hello {
         protocol: PROTOCOL,
         build: "0.1.0".to_owned(),
         node: NodeId(node),
+        incarnation: Incarnation::default(),
         name: format!("device-{node}"),
         cluster: "home".to_owned(),
         isa: Isa::Plain,
