@@ -12,7 +12,7 @@ use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
 use edgeld_runtime::ids::{Incarnation, NodeId, Pair};
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
 use edgeld_runtime::program::derive;
-use edgeld_runtime::solve::{Objective, Policy, Problem, solve_apart};
+use edgeld_runtime::solve::{Fusion, Objective, Policy, Problem, solve_apart};
 use edgeld_runtime::units::{Bytes, Mbps, Ms};
 
 use crate::messages::{Message, Planned};
@@ -21,6 +21,9 @@ use crate::world::{LEADER, What, World, graph};
 
 /// How long a device that cannot be reached is left alone.
 const RETRY: f64 = 250.0;
+
+/// What the planner counts for the process itself.
+const PROCESS: Bytes = Bytes(64_000_000);
 
 /// A frame fails for good when it has caused this many errors.
 const MAX_ERRORS: u32 = 3;
@@ -41,6 +44,8 @@ pub struct Boss {
     /// When every frame was answered.
     pub answered: BTreeMap<u64, f64>,
     errors: BTreeMap<u64, u32>,
+    /// How often the leader gave which command.
+    pub seen: BTreeMap<&'static str, usize>,
     in_flight: InFlight,
     side_by_side: bool,
 }
@@ -70,6 +75,7 @@ impl Boss {
             submitted: Vec::new(),
             answered: BTreeMap::new(),
             errors: BTreeMap::new(),
+            seen: BTreeMap::new(),
             in_flight: InFlight::of(in_flight),
             side_by_side,
         };
@@ -197,6 +203,7 @@ impl World {
 
     pub fn perform(&mut self, commands: Vec<Command>) {
         for command in commands {
+            *self.boss.seen.entry(name(&command)).or_insert(0) += 1;
             match command {
                 Command::RequestPlan { request, reason, members, apart } => {
                     let proposal = self.propose(reason, &members, &apart);
@@ -334,15 +341,20 @@ impl World {
             .collect();
         let profile = ClusterProfile::new(members.iter().map(|node| {
             let device = &self.devices[node];
-            let profile = DeviceProfile::described(0.02 / device.slowness, 0.05 / device.slowness);
-            (profile.with_memory(device.limit), LinkProfile::described(Mbps(100.0), Ms(0.3)))
+            let profile = DeviceProfile::described(1.0 / device.slowness, 2.0 / device.slowness);
+            (
+                profile.with_memory(device.limit + PROCESS),
+                LinkProfile::described(Mbps(1000.0), Ms(0.3)),
+            )
         }));
         let objective = match self.boss.side_by_side {
             true => Objective::Throughput,
             false => Objective::Latency,
         };
         let in_flight = Some(self.boss.in_flight);
-        let policy = Policy { objective, in_flight, ..Policy::default() };
+        // Neighbours exchange halos for every layer.
+        let fusion = Fusion::Layerwise;
+        let policy = Policy { objective, in_flight, fusion, ..Policy::default() };
         let problem =
             Problem { graph: graph(), encodings: &[], profile: &profile, policy, previous: None };
         let lanes = solve_apart(&problem, &apart).map_err(|error| error.to_string())?;
@@ -370,5 +382,28 @@ impl World {
             }
         }
         Ok(Proposal { lanes, in_flight, reason, provisional })
+    }
+}
+
+fn name(command: &Command) -> &'static str {
+    match command {
+        Command::RequestPlan { members, .. } if members.len() == 1 => "request alone",
+        Command::RequestPlan { apart, .. } if !apart.is_empty() => "request apart",
+        Command::RequestPlan { .. } => "request",
+        Command::Prepare { .. } => "prepare",
+        Command::Activate { .. } => "activate",
+        Command::Start { .. } => "start",
+        Command::Abort { .. } => "abort",
+        Command::Retire { .. } => "retire",
+        Command::Inspect { .. } => "inspect",
+        Command::Disconnect { .. } => "disconnect",
+        Command::Complete { retries, .. } if *retries > 0 => "complete again",
+        Command::Complete { .. } => "complete",
+        Command::Answer { .. } => "answer",
+        Command::FailFrame { .. } => "fail frame",
+        Command::BackOff { .. } => "back off",
+        Command::KeepApart { .. } => "keep apart",
+        Command::NoPlan { .. } => "no plan",
+        Command::End { .. } => "end",
     }
 }

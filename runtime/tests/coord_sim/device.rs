@@ -629,5 +629,5 @@ impl Session {
 /// What a plan takes of a device's memory.
 fn demand(program: &Program, planned: &Planned) -> Demand {
     let need = cost::memory(graph(), program, planned.lane.in_flight);
-    Demand { weights: BTreeMap::new(), working: need.total() }
+    Demand { weights: BTreeMap::new(), working: need.weights + need.activations + need.workspace }
 }

@@ -140,7 +140,8 @@ impl Broken {
     fn random_op(&mut self, dice: &mut Dice, devices: Slot) -> Op {
         // Some devices join that were not there in the beginning.
         let one = 1 + dice.below(u64::from(devices) + 1) as Slot;
-        let any = dice.below(u64::from(devices)) as Slot;
+        // Mostly it is the link between two workers that breaks.
+        let any = if dice.one_in(4) { 0 } else { 1 + dice.below(u64::from(devices)) as Slot };
         match dice.below(100) {
             0..6 => Op::Join(one),
             6..20 => Op::Join(mended(&mut self.processes, dice).unwrap_or(one)),
@@ -148,27 +149,27 @@ impl Broken {
                 self.processes.push(one);
                 Op::Leave(one)
             }
-            24..38 => {
+            24..32 => {
                 self.processes.push(one);
                 Op::Kill(one)
             }
-            38..48 => {
+            32..40 => {
                 let frozen = if dice.one_in(6) { 0 } else { one };
                 self.frozen.push(frozen);
                 Op::Freeze(frozen)
             }
-            48..58 => Op::Thaw(mended(&mut self.frozen, dice).unwrap_or(one)),
-            58..64 => Op::Slow(one, dice.between(0.5, 10.0)),
-            64..68 => Op::Rate(one, [1.0, 10.0, 100.0, 1000.0][dice.below(4) as usize]),
-            68..72 => {
+            40..50 => Op::Thaw(mended(&mut self.frozen, dice).unwrap_or(one)),
+            50..56 => Op::Slow(one, dice.between(0.5, 4.0)),
+            56..60 => Op::Rate(one, [1.0, 10.0, 100.0, 1000.0][dice.below(4) as usize]),
+            60..66 => {
                 self.links.push((one, any));
                 Op::Deafen(one, any)
             }
-            72..82 => {
+            66..81 => {
                 self.links.push((one, any));
                 Op::Cut(one, any)
             }
-            82..98 => {
+            81..98 => {
                 let (one, any) = mended(&mut self.links, dice).unwrap_or((one, any));
                 Op::Heal(one, any)
             }

@@ -88,19 +88,19 @@ pub struct World {
     runs: u64,
 }
 
-/// The model: two convolutions, a pool and a dense layer.
+/// The model: two convolutions and a pool.
 pub fn graph() -> &'static Graph {
     static GRAPH: OnceLock<Graph> = OnceLock::new();
     GRAPH.get_or_init(|| {
         let mut builder = Builder::new("small");
-        let mut x = builder.input("x", Shape::new(8, 24, 10), vec![8, 24, 10]).unwrap();
+        let mut x = builder.input("x", Shape::new(16, 96, 96), vec![16, 96, 96]).unwrap();
         let three = Sweep { kernel: 3, pad_before: 1, pad_after: 1, ..Sweep::point() };
         for name in ["a", "b"] {
             let window = Window::square(three);
-            let row = 8 * window.cells() as u32;
-            let parameter = Parameter { name: name.into(), features: 8, row, dtype: DType::F32 };
+            let row = 16 * window.cells() as u32;
+            let parameter = Parameter { name: name.into(), features: 16, row, dtype: DType::F32 };
             let weight = builder.parameter(parameter).unwrap();
-            let conv = Conv { features: 8, groups: 1, window, weight, scale: None, bias: None };
+            let conv = Conv { features: 16, groups: 1, window, weight, scale: None, bias: None };
             x = builder.layer(name, Layer::Conv(conv), &[x], Activation::Relu).unwrap();
         }
         let window = Window::square(Sweep { kernel: 3, stride: 2, ..Sweep::point() });
@@ -320,7 +320,7 @@ impl World {
         let is_new = !self.devices.contains_key(&node);
         let limit = Bytes(match node {
             LEADER => 1 << 40,
-            _ => (64 << 20) + self.dice.below(2 << 20),
+            _ => (2 << 20) + self.dice.below(24 << 20),
         });
         let slowness = self.dice.between(0.5, 3.0);
         let mut device = Device::new(self.runs, self.now, limit, slowness);

@@ -1,4 +1,4 @@
-//! Single scenarios; `tests/coord_sim.rs` simulates many.
+//! Single scenarios; `tests/coord_sim/` simulates many.
 
 use super::stall::INSPECT_AGAIN;
 use super::*;
