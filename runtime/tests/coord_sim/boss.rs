@@ -111,7 +111,7 @@ impl World {
         let Some(peer) = peer else { return };
         peer.joined = true;
         let incarnation = peer.incarnation;
-        self.to_leader(Event::Joined { node, incarnation });
+        self.inform_leader(Event::Joined { node, incarnation });
     }
 
     pub fn leader_tick(&mut self) {
@@ -128,7 +128,7 @@ impl World {
             self.close(control, 0);
             self.peer_ended(node, control);
         }
-        self.to_leader(Event::Tick);
+        self.inform_leader(Event::Tick);
     }
 
     /// The connection to a device has ended.
@@ -141,7 +141,7 @@ impl World {
         self.schedule(RETRY, Some(self.leader_process()), What::LeaderDials(node));
         if peer.joined {
             let event = if peer.leaving { Event::Left(node) } else { Event::Lost(node) };
-            self.to_leader(event);
+            self.inform_leader(event);
         }
     }
 
@@ -158,22 +158,22 @@ impl World {
         match message {
             Message::Leaving => peer.leaving = true,
             Message::Progress(generation, done) => {
-                self.to_leader(Event::Progress { node, generation, done, need: Bytes(1) });
+                self.inform_leader(Event::Progress { node, generation, done, need: Bytes(1) });
             }
-            Message::Ready(generation) => self.to_leader(Event::Ready { node, generation }),
+            Message::Ready(generation) => self.inform_leader(Event::Ready { node, generation }),
             Message::Refused(generation, why) => {
                 self.boss.opened.remove(&node);
-                self.to_leader(Event::Refused { node, generation, why });
+                self.inform_leader(Event::Refused { node, generation, why });
             }
             Message::LinkDown(generation, peer) => {
-                self.to_leader(Event::LinkDown { node, generation, peer });
+                self.inform_leader(Event::LinkDown { node, generation, peer });
             }
             Message::Failed(generation, frame) => {
                 if self.boss.running.contains(&(frame, generation)) {
                     *self.boss.errors.entry(frame).or_insert(0) += 1;
                 }
                 let error = "a kernel panicked".to_owned();
-                self.to_leader(Event::Failed { node, generation, frame, error });
+                self.inform_leader(Event::Failed { node, generation, frame, error });
             }
             Message::Inspected(generation, frame, awaits, owes) => {
                 let Some(plan) = self.boss.plans.get(&generation) else { return };
@@ -184,7 +184,7 @@ impl World {
                 let awaits = awaits.into_iter();
                 let awaits =
                     awaits.map(|transfer| Awaited { transfer, from: from(transfer.0) }).collect();
-                self.to_leader(Event::Inspected { node, generation, frame, awaits, owes });
+                self.inform_leader(Event::Inspected { node, generation, frame, awaits, owes });
             }
             _ => panic!("{message:?} is not for the leader"),
         }
@@ -193,10 +193,10 @@ impl World {
     pub fn submit(&mut self) {
         let frame = self.boss.submitted.len() as u64;
         self.boss.submitted.push(self.now);
-        self.to_leader(Event::Submitted { frame });
+        self.inform_leader(Event::Submitted { frame });
     }
 
-    pub fn to_leader(&mut self, event: Event) {
+    pub fn inform_leader(&mut self, event: Event) {
         let commands = self.boss.leader.handle(Moment(self.now), event);
         self.perform(commands);
     }

@@ -192,7 +192,7 @@ impl World {
             What::Computed(node, generation, frame, at) => {
                 self.computed(node, generation, frame, at);
             }
-            What::ToLeader(event) => self.to_leader(event),
+            What::ToLeader(event) => self.inform_leader(event),
         }
     }
 

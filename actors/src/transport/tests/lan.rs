@@ -34,6 +34,9 @@ pub(super) fn memory() -> Lan {
 
 pub(super) const STRIPS: Purpose = Purpose::Strips(SessionId(7));
 
+/// A connection that carries nothing but what a test sends: no heartbeats.
+pub(super) const WEIGHTS: Purpose = Purpose::Weights(SessionId(7));
+
 pub(super) fn hello(node: u128) -> Hello {
     Hello {
         protocol: PROTOCOL,
@@ -67,7 +70,7 @@ impl Lan {
 
 pub(super) async fn join(leader: &Network, listener: &mut Listener) -> (Connection, Connection) {
     let address = listener.address().to_owned();
-    let (dialled, accepted) = tokio::join!(leader.dial(&address, STRIPS), listener.accept());
+    let (dialled, accepted) = tokio::join!(leader.dial(&address, WEIGHTS), listener.accept());
     (dialled.unwrap(), accepted.unwrap())
 }
 

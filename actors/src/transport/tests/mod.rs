@@ -9,7 +9,7 @@ use std::time::Duration;
 use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, PROTOCOL, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::lan::{Lan, STRIPS, ShortOfFiles, handshake, hello, join, memory, start, tcp};
+use self::lan::{Lan, STRIPS, ShortOfFiles, WEIGHTS, handshake, hello, join, memory, start, tcp};
 use crate::transport::error::TransportError;
 use crate::transport::frame::{FrameError, Lengths, MAGIC};
 use crate::transport::memory::Switchboard;
@@ -26,8 +26,8 @@ async fn each_side_learns_who_the_other_is(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
     let (dialled, accepted) = join(&leader, &mut listener).await;
-    assert_eq!(dialled.peer(), &Hello { purpose: STRIPS, ..hello(1) });
-    assert_eq!(accepted.peer(), &Hello { purpose: STRIPS, ..hello(2) });
+    assert_eq!(dialled.peer(), &Hello { purpose: WEIGHTS, ..hello(1) });
+    assert_eq!(accepted.peer(), &Hello { purpose: WEIGHTS, ..hello(2) });
     assert_eq!(dialled.address(), listener.address());
 }
 

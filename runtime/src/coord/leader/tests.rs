@@ -238,7 +238,7 @@ fn a_strip_that_is_lost_on_the_way_keeps_its_two_devices_apart() {
     let question = Command::Inspect { frame: 0, generation, members: all.to_vec() };
     let mut commands = script.wait(1_000.0);
     for _ in 0..2 {
-        assert_eq!(commands, [question.clone()]);
+        assert_eq!(commands, std::slice::from_ref(&question));
         for node in all {
             // One waits for a strip that was sent, another for one that was not.
             let (awaits, owes) = match node {
