@@ -256,9 +256,11 @@ impl DiscoveryActor {
     fn tick(&mut self, context: &mut Context<Self>) {
         let now = self.device.clock.now();
         self.detector.tick(now);
-        let mut due = Vec::new();
+        let (mut due, me) = (Vec::new(), self.device.node());
         for (node, tracked) in &mut self.devices {
             match &mut tracked.state {
+                // This device's own worker shares its fate: if it is late, so is everything here.
+                State::Connected(_) if *node == me => {}
                 State::Connected(connected) => {
                     connected.liveness = self
                         .detector

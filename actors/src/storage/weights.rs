@@ -214,7 +214,7 @@ pub(crate) async fn serve_chunks(
 mod tests {
     use edgeld_runtime::kernel::Isa;
     use edgeld_runtime::models::Vgg;
-    use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId};
+    use edgeld_runtime::wire::{Hello, Incarnation, NodeId, PROTOCOL, Purpose, SessionId};
 
     use super::*;
     use crate::transport::{Network, Settings, Switchboard};
@@ -224,6 +224,7 @@ mod tests {
             protocol: PROTOCOL,
             build: "test".to_owned(),
             node: NodeId(node),
+            incarnation: Incarnation::default(),
             name: name.to_owned(),
             cluster: "test".to_owned(),
             isa: Isa::Plain,

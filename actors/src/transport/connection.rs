@@ -75,7 +75,8 @@ impl Connection {
         settings: &Settings,
         closing: watch::Receiver<bool>,
     ) -> Connection {
-        let heartbeat = (peer.purpose == Purpose::Control).then_some(settings.heartbeat);
+        let beats = matches!(peer.purpose, Purpose::Control | Purpose::Strips(_));
+        let heartbeat = beats.then_some(settings.heartbeat);
         let link = Arc::new(Link::new(peer, pipe.remote));
         let (queue, outgoing) = mpsc::unbounded_channel();
         let (deliver, frames) = mpsc::channel(UNREAD_FRAMES);

@@ -17,11 +17,14 @@ mod compute;
 mod device;
 mod executor;
 mod handlers;
+mod links;
 mod messages;
 mod pace;
 mod preparation;
 mod readers;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use actor::WorkerActor;
 pub use compute::{Pool, panic_text};

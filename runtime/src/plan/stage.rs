@@ -156,6 +156,26 @@ impl Plan {
         (0..self.devices).map(DeviceIx)
     }
 
+    /// The same work in a larger cluster: device i of the plan is `places[i]` there, and the others
+    /// have nothing to do. The places must be in order.
+    pub fn spread_over(&self, places: &[DeviceIx], devices: u16) -> Plan {
+        let widen = |cuts: &Cuts| {
+            Cuts::from_lengths((0..devices).map(|place| {
+                let member = places.iter().position(|at| at.0 == place);
+                member.map_or(0, |member| cuts.range::<()>(DeviceIx(member as u16)).len())
+            }))
+        };
+        let mut wide = Plan { devices, ..self.clone() };
+        for stage in &mut wide.stages {
+            stage.split = match &stage.split {
+                Split::Rows(cuts) => Split::Rows(widen(cuts)),
+                Split::Features(cuts) => Split::Features(widen(cuts)),
+                Split::Whole(owner) => Split::Whole(places[owner.index()]),
+            };
+        }
+        wide
+    }
+
     /// Whether a device has a share. A leader that only runs whole stages while others share the
     /// split ones counts as idle, as in EdgeLD.
     pub fn is_active(&self, device: DeviceIx) -> bool {

@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+mod apart;
 mod bodp;
 mod explain;
 mod fusion;
@@ -17,6 +18,7 @@ mod subsets;
 mod testing;
 mod what_if;
 
+pub use apart::solve_apart;
 pub use explain::explain;
 pub use lanes::{Lane, Lanes, solve_lanes};
 pub use problem::{

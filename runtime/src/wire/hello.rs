@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{NodeId, SessionId};
+use crate::ids::{Incarnation, NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
@@ -32,6 +32,9 @@ pub struct Hello {
     pub build: String,
     /// Which device.
     pub node: NodeId,
+    /// Which run of its process.
+    #[serde(default)]
+    pub incarnation: Incarnation,
     /// Its name, for display.
     pub name: String,
     /// The cluster it belongs to.

@@ -8,7 +8,7 @@ mod control;
 mod hello;
 mod strip;
 
-pub use crate::ids::{NodeId, SessionId};
+pub use crate::ids::{Incarnation, NodeId, SessionId};
 pub use control::{
     BenchmarkResult, LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime, StepTime,
     WeightsMessage, WorkerMessage,

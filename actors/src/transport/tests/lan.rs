@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use edgeld_runtime::kernel::Isa;
-use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId, encode};
+use edgeld_runtime::wire::{Hello, Incarnation, NodeId, PROTOCOL, Purpose, SessionId, encode};
 
 use crate::transport::connection::Connection;
 use crate::transport::frame::{Lengths, MAGIC, REVISION};
@@ -34,11 +34,15 @@ pub(super) fn memory() -> Lan {
 
 pub(super) const STRIPS: Purpose = Purpose::Strips(SessionId(7));
 
+/// A connection that carries nothing but what a test sends: no heartbeats.
+pub(super) const WEIGHTS: Purpose = Purpose::Weights(SessionId(7));
+
 pub(super) fn hello(node: u128) -> Hello {
     Hello {
         protocol: PROTOCOL,
         build: "0.1.0".to_owned(),
         node: NodeId(node),
+        incarnation: Incarnation::default(),
         name: format!("device-{node}"),
         cluster: "home".to_owned(),
         isa: Isa::Plain,
@@ -66,7 +70,7 @@ impl Lan {
 
 pub(super) async fn join(leader: &Network, listener: &mut Listener) -> (Connection, Connection) {
     let address = listener.address().to_owned();
-    let (dialled, accepted) = tokio::join!(leader.dial(&address, STRIPS), listener.accept());
+    let (dialled, accepted) = tokio::join!(leader.dial(&address, WEIGHTS), listener.accept());
     (dialled.unwrap(), accepted.unwrap())
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, PROTOCOL, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::lan::{Lan, STRIPS, ShortOfFiles, handshake, hello, join, memory, start, tcp};
+use self::lan::{Lan, STRIPS, ShortOfFiles, WEIGHTS, handshake, hello, join, memory, start, tcp};
 use crate::transport::error::TransportError;
 use crate::transport::frame::{FrameError, Lengths, MAGIC};
 use crate::transport::memory::Switchboard;
@@ -26,8 +26,8 @@ async fn each_side_learns_who_the_other_is(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
     let (dialled, accepted) = join(&leader, &mut listener).await;
-    assert_eq!(dialled.peer(), &Hello { purpose: STRIPS, ..hello(1) });
-    assert_eq!(accepted.peer(), &Hello { purpose: STRIPS, ..hello(2) });
+    assert_eq!(dialled.peer(), &Hello { purpose: WEIGHTS, ..hello(1) });
+    assert_eq!(accepted.peer(), &Hello { purpose: WEIGHTS, ..hello(2) });
     assert_eq!(dialled.address(), listener.address());
 }
 
@@ -263,18 +263,19 @@ async fn heartbeats_count_as_heard_and_are_not_delivered(lan: Lan) {
     let mut listener = worker.listen(lan.at).await.unwrap();
     let leader = start(&lan.leader, hello(2), quick);
     let address = listener.address().to_owned();
-    let (dialled, accepted) =
-        tokio::join!(leader.dial(&address, Purpose::Control), listener.accept());
-    let (sender, mut receiver) = dialled.unwrap().split();
-    let (answer, _questions) = accepted.unwrap().split();
-    for heard in [&sender, &answer] {
-        let before = heard.last_heard();
-        while heard.last_heard() <= before {
-            tokio::task::yield_now().await;
+    for purpose in [Purpose::Control, STRIPS] {
+        let (dialled, accepted) = tokio::join!(leader.dial(&address, purpose), listener.accept());
+        let (sender, mut receiver) = dialled.unwrap().split();
+        let (answer, _questions) = accepted.unwrap().split();
+        for heard in [&sender, &answer] {
+            let before = heard.last_heard();
+            while heard.last_heard() <= before {
+                tokio::task::yield_now().await;
+            }
         }
+        answer.send(vec![9], Vec::new()).unwrap();
+        assert_eq!(receiver.next().await.unwrap().header, [9]);
     }
-    answer.send(vec![9], Vec::new()).unwrap();
-    assert_eq!(receiver.next().await.unwrap().header, [9]);
 }
 
 async fn part_of_a_payload_counts_as_heard(lan: Lan) {
