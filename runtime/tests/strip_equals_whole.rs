@@ -169,14 +169,15 @@ proptest! {
 fn wide_graph() -> Graph {
     let mut builder = Builder::new("wide");
     let x = builder.input("x", Shape::new(16, 9, 10), vec![1, 16, 9, 10]).unwrap();
-    let mut conv = |builder: &mut Builder, x, features, kernel: u32| {
+    let conv = |builder: &mut Builder, x, features, kernel: u32| {
         let row = builder.shape(x).channels * kernel * kernel;
         let parameter = Parameter { name: "weights".into(), features, row, dtype: DType::F32 };
         let weight = builder.parameter(parameter).unwrap();
         let (pad_before, pad_after) = (kernel / 2, kernel / 2);
         let window = Window::square(Sweep { kernel, pad_before, pad_after, ..Sweep::point() });
         let conv = Conv { features, groups: 1, window, weight, scale: None, bias: None };
-        builder.layer("conv", Op::Conv(conv), &[x], Activation::Relu).unwrap()
+        let name = format!("conv {features} {kernel}");
+        builder.layer(&name, Op::Conv(conv), &[x], Activation::Relu).unwrap()
     };
     let a = conv(&mut builder, x, 128, 3);
     let window = Window::square(Sweep { kernel: 2, stride: 2, ..Sweep::point() });
@@ -212,7 +213,7 @@ proptest! {
 #[test]
 fn every_piece_is_sent_by_itself() {
     let graph = wide_graph();
-    let rows = |layers: Range<u32>, rows| Stage {
+    let rows = |layers: Range<u32>, rows: u32| Stage {
         layers,
         split: Split::Rows(Cuts::from_lengths([rows / 2, rows - rows / 2])),
     };

@@ -17,13 +17,8 @@ use crate::halo::walk_back;
 use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split, Stage};
 use crate::region::{CHANNEL_BLOCK, ChannelRange, Region, RowRange};
 
-/// A one-layer share is cut into borders and an interior only if the interior has at least this
-/// many rows: with thinner ones the cut costs more than the overlap gains.
+/// A share is cut into borders and an interior only if the interior has at least this many rows: with thinner ones the cut costs more than the overlap gains.
 const MIN_INTERIOR_ROWS: u32 = 4;
-
-/// A share of fewer rows of tiles than this is computed in pieces by features, if at all: its borders
-/// would be most of it.
-const LOW_TILES: u32 = 4;
 
 /// A piece by features has at least this many: with fewer, transforming the inputs once more costs
 /// more than the overlap gains.
@@ -66,6 +61,11 @@ pub fn derive(graph: &Graph, plan: &Plan) -> Result<Derivation, PlanError> {
     deriver.run();
     let programs = deriver.drafts.into_iter().map(|draft| draft.program).collect();
     Ok(Derivation { programs, transfers: deriver.transfers })
+}
+
+/// The fewest rows of an interior worth cutting out, if they are computed `tile` at a time.
+fn least_interior(tile: u32) -> u32 {
+    MIN_INTERIOR_ROWS.max(2 * tile)
 }
 
 /// The part of `interior` that leaves borders of whole tiles: one row of a tile takes as long to
@@ -443,7 +443,9 @@ impl Deriver<'_> {
             node.op.is_channelwise() && self.graph.output_shape(layer).channels == conv.features
         };
         let pieces = u32::from(self.plan.pieces.get()).min(conv.features / MIN_PIECE_FEATURES);
-        let low = region.rows.len() < LOW_TILES * self.tile_rows(*first, region.rows);
+        // So low that there is no interior between borders of a tile each.
+        let tile = self.tile_rows(*first, region.rows);
+        let low = region.rows.len() < 2 * tile + least_interior(tile);
         let fits =
             conv.groups == 1 && low && share.computed[1..].iter().all(|(layer, _)| follows(*layer));
         if !fits || pieces < 2 {
@@ -498,7 +500,7 @@ impl Deriver<'_> {
         let scale = (read.rows.len() / rows.len()).max(1);
         let step = if tile.is_multiple_of(scale) { tile / scale } else { tile };
         let interior = whole_tiles(self.interior(stage, device, rows, sends), rows, step);
-        if interior.len() * scale < MIN_INTERIOR_ROWS.max(2 * tile) || interior == rows {
+        if interior.len() * scale < least_interior(tile) || interior == rows {
             return None;
         }
         let top = RowRange::new(rows.start, interior.start);
