@@ -18,6 +18,10 @@ test:
 demo *flags:
     cargo run --release -- demo {{ flags }}
 
+# Clusters under joins, deaths, freezes and silent links, from this many seeds
+sim seeds="10000":
+    SIM_SEEDS={{ seeds }} cargo test --release --workspace --test coord_sim -- seeds --nocapture
+
 # Documentation of all crates, opened
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --open

@@ -3,15 +3,21 @@
 
 mod random_graph;
 
+use std::num::NonZeroU8;
+use std::ops::Range;
 use std::sync::Arc;
 
 use edgeld_runtime::exec::local::LocalCluster;
 use edgeld_runtime::exec::{ExecError, Input};
-use edgeld_runtime::graph::{DType, Graph, LayerId, Op, Port};
+use edgeld_runtime::graph::{
+    Activation, Builder, Conv, DType, Graph, LayerId, Op, Parameter, Pool, Port, Reduction, Shape,
+    Sweep, Window,
+};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::models::{self, Options, SeededWeights};
 use edgeld_runtime::plan::{Cuts, DeviceIx, Plan, Split, Stage};
-use edgeld_runtime::program::{Encoding, derive};
+use edgeld_runtime::program::{Encoding, Purpose, Transfer, derive};
+use edgeld_runtime::region::ChannelRange;
 use edgeld_runtime::units::Bytes;
 use proptest::prelude::*;
 use random_graph::plan::random_dice;
@@ -156,6 +162,73 @@ proptest! {
         let (strips, _) = answer(&graph, &encodings, &plan, KernelKind::Exact, &inputs)?;
         prop_assert_eq!(bits(&whole), bits(&strips));
     }
+}
+
+/// Layers wide enough to be computed in pieces by features: two convolutions with a pool between them,
+/// and one of points, whose result is added to the one before.
+fn wide_graph() -> Graph {
+    let mut builder = Builder::new("wide");
+    let x = builder.input("x", Shape::new(16, 9, 10), vec![1, 16, 9, 10]).unwrap();
+    let conv = |builder: &mut Builder, x, features, kernel: u32| {
+        let row = builder.shape(x).channels * kernel * kernel;
+        let parameter = Parameter { name: "weights".into(), features, row, dtype: DType::F32 };
+        let weight = builder.parameter(parameter).unwrap();
+        let (pad_before, pad_after) = (kernel / 2, kernel / 2);
+        let window = Window::square(Sweep { kernel, pad_before, pad_after, ..Sweep::point() });
+        let conv = Conv { features, groups: 1, window, weight, scale: None, bias: None };
+        let name = format!("conv {features} {kernel}");
+        builder.layer(&name, Op::Conv(conv), &[x], Activation::Relu).unwrap()
+    };
+    let a = conv(&mut builder, x, 128, 3);
+    let window = Window::square(Sweep { kernel: 2, stride: 2, ..Sweep::point() });
+    let pool = Op::Pool(Pool { reduction: Reduction::Max, window });
+    let b = builder.layer("pool", pool, &[a], Activation::Linear).unwrap();
+    let c = conv(&mut builder, b, 200, 3);
+    let d = conv(&mut builder, c, 200, 1);
+    let y = builder.layer("sum", Op::Add, &[c, d], Activation::Linear).unwrap();
+    builder.output("y", y, vec![1, 200, 4, 5]).unwrap();
+    builder.finish().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn pieces_equal_the_whole_bit_for_bit(
+        dice in random_dice(5),
+        pieces in 1u8..=5,
+        seed in any::<u64>(),
+    ) {
+        let graph = Arc::new(wide_graph());
+        let pieces = NonZeroU8::new(pieces).unwrap();
+        let plan = Plan { pieces, ..dice.plan(&graph) };
+        let inputs = values(&graph, seed);
+        let alone = Plan::alone(graph.layers().len() as u32);
+        let (whole, _) = answer(&graph, &[], &alone, KernelKind::Exact, &inputs)?;
+        let (strips, _) = answer(&graph, &[], &plan, KernelKind::Exact, &inputs)?;
+        prop_assert_eq!(bits(&whole), bits(&strips));
+    }
+}
+
+#[test]
+fn every_piece_is_sent_by_itself() {
+    let graph = wide_graph();
+    let rows = |layers: Range<u32>, rows: u32| Stage {
+        layers,
+        split: Split::Rows(Cuts::from_lengths([rows / 2, rows - rows / 2])),
+    };
+    let plan = Plan::new(2, vec![rows(0..2, 4), rows(2..3, 4), rows(3..5, 4)]);
+    let strips_between_stages = |pieces| {
+        let plan = Plan { pieces: NonZeroU8::new(pieces).unwrap(), ..plan.clone() };
+        let transfers = derive(&graph, &plan).unwrap().transfers;
+        let between = |transfer: &&Transfer| transfer.purpose == Purpose::Stage(1);
+        transfers.iter().filter(between).map(|transfer| transfer.region.channels).collect()
+    };
+    let both_ways = |channels: &[ChannelRange]| [channels, channels].concat();
+    let whole: Vec<ChannelRange> = strips_between_stages(1);
+    assert_eq!(whole, both_ways(&[ChannelRange::new(0, 128)]));
+    let pieces: Vec<ChannelRange> = strips_between_stages(2);
+    assert_eq!(pieces, both_ways(&[ChannelRange::new(0, 64), ChannelRange::new(64, 128)]));
 }
 
 /// The promise of `--wire f16` and `--weights f16`, together and with either kernels: within 2e-3 of

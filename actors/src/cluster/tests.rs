@@ -10,8 +10,8 @@ use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan};
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::wire::{
-    Hello, LeaderMessage, Member, NodeId, PROTOCOL, Prepare, Purpose, Refusal, SessionId,
-    WorkerMessage, decode, encode,
+    Hello, Incarnation, LeaderMessage, Member, NodeId, PROTOCOL, Prepare, Purpose, Refusal,
+    SessionId, WorkerMessage, decode, encode,
 };
 
 use tempfile::TempDir;
@@ -41,6 +41,7 @@ impl Leader {
             protocol: PROTOCOL,
             build: "test".to_owned(),
             node: NodeId(7),
+            incarnation: Incarnation::default(),
             name: "tester".to_owned(),
             cluster: "memory".to_owned(),
             isa: Isa::detect(),
@@ -79,7 +80,13 @@ impl Leader {
         change: impl FnOnce(&mut Prepare),
     ) -> (SessionId, Result<(), Refusal>) {
         let (device, node, name) = (DeviceIx::LEADER, self.worker, "worker".to_owned());
-        let members = vec![Member { device, node, name, addresses: Vec::new() }];
+        let members = vec![Member {
+            device,
+            node,
+            incarnation: Incarnation::default(),
+            name,
+            addresses: Vec::new(),
+        }];
         let (generation, plan) = (Generation(1), Plan::alone(1));
         let in_flight = InFlight::ONE;
         let mut prepare = Prepare { generation, plan, device, members, in_flight };

@@ -246,7 +246,9 @@ impl DiscoveryActor {
     fn tick(&mut self, context: &mut Context<Self>) {
         let now = self.device.clock.now();
         self.detector.tick(now);
-        for tracked in self.devices.values_mut() {
+        let me = self.device.node();
+        // This device's own worker shares its fate: if it is late, so is everything here.
+        for (_, tracked) in self.devices.iter_mut().filter(|(node, _)| **node != me) {
             let State::Connected(connected) = &mut tracked.state else { continue };
             connected.liveness =
                 self.detector.liveness(self.device.clock.at(connected.control.last_heard()));
@@ -254,7 +256,6 @@ impl DiscoveryActor {
                 connected.control.abort("the device has been silent for too long");
             }
         }
-        let me = self.device.node();
         self.devices.retain(|node, tracked| *node == me || !tracked.is_gone(now));
         self.dial_due(now, context);
         self.publish_devices();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edgeld_runtime::kernel::Isa;
-use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose};
+use edgeld_runtime::wire::{Hello, Incarnation, NodeId, PROTOCOL, Purpose};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
@@ -23,6 +23,7 @@ fn hello(node: u128, cluster: &str) -> Hello {
         protocol: PROTOCOL,
         build: "0.1.0".to_owned(),
         node: NodeId(node),
+        incarnation: Incarnation::default(),
         name: format!("device-{node}"),
         cluster: cluster.to_owned(),
         isa: Isa::Plain,

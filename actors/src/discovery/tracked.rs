@@ -178,7 +178,7 @@ mod tests {
     use std::sync::Arc;
 
     use edgeld_runtime::kernel::Isa;
-    use edgeld_runtime::wire::{NodeId, PROTOCOL, Purpose};
+    use edgeld_runtime::wire::{Incarnation, NodeId, PROTOCOL, Purpose};
 
     use super::*;
     use crate::api::Found;
@@ -200,6 +200,7 @@ mod tests {
             protocol: PROTOCOL,
             build: "test".to_owned(),
             node: NodeId(2),
+            incarnation: Incarnation::default(),
             name: "leader".to_owned(),
             cluster: "test".to_owned(),
             isa: Isa::Plain,

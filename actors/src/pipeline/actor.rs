@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
-use edgeld_runtime::coord::leader::{Command, Event as LeaderEvent, Leader};
+use edgeld_runtime::coord::leader::{Awaited, Command, Event as LeaderEvent, Leader};
 use edgeld_runtime::coord::liveness::TICK;
 use edgeld_runtime::exec::Input;
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::plan::{DeviceIx, Generation};
+use edgeld_runtime::program::TransferId;
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{LeaderMessage, NodeId, Refusal, SessionId, WorkerMessage, encode};
 use tokio::sync::mpsc::UnboundedSender;
@@ -157,9 +158,9 @@ impl PipelineActor {
     pub(super) fn perform(&mut self, commands: Vec<Command>, context: &mut Context<Self>) {
         for command in commands {
             match command {
-                Command::RequestPlan { request: request_id, reason, members } => {
+                Command::RequestPlan { request: request_id, reason, members, apart } => {
                     if let Some(planner) = &self.planner {
-                        planner.do_send(RequestPlan { request_id, reason, members });
+                        planner.do_send(RequestPlan { request_id, reason, members, apart });
                     }
                 }
                 Command::Prepare { generation, lane } => self.prepare(generation, &lane, context),
@@ -169,6 +170,22 @@ impl PipelineActor {
                     let (session, frames) = (self.id, vec![frame]);
                     self.outputs.remove(&frame);
                     self.send(&members, &LeaderMessage::Abort { session, generation, frames });
+                }
+                Command::Inspect { frame, generation, members } => {
+                    let session = self.id;
+                    self.send(&members, &LeaderMessage::Inspect { session, generation, frame });
+                }
+                Command::Disconnect { node, incarnation, members } => {
+                    let gone = LeaderMessage::Disconnect { session: self.id, node, incarnation };
+                    self.send(&members, &gone);
+                }
+                Command::KeepApart { pair } => {
+                    let name = |node| self.name(node);
+                    let text = format!(
+                        "{} do not reach each other: plans do without that for now",
+                        pair.map(name).join(" and ")
+                    );
+                    self.publish(&Event::Warning(text));
                 }
                 Command::Retire { generation, members } => {
                     let plan = self.plans.remove(&generation);
@@ -278,16 +295,20 @@ impl PipelineActor {
                 self.fetched(node);
                 self.handle_event(LeaderEvent::Ready { node, generation }, context);
             }
-            WorkerMessage::Fetching { generation, have, need, .. } => {
+            WorkerMessage::Fetching { generation, have, need, packed, .. } => {
                 self.fetching(node, have, need);
-                self.handle_event(LeaderEvent::Progress { node, generation, have, need }, context);
+                let done = have + packed;
+                self.handle_event(LeaderEvent::Progress { node, generation, done, need }, context);
+            }
+            WorkerMessage::Refused {
+                generation,
+                why: Refusal::Unreachable { peer, error },
+                ..
+            } => {
+                tracing::info!("{node} cannot connect to {peer}: {error}");
+                self.handle_event(LeaderEvent::LinkDown { node, generation, peer }, context);
             }
             WorkerMessage::Refused { generation, why, .. } => {
-                // Exclude the device that others cannot reach.
-                let node = match &why {
-                    Refusal::Unreachable { peer, .. } if *peer != self.me() => *peer,
-                    _ => node,
-                };
                 // The device may not have opened the session: open it again next time.
                 self.opened.remove(&node);
                 let why = why.to_string();
@@ -315,6 +336,17 @@ impl PipelineActor {
             WorkerMessage::LinkDown { generation, peer, error, .. } => {
                 tracing::info!("{node} lost its connection to {peer}: {error}");
                 self.handle_event(LeaderEvent::LinkDown { node, generation, peer }, context);
+            }
+            WorkerMessage::Inspected { generation, frame, awaits, owes, .. } => {
+                let Some(plan) = self.plans.get(&generation) else { return };
+                let awaited = |transfer: TransferId| {
+                    let from = plan.transfers.get(transfer.0 as usize)?.from;
+                    let from = *plan.lane.members.get(from.index())?;
+                    Some(Awaited { transfer, from })
+                };
+                let awaits = awaits.into_iter().filter_map(awaited).collect();
+                let event = LeaderEvent::Inspected { node, generation, frame, awaits, owes };
+                self.handle_event(event, context);
             }
             // Handled by discovery.
             WorkerMessage::Measured(_) | WorkerMessage::Leaving => {}

@@ -8,11 +8,12 @@ use edgeld_runtime::coord::leader::{Event as LeaderEvent, Lane, Leader};
 use edgeld_runtime::manifest::{Hash, Manifest};
 use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::weights::WeightError;
-use edgeld_runtime::wire::{LeaderMessage, Member, NodeId, Prepare, Purpose, encode};
+use edgeld_runtime::wire::{Incarnation, LeaderMessage, Member, NodeId, Prepare, Purpose, encode};
 
 use super::actor::{MAX_CANDIDATES, PipelineActor};
 use super::messages::{Close, ManifestBuilt, WeightsServed};
 use crate::api::{Event, LoadError, PlanInfo, Source};
+use crate::discovery::Peer;
 use crate::planner::{
     Candidate, PlanActivated, Planned, PlannedLane, PredictionChanged, WeightsHeld,
 };
@@ -58,11 +59,12 @@ impl PipelineActor {
 
     fn member(&self, device: DeviceIx, node: NodeId) -> Member {
         let peer = self.peers.get(&node);
+        let incarnation = peer.map(|peer| peer.hello.incarnation).unwrap_or_default();
         let addresses = match device {
             DeviceIx::LEADER => Vec::new(),
             _ => peer.map(|peer| peer.addresses.clone()).unwrap_or_default(),
         };
-        Member { device, node, name: self.name(node), addresses }
+        Member { device, node, incarnation, name: self.name(node), addresses }
     }
 
     /// Opens the session on a device, and a connection to serve weights.
@@ -143,14 +145,15 @@ impl PipelineActor {
         if !self.peers.contains_key(&me) {
             return;
         }
-        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        let node = |peer: &Peer| (peer.hello.node, peer.hello.incarnation);
+        let nodes: Vec<(NodeId, Incarnation)> = self.peers.values().map(node).collect();
         if self.leader.is_none() {
             let (leader, commands) = Leader::new(me, nodes);
             self.leader = Some(leader);
             return self.perform(commands, context);
         }
-        for node in nodes.into_iter().filter(|node| *node != me) {
-            self.handle_event(LeaderEvent::Joined(node), context);
+        for (node, incarnation) in nodes.into_iter().filter(|(node, _)| *node != me) {
+            self.handle_event(LeaderEvent::Joined { node, incarnation }, context);
         }
     }
 

@@ -13,6 +13,7 @@ use edgeld_runtime::coord::leader::Lane;
 use edgeld_runtime::coord::replan::{Hysteresis, Overhead, reason};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::cost::{ClusterProfile, LinkProfile};
+use edgeld_runtime::ids::Pair;
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::plan::{Generation, InFlight};
 use edgeld_runtime::units::{Mbps, Ms};
@@ -41,6 +42,8 @@ pub(crate) struct PlannerActor {
     holdings: Holdings,
     /// Devices that a plan may use, the leader first.
     members: Vec<NodeId>,
+    /// Those of them that cannot exchange strips.
+    apart: Vec<Pair>,
     active: Option<ActivePlans>,
     /// When the last check for a better plan began, and how long it took.
     last_check: Moment,
@@ -96,6 +99,7 @@ impl PlannerActor {
             devices: BTreeMap::new(),
             holdings: Holdings::default(),
             members: vec![me],
+            apart: Vec::new(),
             active: None,
             last_check: Moment(0.0),
             last_check_took: Ms::ZERO,
@@ -137,6 +141,7 @@ impl PlannerActor {
             policy: self.options.policy,
             explain: self.options.explain,
             members: self.members.clone(),
+            apart: self.apart.clone(),
             names: devices.iter().map(|device| device.name.clone()).collect(),
             profile: ClusterProfile::new(profiles)
                 .with_overhead(self.overhead.factor(self.clock.now())),
@@ -239,10 +244,10 @@ impl Handler<RequestPlan> for PlannerActor {
 
     fn handle(
         &mut self,
-        RequestPlan { request_id, reason, members }: RequestPlan,
+        RequestPlan { request_id, reason, members, apart }: RequestPlan,
         _: &mut Self::Context,
     ) {
-        self.members = members;
+        (self.members, self.apart) = (members, apart);
         match self.request(Question::Plan(request_id), reason) {
             Some(request) if self.solver.is_some() => self.solve(request),
             _ => {

@@ -6,6 +6,7 @@ use actix::prelude::*;
 use edgeld_runtime::coord::Reason;
 use edgeld_runtime::coord::leader::Lane;
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
+use edgeld_runtime::ids::Pair;
 use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Program;
@@ -40,6 +41,8 @@ pub(crate) struct RequestPlan {
     pub reason: Reason,
     /// Devices that the plan may use, the leader first.
     pub members: Vec<NodeId>,
+    /// Those of them that cannot exchange strips.
+    pub apart: Vec<Pair>,
 }
 
 /// The answer to a request, or a better plan found without one.

@@ -1,5 +1,6 @@
 //! The solver thread: takes requests and answers each with the best plan.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::Builder;
@@ -13,15 +14,17 @@ use edgeld_runtime::coord::leader::{Lane, Proposal};
 use edgeld_runtime::coord::replan::interval_in_proportion;
 use edgeld_runtime::cost::{ClusterProfile, Prediction, intervals, makespan, traffic};
 use edgeld_runtime::graph::Graph;
+use edgeld_runtime::ids::Pair;
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan, PlanError};
 use edgeld_runtime::program::{Encoding, Program, Transfer, derive};
 use edgeld_runtime::solve::{
-    self, Lanes, Objective, Policy, Problem, Solution, explain, solve_lanes, what_if,
+    self, Lanes, Objective, Policy, Problem, Solution, explain, solve_apart, what_if,
 };
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::NodeId;
 
 use crate::api::{PlanInfo, PlanNames, describe};
+use crate::worker::panic_text;
 
 /// What the solver is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(super) struct SolveRequest {
     pub explain: bool,
     /// Devices that the plan may use, the leader first.
     pub members: Vec<NodeId>,
+    /// Those of them that cannot exchange strips.
+    pub apart: Vec<Pair>,
     /// Their names.
     pub names: Vec<String>,
     /// Their profiles.
@@ -134,7 +139,7 @@ pub(super) fn start(
     let (sender, requests) = channel::<SolveRequest>();
     let run = move || {
         while let Ok(request) = requests.recv() {
-            answer(request.run());
+            answer(request.answer());
         }
     };
     Builder::new().name("edgeld-planner".to_owned()).spawn(run)?;
@@ -142,6 +147,18 @@ pub(super) fn start(
 }
 
 impl SolveRequest {
+    /// The answer; after a panic it is that there is no plan, so that nobody waits for it.
+    fn answer(self) -> SolveOutcome {
+        let (question, overhead) = (self.question, self.profile.overhead);
+        catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|panic| SolveOutcome {
+            question,
+            result: Some(Err(format!("the planner panicked: {}", panic_text(&*panic)))),
+            overhead,
+            current: None,
+            took: Ms::ZERO,
+        })
+    }
+
     fn run(self) -> SolveOutcome {
         let start = Instant::now();
         let current = self.current();
@@ -202,7 +219,16 @@ impl SolveRequest {
     }
 
     fn candidate(&self) -> Result<Candidate, String> {
-        let lanes = solve_lanes(&self.problem()).map_err(|error| error.to_string())?;
+        let place = |node: NodeId| {
+            let at = self.members.iter().position(|member| *member == node)?;
+            Some(DeviceIx(at as u16))
+        };
+        let apart = self.apart.iter().filter_map(|pair| {
+            let [a, b] = pair.map(place);
+            a.zip(b)
+        });
+        let apart: Vec<(DeviceIx, DeviceIx)> = apart.collect();
+        let lanes = solve_apart(&self.problem(), &apart).map_err(|error| error.to_string())?;
         match self.interim(&lanes)? {
             Some(interim) => self.describe(&interim, true),
             None => self.describe(&lanes, false),
@@ -342,5 +368,55 @@ impl SolveRequest {
         let programs = derivation.programs.into_iter().map(Arc::new).collect();
         let transfers = derivation.transfers.into();
         Ok(PlannedLane { lane, info, programs, transfers, bytes_moved })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
+    use edgeld_runtime::models::{self, Options};
+    use edgeld_runtime::units::Mbps;
+
+    use super::*;
+
+    /// A request for a plan over two devices, of which this many have names.
+    fn request(number: u32, named: usize) -> SolveRequest {
+        let model = models::open("vgg11?size=32&classes=3", &Options::default()).unwrap();
+        let device = DeviceProfile::described(10.0, 2.0);
+        let link = LinkProfile::described(Mbps(1000.0), Ms(0.1));
+        SolveRequest {
+            question: Question::Plan(number),
+            reason: Reason::Start,
+            graph: model.graph,
+            encodings: vec![Encoding::F32],
+            policy: Policy { spread: true, ..Policy::default() },
+            explain: false,
+            members: (0..named as u128).map(NodeId).collect(),
+            apart: Vec::new(),
+            names: vec![String::new(); named],
+            profile: ClusterProfile::new([(device.clone(), link), (device, link)]),
+            previous: Vec::new(),
+            holdings: Holdings::default(),
+            exact: true,
+            expected_frames: None,
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_answer_and_the_next_request_has_one_too() {
+        let (sender, answers) = channel();
+        let solver = start(move |outcome| drop(sender.send(outcome))).unwrap();
+        solver.send(request(1, 1)).unwrap();
+        solver.send(request(2, 2)).unwrap();
+        let next = || answers.recv_timeout(Duration::from_secs(60)).unwrap();
+        let failed = next();
+        assert_eq!(failed.question, Question::Plan(1));
+        let error = failed.result.unwrap().err().unwrap();
+        assert!(error.contains("panicked"), "{error}");
+        let solved = next();
+        assert_eq!(solved.question, Question::Plan(2));
+        assert!(solved.result.unwrap().is_ok());
     }
 }

@@ -9,7 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use edgeld_runtime::wire::{NodeId, SessionId};
+use edgeld_runtime::wire::{Incarnation, NodeId, SessionId};
 use etcetera::{BaseStrategy, choose_base_strategy};
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,14 @@ impl Identity {
 /// [`IdentityError::Random`].
 pub(crate) fn new_session() -> Result<SessionId, IdentityError> {
     random().map(SessionId)
+}
+
+/// A random name for this run of the process.
+///
+/// # Errors
+/// [`IdentityError::Random`].
+pub(crate) fn new_incarnation() -> Result<Incarnation, IdentityError> {
+    random().map(|bits| Incarnation(bits as u64))
 }
 
 fn claim(folder: &Path, machine: &str) -> Result<Identity, IdentityError> {

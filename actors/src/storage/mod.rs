@@ -12,5 +12,5 @@ mod weights;
 
 pub(crate) use cache::Cache;
 pub(crate) use chunks::ChunkStore;
-pub(crate) use identity::{Home, Identity, new_session};
+pub(crate) use identity::{Home, Identity, new_incarnation, new_session};
 pub(crate) use weights::{ChunkFetcher, SessionWeights, serve_chunks};

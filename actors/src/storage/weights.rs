@@ -220,7 +220,7 @@ pub(crate) async fn serve_chunks(
 mod tests {
     use edgeld_runtime::kernel::Isa;
     use edgeld_runtime::models::Vgg;
-    use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId};
+    use edgeld_runtime::wire::{Hello, Incarnation, NodeId, PROTOCOL, Purpose, SessionId};
 
     use super::*;
     use crate::transport::{Network, Security, Settings, Switchboard};
@@ -230,6 +230,7 @@ mod tests {
             protocol: PROTOCOL,
             build: "test".to_owned(),
             node: NodeId(node),
+            incarnation: Incarnation::default(),
             name: name.to_owned(),
             cluster: "test".to_owned(),
             isa: Isa::Plain,

@@ -21,8 +21,8 @@ use super::settings::Settings;
 /// stuck, or wants this device to run out of memory.
 const MAX_CONTROL_BACKLOG: usize = 64 << 20;
 
-/// Read buffer, so that small frames share a system call.
-const READ_AHEAD: usize = 16 << 10;
+/// Read buffer, so that small frames share a system call. A read of more is for known bytes.
+pub(super) const READ_AHEAD: usize = 16 << 10;
 
 /// The unit of transfer: a message and the raw bytes that belong to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,7 +78,8 @@ impl Connection {
         rejections: Arc<LogLimit>,
         closing: watch::Receiver<bool>,
     ) -> Connection {
-        let heartbeat = (peer.purpose == Purpose::Control).then_some(settings.heartbeat);
+        let beats = matches!(peer.purpose, Purpose::Control | Purpose::Strips(_));
+        let heartbeat = beats.then_some(settings.heartbeat);
         let unread = Limits::of(peer.purpose).unread;
         let link = Arc::new(Link::new(peer, pipe.remote));
         let (queue, outgoing) = mpsc::unbounded_channel();

@@ -19,6 +19,7 @@ use std::task::{Context, Poll, ready};
 use snow::StatelessTransportState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connection::READ_AHEAD;
 use super::frame::FrameError;
 use super::pipe::Pipe;
 
@@ -164,7 +165,7 @@ struct SealedReader {
     keys: Arc<StatelessTransportState>,
     /// Number of the next message.
     next: u64,
-    /// A message, `received` bytes of which are here, and the length of the next one.
+    /// A message and what follows it, `received` bytes of which are here.
     sealed: Vec<u8>,
     received: usize,
     /// A decrypted message, `delivered` bytes of which were read.
@@ -173,11 +174,12 @@ struct SealedReader {
 }
 
 impl SealedReader {
-    /// Receives the next message; returns its length, or `None` at the end of the stream. Reads the
-    /// length of the one after it with it, which saves a call to the system for each.
+    /// Receives the next message; returns its length, or `None` at the end of the stream. Reads ahead,
+    /// so that small messages share a call to the system; but what it asks for beyond [`READ_AHEAD`]
+    /// is known to come, and the pipe may wait for it.
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {
         loop {
-            let wanted = match self.sealed.get(..PREFIX) {
+            let known = match self.sealed.get(..PREFIX) {
                 Some(prefix) if self.received >= PREFIX => {
                     let length = usize::from(u16::from_le_bytes([prefix[0], prefix[1]]));
                     // There is no message without content.
@@ -187,10 +189,11 @@ impl SealedReader {
                     if self.received >= PREFIX + length {
                         return Poll::Ready(Ok(Some(length)));
                     }
-                    PREFIX + length + PREFIX
+                    PREFIX + length
                 }
                 _ => PREFIX,
             };
+            let wanted = known.max(self.received + READ_AHEAD);
             self.sealed.resize(self.sealed.len().max(wanted), 0);
             let mut room = ReadBuf::new(&mut self.sealed[self.received..wanted]);
             ready!(Pin::new(&mut self.pipe).poll_read(context, &mut room))?;

@@ -9,7 +9,7 @@ use edgeld_runtime::coord::liveness::HEARTBEAT;
 pub(crate) struct Settings {
     /// How long a handshake may take.
     pub handshake: Duration,
-    /// Interval between heartbeats on a control connection.
+    /// Interval between heartbeats on connections for control messages and for strips.
     pub heartbeat: Duration,
     /// How long a peer may accept no data at all.
     pub stall: Duration,

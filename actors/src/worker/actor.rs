@@ -13,14 +13,14 @@ use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
 use edgeld_runtime::coord::liveness::{FailureDetector, Liveness, TICK};
 use edgeld_runtime::coord::worker::Worker;
+use edgeld_runtime::coord::worker::session::{ConnectionId, Event as LinkEvent};
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{
-    BenchmarkResult, LeaderMessage, Member, Prepare, Purpose, Refusal, SessionId, WorkerMessage,
-    encode,
+    BenchmarkResult, LeaderMessage, Prepare, Purpose, Refusal, SessionId, WorkerMessage, encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
@@ -29,7 +29,7 @@ use super::device::Device;
 use super::executor::{self, Job};
 use super::guests::Guests;
 use super::messages::{
-    Accepted, Dialled, ExecutorReported, HostSession, LeaderSent, PreparationDone, WeightsProgress,
+    Accepted, ExecutorReported, HostSession, LeaderSent, PreparationDone, WeightsProgress,
 };
 use super::preparation::{Preparation, demand};
 use super::preparations::Preparations;
@@ -147,7 +147,7 @@ impl Handler<Accepted> for WorkerActor {
                 self.probes.admit_task(node, echo);
             }
             Purpose::Strips(session) | Purpose::Weights(session) => {
-                self.attach(session, connection, context);
+                self.admit(session, connection, context);
             }
         }
     }
@@ -163,9 +163,14 @@ impl Handler<LeaderSent> for WorkerActor {
     ) {
         let Some(sender) = self.controls.get(&control_id).cloned() else { return };
         if let Some(id) = session_of(&message)
-            && self.sessions.get(&id).is_some_and(|session| session.control_id != control_id)
+            && let Some(session) = self.sessions.get(&id)
+            && session.control_id != control_id
         {
-            return sender.abort("the session belongs to another leader");
+            let is_same = session.sender.peer().node == sender.peer().node;
+            if !is_same || self.liveness(&session.sender) == Liveness::Alive {
+                return sender.abort("the session belongs to another leader");
+            }
+            self.close(id, "the leader has connected again");
         }
         match message {
             LeaderMessage::Measure { kernels } => {
@@ -197,6 +202,15 @@ impl Handler<LeaderSent> for WorkerActor {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.retire(generation);
                 }
+                self.handle_links(session, LinkEvent::Retire(generation), "", context);
+            }
+            LeaderMessage::Inspect { session, generation, frame } => {
+                if let Some(session) = self.sessions.get(&session) {
+                    session.executor.send(Job::Inspect { generation, frame });
+                }
+            }
+            LeaderMessage::Disconnect { session, node, incarnation } => {
+                self.handle_links(session, LinkEvent::Gone { node, incarnation }, "", context);
             }
             LeaderMessage::Close { session, reason } => {
                 self.rejected.remove(&session);
@@ -283,8 +297,19 @@ impl WorkerActor {
         self.parked.retain(|(_, of, _)| *of != id);
     }
 
-    /// Attaches a connection to its session; parks it if the session does not expect it yet, since a
-    /// peer may be told of a session or a plan before this device.
+    /// Attaches a connection that was accepted to its session; parks it if the session does not expect
+    /// it yet, since a peer may be told of a session or a plan before this device.
+    fn admit(&mut self, id: SessionId, connection: Connection, context: &mut Context<Self>) {
+        let session = self.sessions.get(&id);
+        if session.is_some_and(|session| session.expects(connection.peer())) {
+            return self.attach(id, connection, context);
+        }
+        let (now, node) = (self.device.clock.now(), connection.peer().node);
+        // Whoever has to go is disconnected by this.
+        drop(self.parked.admit(node, (now, id, connection)));
+    }
+
+    /// Attaches a connection to its session: one that it expects, or that this device dialled for it.
     pub(super) fn attach(
         &mut self,
         id: SessionId,
@@ -292,14 +317,8 @@ impl WorkerActor {
         context: &mut Context<Self>,
     ) {
         let connection_id = self.next_connection_id();
-        let node = connection.peer().node;
-        let session = self.sessions.get_mut(&id);
-        let Some(session) = session.filter(|session| session.expects(connection.peer())) else {
-            let now = self.device.clock.now();
-            // Whoever has to go is disconnected by this.
-            drop(self.parked.admit(node, (now, id, connection)));
-            return;
-        };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let (node, incarnation) = (connection.peer().node, connection.peer().incarnation);
         match (connection.peer().purpose, &session.weights) {
             (Purpose::Weights(_), SessionWeights::Remote(fetcher)) => fetcher.connect(connection),
             _ => {
@@ -311,8 +330,10 @@ impl WorkerActor {
                 };
                 let sender =
                     readers::read_strips(connection, reader, context.address(), &self.network);
-                session.strips_opened(connection_id, sender);
-                self.start_ready_plans(id);
+                let connection = ConnectionId(connection_id);
+                session.add_strips(connection, sender);
+                let event = LinkEvent::Connected { connection, node, incarnation };
+                self.handle_links(id, event, "", context);
             }
         }
     }
@@ -358,10 +379,9 @@ impl WorkerActor {
         }
         // Larger forms of the weights may use half of the free memory; a next plan has the rest.
         let memory = weights + Bytes(self.worker.free().0 / 2);
+        let partners = checked.partners.clone();
         let preparation = session.begin_preparation(checked, self.device.hello.isa, memory);
-        for member in session.claim_dials(generation, self.device.node()) {
-            self.dial(id, member, context);
-        }
+        self.handle_links(id, LinkEvent::Prepare { generation, partners }, "", context);
         self.preparations.add(id, generation, preparation);
         self.attach_parked(id, context);
         self.start_preparations(context);
@@ -372,8 +392,8 @@ impl WorkerActor {
         while let Some((id, generation, preparation)) = self.preparations.next() {
             let address = context.address();
             let run = move || {
-                let progress = |have, need| {
-                    address.do_send(WeightsProgress { session: id, generation, have, need });
+                let progress = |progress| {
+                    address.do_send(WeightsProgress { session: id, generation, progress });
                 };
                 let result = preparation.run(&progress).map(Arc::new);
                 address.do_send(PreparationDone { session: id, generation, result });
@@ -392,23 +412,6 @@ impl WorkerActor {
         self.start_preparations(context);
     }
 
-    fn dial(&self, session: SessionId, member: Member, context: &mut Context<Self>) {
-        let (network, address) = (self.network.clone(), context.address());
-        self.network.spawn(async move {
-            let Member { node, addresses, .. } = member;
-            let dialled = network.dial_any(&addresses, node, Purpose::Strips(session)).await;
-            let connection = dialled.map_err(|error| error.to_string());
-            address.do_send(Dialled { session, node, connection });
-        });
-    }
-
-    pub(super) fn start_ready_plans(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        for (generation, stages) in session.start_ready_plans() {
-            self.emit(WorkerEvent::Program { generation, stages });
-        }
-    }
-
     pub(super) fn close(&mut self, id: SessionId, reason: &str) {
         self.worker.close(id);
         self.preparations.cancel(|of, _| of == id);
@@ -418,15 +421,21 @@ impl WorkerActor {
         self.emit(WorkerEvent::SessionClosed { leader, reason });
     }
 
-    fn tick(&mut self, _: &mut Context<Self>) {
+    pub(super) fn liveness(&self, sender: &Sender) -> Liveness {
+        self.detector.liveness(self.device.clock.at(sender.last_heard()))
+    }
+
+    fn tick(&mut self, context: &mut Context<Self>) {
         let now = self.device.clock.now();
         self.detector.tick(now);
-        for control in self.controls.values() {
-            let last_heard = self.device.clock.at(control.last_heard());
-            if self.detector.liveness(last_heard) == Liveness::Lost {
+        let me = self.device.node();
+        // A leader in this process cannot fall silent.
+        for control in self.controls.values().filter(|control| control.peer().node != me) {
+            if self.liveness(control) == Liveness::Lost {
                 control.abort("the leader has been silent for too long");
             }
         }
+        self.watch_links(context);
         self.parked.retain(|(since, ..)| now.since(*since) < PARKING_TIME);
         if now.since(self.progress_sent) >= PROGRESS_INTERVAL {
             self.progress_sent = now;

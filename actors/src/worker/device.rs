@@ -10,7 +10,7 @@ use super::compute::Pool;
 use super::pace::Pace;
 use crate::clock::Clock;
 use crate::profiler::StallMonitor;
-use crate::storage::{Cache, ChunkStore, Home, Identity};
+use crate::storage::{Cache, ChunkStore, Home, Identity, new_incarnation};
 
 /// What is left to others of the memory that there is.
 const MEMORY_PART: f64 = 0.8;
@@ -75,6 +75,7 @@ impl Device {
             protocol: PROTOCOL,
             build: crate::api::VERSION.to_owned(),
             node: identity.node(),
+            incarnation: new_incarnation().map_err(|error| error.to_string())?,
             name: options.name.clone().unwrap_or_else(|| host_name(identity.slot())),
             cluster: options.cluster.clone(),
             isa: options.isa.unwrap_or_else(Isa::detect),

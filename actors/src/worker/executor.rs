@@ -11,10 +11,10 @@ use std::thread::Builder;
 use std::time::Instant;
 
 use edgeld_runtime::coord::worker::{Arrival, Gate};
-use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
+use edgeld_runtime::exec::{Frame, Input, Prepared, Progress, awaits, owes};
 use edgeld_runtime::kernel::Scratch;
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
-use edgeld_runtime::program::{Action, Program, StepIx};
+use edgeld_runtime::program::{Action, Program, StepIx, TransferId};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{NodeId, StageTime, StepTime, StripHeader, encode};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -84,11 +84,21 @@ pub(super) enum Job {
         /// Their numbers.
         frames: Vec<u64>,
     },
+    /// Report what a frame has yet to receive and to send.
+    Inspect {
+        /// Its plan.
+        generation: Generation,
+        /// Its number.
+        frame: u64,
+    },
     /// Remove a plan.
     RetirePlan {
         /// The plan.
         generation: Generation,
     },
+    /// Panic, as a defect would.
+    #[cfg(test)]
+    Panic,
 }
 
 /// What an executor reports.
@@ -113,6 +123,17 @@ pub(super) enum Report {
         times: Vec<StageTime>,
         /// When each step ran, if the session is traced.
         steps: Vec<StepTime>,
+    },
+    /// What a frame has yet to receive and to send.
+    Inspected {
+        /// Its plan.
+        generation: Generation,
+        /// Its number.
+        frame: u64,
+        /// Strips that have not arrived.
+        awaits: Vec<TransferId>,
+        /// Strips that have not been sent.
+        owes: Vec<TransferId>,
     },
     /// This device's part of a frame failed.
     Failed {
@@ -278,17 +299,39 @@ enum Step {
 impl Executor {
     fn run(mut self, mut jobs: UnboundedReceiver<Job>) {
         loop {
-            match jobs.try_recv() {
-                Ok(job) => self.handle(job),
+            let job = match jobs.try_recv() {
+                Ok(job) => Some(job),
                 Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) => {
-                    if !self.advance() {
-                        match jobs.blocking_recv() {
-                            Some(job) => self.handle(job),
-                            None => return,
-                        }
-                    }
+                Err(TryRecvError::Empty) => None,
+            };
+            let is_idle = match job {
+                Some(job) => {
+                    self.survive(|executor| executor.handle(job));
+                    false
                 }
+                None => self.survive(Executor::advance) == Some(false),
+            };
+            if is_idle {
+                match jobs.blocking_recv() {
+                    Some(job) => drop(self.survive(|executor| executor.handle(job))),
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// Runs `work`; if it panics, all frames here fail, and the thread goes on with the next.
+    fn survive<T>(&mut self, work: impl FnOnce(&mut Executor) -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                let open = self.plans.iter().flat_map(|(generation, plan)| {
+                    plan.frames.keys().map(|frame| (*generation, *frame))
+                });
+                for (generation, frame) in open.collect::<Vec<_>>() {
+                    self.fail(generation, frame, panic_text(&*panic));
+                }
+                None
             }
         }
     }
@@ -336,6 +379,9 @@ impl Executor {
                     frames.into_iter().for_each(|frame| plan.close_frame(frame));
                 }
             }
+            Job::Inspect { generation, frame } => self.inspect(generation, frame),
+            #[cfg(test)]
+            Job::Panic => panic!("a defect"),
             Job::RetirePlan { generation } => {
                 self.gate.close(generation);
                 self.plans.remove(&generation);
@@ -407,6 +453,18 @@ impl Executor {
             Step::Failed(error) => self.fail(generation, number, error),
         }
         true
+    }
+
+    /// Reports what a frame has yet to receive and to send: nothing, if it is over here.
+    fn inspect(&self, generation: Generation, frame: u64) {
+        let Some(plan) = self.plans.get(&generation) else { return };
+        let program = &plan.prepared.program;
+        let (awaits, owes) = match plan.frames.get(&frame) {
+            Some(open) => (open.frame.awaits(), open.frame.owes()),
+            None if plan.closed.contains(&frame) => (Vec::new(), Vec::new()),
+            None => (awaits(program, |_| false), owes(program, |_| false)),
+        };
+        (self.report)(Report::Inspected { generation, frame, awaits, owes });
     }
 
     fn fail(&mut self, generation: Generation, frame: u64, error: String) {

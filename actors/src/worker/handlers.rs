@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use actix::prelude::*;
-use edgeld_runtime::wire::{Refusal, SessionId, WorkerMessage, encode};
+use edgeld_runtime::coord::worker::session::{ConnectionId, Event as LinkEvent};
+use edgeld_runtime::wire::{SessionId, WorkerMessage, encode};
 
 use super::actor::WorkerActor;
 use super::executor::{Job, Report};
@@ -42,16 +43,13 @@ impl Handler<Leave> for WorkerActor {
 impl Handler<StripsEnded> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, ended: StripsEnded, _: &mut Self::Context) {
-        let StripsEnded { session: id, connection_id, node, why } = ended;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if !session.strips_ended(connection_id, node) {
-            return;
+    fn handle(&mut self, ended: StripsEnded, context: &mut Self::Context) {
+        let StripsEnded { session: id, connection_id, why } = ended;
+        let connection = ConnectionId(connection_id);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.remove_strips(connection);
         }
-        for generation in session.plans_with(node) {
-            let error = why.clone();
-            session.send(&WorkerMessage::LinkDown { session: id, generation, peer: node, error });
-        }
+        self.handle_links(id, LinkEvent::Ended(connection), &why, context);
     }
 }
 
@@ -61,19 +59,9 @@ impl Handler<Dialled> for WorkerActor {
     fn handle(&mut self, dialled: Dialled, context: &mut Self::Context) {
         let Dialled { session: id, node, connection } = dialled;
         match connection {
-            Ok(connection) => {
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.dialling.remove(&node);
-                    self.attach(id, connection, context);
-                }
-            }
+            Ok(connection) => self.attach(id, connection, context),
             Err(error) => {
-                let Some(session) = self.sessions.get_mut(&id) else { return };
-                session.dialling.remove(&node);
-                for generation in session.plans_with(node) {
-                    let why = Refusal::Unreachable { peer: node, error: error.clone() };
-                    session.send(&WorkerMessage::Refused { session: id, generation, why });
-                }
+                self.handle_links(id, LinkEvent::DialFailed { node, error }, "", context);
             }
         }
     }
@@ -111,9 +99,9 @@ impl Handler<WeightsProgress> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, progress: WeightsProgress, _: &mut Self::Context) {
-        let WeightsProgress { session: id, generation, have, need } = progress;
+        let WeightsProgress { session: id, generation, progress } = progress;
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.record_progress(generation, have, need);
+            session.record_progress(generation, progress);
         }
     }
 }
@@ -131,7 +119,7 @@ impl Handler<PreparationDone> for WorkerActor {
         match result {
             Ok(prepared) => {
                 session.preparation_done(generation, prepared);
-                self.start_ready_plans(id);
+                self.handle_links(id, LinkEvent::Packed(generation), "", context);
             }
             Err(why) => session.send(&WorkerMessage::Refused { session: id, generation, why }),
         }
@@ -160,6 +148,15 @@ impl Handler<ExecutorReported> for WorkerActor {
                     frame,
                     times,
                     steps,
+                });
+            }
+            Report::Inspected { generation, frame, awaits, owes } => {
+                session.send(&WorkerMessage::Inspected {
+                    session: id,
+                    generation,
+                    frame,
+                    awaits,
+                    owes,
                 });
             }
             Report::Failed { generation, frame, error } => {

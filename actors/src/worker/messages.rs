@@ -7,11 +7,11 @@ use edgeld_runtime::exec::{Input, Prepared};
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::plan::Generation;
-use edgeld_runtime::units::Bytes;
 use edgeld_runtime::weights::WeightSource;
 use edgeld_runtime::wire::{BenchmarkResult, LeaderMessage, NodeId, Refusal, SessionId};
 
 use super::executor::Report;
+use super::preparation::Packing;
 use crate::transport::Connection;
 
 /// A peer has connected.
@@ -52,8 +52,6 @@ pub(crate) struct StripsEnded {
     pub session: SessionId,
     /// The connection.
     pub connection_id: u64,
-    /// The device at the other end.
-    pub node: NodeId,
     /// Why.
     pub why: String,
 }
@@ -116,8 +114,7 @@ pub(super) struct Dialled {
 pub(super) struct WeightsProgress {
     pub(super) session: SessionId,
     pub(super) generation: Generation,
-    pub(super) have: Bytes,
-    pub(super) need: Bytes,
+    pub(super) progress: Packing,
 }
 
 #[derive(Message)]

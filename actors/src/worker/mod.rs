@@ -18,12 +18,15 @@ mod device;
 mod executor;
 mod guests;
 mod handlers;
+mod links;
 mod messages;
 mod pace;
 mod preparation;
 mod preparations;
 mod readers;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use actor::WorkerActor;
 pub use compute::{Pool, panic_text};

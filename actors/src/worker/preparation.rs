@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use edgeld_runtime::coord::worker::Demand;
 use edgeld_runtime::cost;
 use edgeld_runtime::exec::Prepared;
-use edgeld_runtime::graph::Graph;
+use edgeld_runtime::graph::{Graph, LayerId, ParameterId};
 use edgeld_runtime::kernel::{Kernels, Setup};
 use edgeld_runtime::plan::{Generation, InFlight};
 use edgeld_runtime::program::{Encoding, Program, Transfer};
+use edgeld_runtime::region::ChannelRange;
 use edgeld_runtime::units::Bytes;
+use edgeld_runtime::weights::{WeightError, WeightSource};
 use edgeld_runtime::wire::{Refusal, SessionId};
 
 use super::compute::panic_text;
@@ -42,39 +44,58 @@ pub(super) struct Preparation {
     pub cancelled: Arc<AtomicBool>,
 }
 
+/// How far a preparation has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Packing {
+    /// Bytes of weights that are here.
+    pub have: Bytes,
+    /// Bytes that are needed; zero until that is known.
+    pub need: Bytes,
+    /// Bytes that have been read to be packed.
+    pub packed: Bytes,
+}
+
 impl Preparation {
-    /// Prepares the plan. Calls `progress` with the bytes of weights present and needed.
+    /// Prepares the plan. Calls `progress` whenever there is some. A panic refuses the plan, like an
+    /// error.
     ///
     /// # Errors
     /// When the weights cannot be fetched or packed, or the plan was cancelled.
-    pub(super) fn run(self, progress: &dyn Fn(Bytes, Bytes)) -> Result<Prepared, Refusal> {
+    pub(super) fn run(self, progress: &(dyn Fn(Packing) + Sync)) -> Result<Prepared, Refusal> {
+        catch_unwind(AssertUnwindSafe(|| self.fetch_and_pack(progress)))
+            .unwrap_or_else(|panic| Err(Refusal::Weights(panic_text(&*panic))))
+    }
+
+    fn fetch_and_pack(self, progress: &(dyn Fn(Packing) + Sync)) -> Result<Prepared, Refusal> {
         let refuse = |error: &dyn ToString| Refusal::Weights(error.to_string());
         let features = self.program.features(&self.graph);
-        let pack = |source: &dyn edgeld_runtime::weights::WeightSource| {
+        let pack = |source: &dyn WeightSource, need| {
+            let packing = Mutex::new(Packing { have: need, need, packed: Bytes::ZERO });
+            let source = Counting { source, packing, progress };
             let previous = self.previous.as_ref().map(|previous| &previous.kernels);
-            let packed = catch_unwind(AssertUnwindSafe(|| {
-                Kernels::prepare(
-                    &self.graph,
-                    &self.program.regions(&self.graph),
-                    source,
-                    self.setup,
-                    previous,
-                )
-            }));
-            packed
-                .map_err(|panic| Refusal::Weights(panic_text(&*panic)))?
-                .map_err(|error| refuse(&error))
+            let regions = self.program.regions(&self.graph);
+            let packed = Kernels::prepare(&self.graph, &regions, &source, self.setup, previous);
+            packed.map_err(|error| refuse(&error))
         };
         let kernels = match &self.weights {
-            SessionWeights::Local(source) => pack(&**source)?,
+            SessionWeights::Local(source) => {
+                let demand = weights(&self.graph, &self.program);
+                pack(&**source, demand.into_values().sum())?
+            }
             SessionWeights::Remote(fetcher) => {
                 let chunks = fetcher.manifest().chunks_for(&features);
-                let fetched = fetcher.fetch(&chunks, &self.cancelled, progress);
-                fetched.map_err(|error| refuse(&error))?;
+                let fetched = |have, need| {
+                    progress(Packing { have, need, packed: Bytes::ZERO });
+                };
+                fetcher
+                    .fetch(&chunks, &self.cancelled, &fetched)
+                    .map_err(|error| refuse(&error))?;
                 if self.cancelled.load(Ordering::Relaxed) {
                     return Err(Refusal::Invalid("it was cancelled".to_owned()));
                 }
-                pack(&fetcher.source())?
+                let all = fetcher.manifest().chunks();
+                let needed = chunks.iter().map(|chunk| all[*chunk as usize].bytes).sum();
+                pack(&fetcher.source(), needed)?
             }
         };
         Ok(Prepared::new(
@@ -88,17 +109,47 @@ impl Preparation {
     }
 }
 
+/// Weights, with a report of how much of them has been read.
+struct Counting<'a> {
+    source: &'a dyn WeightSource,
+    packing: Mutex<Packing>,
+    progress: &'a (dyn Fn(Packing) + Sync),
+}
+
+impl WeightSource for Counting<'_> {
+    fn read(
+        &self,
+        parameter: ParameterId,
+        features: ChannelRange,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WeightError> {
+        let before = out.len();
+        self.source.read(parameter, features, out)?;
+        // The value is always consistent, so poisoning can be ignored.
+        let mut packing = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
+        packing.packed += Bytes(out.len().saturating_sub(before) as u64);
+        (self.progress)(*packing);
+        Ok(())
+    }
+
+    fn origin(&self) -> Option<String> {
+        self.source.origin()
+    }
+}
+
 /// The memory a program needs on this device to carry that many frames; weights shared by several
 /// plans count once.
 pub(super) fn demand(graph: &Graph, program: &Program, in_flight: InFlight) -> Demand {
     let need = cost::memory(graph, program, in_flight);
-    let weights: BTreeMap<_, _> = program
-        .features(graph)
-        .into_iter()
-        .map(|(layer, features)| {
-            let key = (layer, features.start, features.end);
-            (key, cost::weight_bytes(graph, layer, features, program.weights))
-        })
-        .collect();
-    Demand { weights, working: need.activations + need.workspace }
+    Demand { weights: weights(graph, program), working: need.activations + need.workspace }
+}
+
+/// The weights that a program needs.
+fn weights(graph: &Graph, program: &Program) -> BTreeMap<(LayerId, u32, u32), Bytes> {
+    let features = program.features(graph).into_iter();
+    let weights = features.map(|(layer, features)| {
+        let key = (layer, features.start, features.end);
+        (key, cost::weight_bytes(graph, layer, features, program.weights))
+    });
+    weights.collect()
 }

@@ -86,7 +86,6 @@ where
     W: Actor<Context = Context<W>> + Handler<StripsEnded>,
 {
     let StripReader { session, connection_id, limit, executor } = reader;
-    let node = connection.peer().node;
     let (sender, mut receiver) = connection.split();
     receiver.limit_payload(limit);
     let from = sender.clone();
@@ -106,7 +105,7 @@ where
                 Err(error) => from.abort(error),
             }
         };
-        worker.do_send(StripsEnded { session, connection_id, node, why });
+        worker.do_send(StripsEnded { session, connection_id, why });
     });
     sender
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use edgeld_runtime::coord::worker::session::{self as links, ConnectionId, Partner};
 use edgeld_runtime::exec::Prepared;
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::{Isa, KernelKind, Setup};
@@ -15,7 +16,7 @@ use edgeld_runtime::wire::{
 };
 
 use super::executor::{ExecutorHandle, Job, Route, computes};
-use super::preparation::Preparation;
+use super::preparation::{Packing, Preparation};
 use crate::storage::SessionWeights;
 use crate::transport::Sender;
 
@@ -50,11 +51,10 @@ pub(super) struct Session {
     pub weights: SessionWeights,
     /// Its executor.
     pub executor: ExecutorHandle,
-    /// Open connections for strips, by device, with their ids. If there are several, the oldest is
-    /// used: a device that dials several addresses keeps the first that answers.
-    strips: BTreeMap<NodeId, Vec<(u64, Sender)>>,
-    /// Devices being dialled.
-    pub dialling: BTreeSet<NodeId>,
+    /// Decides which connections to open and use, and which plans are ready.
+    pub links: links::Session,
+    /// Open connections for strips.
+    strips: BTreeMap<ConnectionId, Sender>,
     plans: BTreeMap<Generation, SessionPlan>,
     /// The last plan with weights that was prepared, retired or not: the next one reuses them, packed
     /// as they are.
@@ -64,17 +64,12 @@ pub(super) struct Session {
 /// A plan in preparation, or ready.
 struct SessionPlan {
     members: Vec<Member>,
-    /// Devices to exchange strips with.
-    partners: BTreeSet<NodeId>,
     /// How many frames it carries at once.
     in_flight: InFlight,
     /// The result of preparation.
     prepared: Option<Arc<Prepared>>,
-    /// The leader has been sent `Ready`.
-    ready: bool,
     cancelled: Arc<AtomicBool>,
-    /// Bytes of weights present and needed.
-    progress: (Bytes, Bytes),
+    progress: Packing,
     /// The longest strip that this device receives.
     longest_strip: usize,
 }
@@ -89,7 +84,8 @@ pub(super) struct CheckedPlan {
     pub in_flight: InFlight,
     transfers: Arc<[Transfer]>,
     members: Vec<Member>,
-    partners: BTreeSet<NodeId>,
+    /// Devices to exchange strips with.
+    pub partners: Vec<Partner>,
 }
 
 impl Session {
@@ -115,8 +111,8 @@ impl Session {
             kernels,
             weights,
             executor,
+            links: links::Session::default(),
             strips: BTreeMap::new(),
-            dialling: BTreeSet::new(),
             plans: BTreeMap::new(),
             last_prepared: None,
         }
@@ -132,7 +128,7 @@ impl Session {
     /// in one of its plans, or for weights from its leader.
     pub(super) fn expects(&self, peer: &Hello) -> bool {
         match (peer.purpose, &self.weights) {
-            (Purpose::Strips(_), _) => !self.plans_with(peer.node).is_empty(),
+            (Purpose::Strips(_), _) => self.links.expects(peer.node),
             (Purpose::Weights(_), SessionWeights::Remote(_)) => {
                 self.sender.peer().node == peer.node
             }
@@ -175,7 +171,16 @@ impl Session {
         };
         let partners: BTreeSet<DeviceIx> =
             derivation.transfers.iter().filter_map(partner).collect();
-        let partners = partners.iter().map(|device| members[device.index()].node).collect();
+        // The leader dials all others; of two others the one with the lower id dials.
+        let dials = |member: &Member| {
+            device == DeviceIx::LEADER || (me < member.node && member.device != DeviceIx::LEADER)
+        };
+        let partner = |device: &DeviceIx| {
+            let member = &members[device.index()];
+            let (node, incarnation) = (member.node, member.incarnation);
+            Partner { node, incarnation, dial: dials(member) }
+        };
+        let partners = partners.iter().map(partner).collect();
         let Some(program) = derivation.programs.into_iter().nth(device.index()) else {
             return Err("the plan has no program for this device".to_owned());
         };
@@ -196,24 +201,22 @@ impl Session {
         isa: Isa,
         memory: Bytes,
     ) -> Preparation {
-        let CheckedPlan { generation, program, in_flight, transfers, members, partners } = checked;
+        let CheckedPlan { generation, program, in_flight, transfers, members, .. } = checked;
         let received = transfers.iter().filter(|transfer| transfer.to == program.device);
         let bytes = received.map(|transfer| transfer.bytes(&self.graph, &self.encodings).0);
         let cancelled = Arc::new(AtomicBool::new(false));
         let previous = self.last_prepared.clone();
         let plan = SessionPlan {
             members,
-            partners,
             in_flight,
             prepared: None,
-            ready: false,
             cancelled: cancelled.clone(),
-            progress: (Bytes::ZERO, Bytes::ZERO),
+            progress: Packing::default(),
             longest_strip: bytes.max().unwrap_or(0) as usize,
         };
         self.plans.insert(generation, plan);
         let longest = self.longest_strip();
-        self.strips.values().flatten().for_each(|(_, strips)| strips.limit_payload(longest));
+        self.strips.values().for_each(|strips| strips.limit_payload(longest));
         Preparation {
             session: self.id,
             generation,
@@ -233,45 +236,25 @@ impl Session {
         }
     }
 
-    /// The partners of a plan that this device must dial and is not connected to or dialling yet:
-    /// all of them if it leads, else those with a higher id except the leader. Marks them as being
-    /// dialled.
-    pub(super) fn claim_dials(&mut self, generation: Generation, me: NodeId) -> Vec<Member> {
-        let Some(plan) = self.plans.get(&generation) else { return Vec::new() };
-        let leads = plan.members.first().is_some_and(|member| member.node == me);
-        let must_dial = |member: &&Member| {
-            plan.partners.contains(&member.node)
-                && (leads || (me < member.node && member.device != DeviceIx::LEADER))
-                && !self.strips.contains_key(&member.node)
-                && !self.dialling.contains(&member.node)
-        };
-        let members: Vec<Member> = plan.members.iter().filter(must_dial).cloned().collect();
-        self.dialling.extend(members.iter().map(|member| member.node));
-        members
+    /// A device of the newest plan that it is in.
+    pub(super) fn member(&self, node: NodeId) -> Option<Member> {
+        let mut newest = self.plans.values().rev().flat_map(|plan| &plan.members);
+        newest.find(|member| member.node == node).cloned()
     }
 
     /// Adds a connection for strips.
-    pub(super) fn strips_opened(&mut self, connection_id: u64, sender: Sender) {
-        let node = sender.peer().node;
-        self.dialling.remove(&node);
-        self.strips.entry(node).or_default().push((connection_id, sender));
+    pub(super) fn add_strips(&mut self, connection: ConnectionId, sender: Sender) {
+        self.strips.insert(connection, sender);
     }
 
-    /// Removes a connection for strips. Returns whether it was the one in use.
-    pub(super) fn strips_ended(&mut self, connection_id: u64, node: NodeId) -> bool {
-        let Some(open) = self.strips.get_mut(&node) else { return false };
-        let was_used = open.first().is_some_and(|(first, _)| *first == connection_id);
-        open.retain(|(other, _)| *other != connection_id);
-        if open.is_empty() {
-            self.strips.remove(&node);
-        }
-        was_used
+    /// Removes a connection for strips.
+    pub(super) fn remove_strips(&mut self, connection: ConnectionId) -> Option<Sender> {
+        self.strips.remove(&connection)
     }
 
-    /// The plans that exchange strips with a device.
-    pub(super) fn plans_with(&self, node: NodeId) -> Vec<Generation> {
-        let plans = self.plans.iter().filter(|(_, plan)| plan.partners.contains(&node));
-        plans.map(|(generation, _)| *generation).collect()
+    /// The connections for strips.
+    pub(super) fn strips(&self) -> impl Iterator<Item = &Sender> {
+        self.strips.values()
     }
 
     /// Stores the result of preparing a plan.
@@ -285,49 +268,45 @@ impl Session {
     }
 
     /// Records a plan's progress. The first report of missing weights goes to the leader at once.
-    pub(super) fn record_progress(&mut self, generation: Generation, have: Bytes, need: Bytes) {
+    pub(super) fn record_progress(&mut self, generation: Generation, progress: Packing) {
         let Some(plan) = self.plans.get_mut(&generation) else { return };
-        let is_first = plan.progress.1 == Bytes::ZERO && have < need;
-        plan.progress = (have, need);
+        let is_first = plan.progress.need == Bytes::ZERO && progress.have < progress.need;
+        plan.progress = progress;
         if is_first {
-            self.send(&WorkerMessage::Fetching { session: self.id, generation, have, need });
+            self.send(&self.fetching(generation, progress));
         }
+    }
+
+    fn fetching(&self, generation: Generation, progress: Packing) -> WorkerMessage {
+        let Packing { have, need, packed } = progress;
+        WorkerMessage::Fetching { session: self.id, generation, have, need, packed }
     }
 
     /// Progress messages for the plans in preparation.
     pub(super) fn progress(&self) -> Vec<WorkerMessage> {
-        let preparing = self.plans.iter().filter(|(_, plan)| !plan.ready);
-        preparing
-            .map(|(generation, plan)| {
-                let (have, need) = plan.progress;
-                WorkerMessage::Fetching { session: self.id, generation: *generation, have, need }
-            })
-            .collect()
+        let preparing =
+            self.plans.iter().filter(|(generation, _)| !self.links.is_ready(**generation));
+        preparing.map(|(generation, plan)| self.fetching(*generation, plan.progress)).collect()
     }
 
-    /// Gives the executor the plans that are prepared and connected, and reports them to the leader.
-    /// Returns them with the number of stages in which this device computes.
-    pub(super) fn start_ready_plans(&mut self) -> Vec<(Generation, usize)> {
-        let mut ready = Vec::new();
-        for (generation, plan) in &mut self.plans {
-            let Some(prepared) = plan.prepared.clone().filter(|_| !plan.ready) else { continue };
-            if !plan.partners.iter().all(|node| self.strips.contains_key(node)) {
-                continue;
-            }
-            plan.ready = true;
-            let route = |member: &Member| Route {
-                node: member.node,
-                strips: self.strips.get(&member.node).map(|open| open[0].1.clone()),
-            };
-            let stages = stages(&prepared.program);
-            let routes = plan.members.iter().map(route).collect();
-            self.executor.send(Job::AddPlan { prepared, routes, in_flight: plan.in_flight });
-            ready.push((*generation, stages));
-        }
-        for (generation, _) in &ready {
-            self.send(&WorkerMessage::Ready { session: self.id, generation: *generation });
-        }
-        ready
+    /// Gives the executor a plan that is prepared and connected, and tells the leader. Returns the
+    /// number of stages in which this device computes.
+    pub(super) fn start(
+        &self,
+        generation: Generation,
+        routes: &BTreeMap<NodeId, ConnectionId>,
+    ) -> Option<usize> {
+        let plan = self.plans.get(&generation)?;
+        let prepared = plan.prepared.clone()?;
+        let route = |member: &Member| Route {
+            node: member.node,
+            strips: routes.get(&member.node).and_then(|id| self.strips.get(id)).cloned(),
+        };
+        let stages = stages(&prepared.program);
+        let routes = plan.members.iter().map(route).collect();
+        self.executor.send(Job::AddPlan { prepared, routes, in_flight: plan.in_flight });
+        self.send(&WorkerMessage::Ready { session: self.id, generation });
+        Some(stages)
     }
 
     /// Removes a plan.
@@ -346,7 +325,7 @@ impl Session {
         if let SessionWeights::Remote(fetcher) = &self.weights {
             fetcher.close();
         }
-        for (_, strips) in self.strips.values().flatten() {
+        for strips in self.strips.values() {
             strips.abort("the session has ended");
         }
     }
@@ -368,6 +347,8 @@ pub(super) fn session_of(message: &LeaderMessage) -> Option<SessionId> {
         | LeaderMessage::Prepare { session, .. }
         | LeaderMessage::Abort { session, .. }
         | LeaderMessage::Retire { session, .. }
+        | LeaderMessage::Inspect { session, .. }
+        | LeaderMessage::Disconnect { session, .. }
         | LeaderMessage::Close { session, .. } => Some(*session),
         LeaderMessage::Measure { .. } => None,
     }

@@ -13,7 +13,9 @@ use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan, Split, Stage};
 use edgeld_runtime::program::Encoding;
-use edgeld_runtime::wire::{LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, encode};
+use edgeld_runtime::wire::{
+    Incarnation, LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, encode,
+};
 
 use super::wire::{greeted, lengths};
 use super::worker::{Cluster, Worker, read_to_the_end, text};
@@ -115,6 +117,7 @@ impl Leader<'_> {
                 DeviceIx::LEADER => self.worker.id.parse().unwrap(),
                 device => NodeId(1000 + u128::from(device.0)),
             },
+            incarnation: Incarnation::default(),
             name: "member".to_owned(),
             addresses: Vec::new(),
         };

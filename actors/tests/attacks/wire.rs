@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use edgeld_runtime::kernel::Isa;
-use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, encode};
+use edgeld_runtime::wire::{Hello, Incarnation, NodeId, PROTOCOL, Purpose, encode};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
@@ -26,6 +26,7 @@ pub fn hello(worker: &Worker, node: u128, purpose: Purpose) -> Hello {
         protocol: PROTOCOL,
         build: "attack".to_owned(),
         node: NodeId(node),
+        incarnation: Incarnation::default(),
         name: "attacker".to_owned(),
         cluster: worker.cluster_name(),
         isa: Isa::Plain,

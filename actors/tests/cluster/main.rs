@@ -1,6 +1,7 @@
 //! Clusters through the library's face: within one process over the in-memory transport, and as
 //! real processes over TCP. Whatever devices do, every answer is that of one device, bit for bit.
 
+mod faults;
 mod memory;
 #[cfg(unix)]
 mod processes;

@@ -8,17 +8,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::*;
 
 /// A LAN in memory.
-struct Lan {
-    switchboard: Switchboard,
+pub(super) struct Lan {
+    pub(super) switchboard: Switchboard,
     home: TempDir,
 }
 
 impl Lan {
-    fn new() -> Lan {
+    pub(super) fn new() -> Lan {
         Lan { switchboard: Switchboard::default(), home: tempfile::tempdir().unwrap() }
     }
 
-    async fn worker(&self, name: &str) -> (Worker, UnboundedReceiver<WorkerEvent>) {
+    pub(super) async fn worker(&self, name: &str) -> (Worker, UnboundedReceiver<WorkerEvent>) {
         let (sender, events) = unbounded_channel();
         (self.start_worker(name, "127.0.0.1:0", sender).await, events)
     }
@@ -47,7 +47,7 @@ impl Lan {
         Worker::start(options, events).await.unwrap()
     }
 
-    fn leader(&self) -> Builder {
+    pub(super) fn leader(&self) -> Builder {
         let transport = Arc::new(self.switchboard.plug("leader"));
         leader("memory", &self.home.path().join("leader")).transport(transport)
     }

@@ -119,22 +119,8 @@ pub fn with_idle(plan: &Plan, members: &[NodeId], all: &[NodeId]) -> Option<Plan
     if !places.is_sorted() || places.first() != Some(&0) {
         return None;
     }
-    let widen = |cuts: &crate::plan::Cuts| {
-        crate::plan::Cuts::from_lengths((0..all.len()).map(|place| {
-            let member = places.iter().position(|at| *at == place);
-            member.map_or(0, |member| cuts.range::<()>(DeviceIx(member as u16)).len())
-        }))
-    };
-    let mut wide = plan.clone();
-    wide.devices = all.len() as u16;
-    for stage in &mut wide.stages {
-        stage.split = match &stage.split {
-            Split::Rows(cuts) => Split::Rows(widen(cuts)),
-            Split::Features(cuts) => Split::Features(widen(cuts)),
-            Split::Whole(owner) => Split::Whole(DeviceIx(places[owner.index()] as u16)),
-        };
-    }
-    Some(wide)
+    let places: Vec<DeviceIx> = places.into_iter().map(|at| DeviceIx(at as u16)).collect();
+    Some(plan.spread_over(&places, all.len() as u16))
 }
 
 /// Whether to start alone: whether the leader would answer all frames before the others have their

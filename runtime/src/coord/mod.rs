@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock, owns a socket or spawns a thread. An actor decodes a message, passes
 //! it in as an event together with the time, and carries out the commands that come back. That
-//! lets a seeded simulation (`tests/coord_sim.rs`) take hundreds of clusters through joins, deaths
+//! lets a seeded simulation (`tests/coord_sim/`) take hundreds of clusters through joins, deaths
 //! and slow devices in a second.
 //!
 //! - [`leader`]: which plan runs, which frame runs under which plan, what happens after a loss.

@@ -10,7 +10,7 @@ use super::prepared::Prepared;
 use super::strip::{load_input, pack, pack_pixels, to_planar, unpack, unpack_pixels};
 use crate::kernel::{Map, Scratch, Threads};
 use crate::plan::DeviceIx;
-use crate::program::{Action, BufferId, Encoding, Run, StepIx, TransferId};
+use crate::program::{Action, BufferId, Encoding, Program, Run, StepIx, TransferId};
 use crate::region::Region;
 use crate::wire::StripHeader;
 
@@ -139,6 +139,16 @@ impl Frame {
     /// The step that [`Frame::advance`] runs next; `None` if nothing is ready.
     pub fn next_step(&self) -> Option<StepIx> {
         self.ready.first().copied()
+    }
+
+    /// The strips that have not arrived.
+    pub fn awaits(&self) -> Vec<TransferId> {
+        awaits(&self.prepared.program, |step| self.done[step])
+    }
+
+    /// The strips that have not been handed out.
+    pub fn owes(&self) -> Vec<TransferId> {
+        owes(&self.prepared.program, |step| self.done[step])
     }
 
     /// Runs the first step in program order that is ready.
@@ -310,6 +320,26 @@ impl Drop for Frame {
             self.prepared.arena.give_back(map);
         }
     }
+}
+
+/// The strips that a program receives in steps that are not done.
+pub fn awaits(program: &Program, done: impl Fn(usize) -> bool) -> Vec<TransferId> {
+    let steps = program.steps.iter().enumerate().filter(|(step, _)| !done(*step));
+    let received = steps.filter_map(|(_, step)| match step.action {
+        Action::Receive { transfer, .. } => Some(transfer),
+        _ => None,
+    });
+    received.collect()
+}
+
+/// The strips that a program sends in steps that are not done.
+pub fn owes(program: &Program, done: impl Fn(usize) -> bool) -> Vec<TransferId> {
+    let steps = program.steps.iter().enumerate().filter(|(step, _)| !done(*step));
+    let sent = steps.filter_map(|(_, step)| match step.action {
+        Action::Send { transfer, .. } => Some(transfer),
+        _ => None,
+    });
+    sent.collect()
 }
 
 /// Whether a step is completed by an arrival rather than by running it.

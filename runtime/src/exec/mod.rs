@@ -18,6 +18,6 @@ mod prepared;
 mod strip;
 
 pub use error::ExecError;
-pub use frame::{Frame, Outgoing, Progress};
+pub use frame::{Frame, Outgoing, Progress, awaits, owes};
 pub use input::{Input, TensorData, TensorError};
 pub use prepared::Prepared;

@@ -71,7 +71,12 @@ impl Conv {
             let elements = u64::from(channels) * self.window.cells();
             u64::from(CHANNEL_BLOCK) * (elements * dtype.size() + DType::F32.size())
         };
-        features.blocks().map(bytes).sum()
+        let blocks = features.blocks();
+        match self.groups {
+            // All blocks read the same channels.
+            1 => blocks.len() as u64 * bytes(blocks.start),
+            _ => blocks.map(bytes).sum(),
+        }
     }
 }
 

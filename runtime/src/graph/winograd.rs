@@ -7,7 +7,7 @@
 //! ```text
 //! 512 channels to 512 features, 14 columns       tile    products (direct = 9 per output)
 //! 14 rows                                        4x4     4 x 4 tiles x 36   = 2.9 per output
-//!  3 rows                                        2x4     2 x 4 tiles x 24   = 4.6 per output
+//!  3 rows                                        3x4     1 x 4 tiles x 30   = 2.9 per output
 //! ```
 
 use super::DType;
@@ -21,6 +21,8 @@ use crate::region::CHANNEL_BLOCK;
 pub(crate) enum Tile {
     /// 4 x 4 outputs from 6 x 6 inputs.
     F4x4,
+    /// 3 x 4 outputs from 5 x 6 inputs.
+    F3x4,
     /// 2 x 4 outputs from 4 x 6 inputs.
     F2x4,
     /// 2 x 2 outputs from 4 x 4 inputs.
@@ -44,7 +46,7 @@ pub(crate) struct TiledWork {
 
 impl Tile {
     /// All of them.
-    const ALL: [Tile; 3] = [Tile::F4x4, Tile::F2x4, Tile::F2x2];
+    const ALL: [Tile; 4] = [Tile::F4x4, Tile::F3x4, Tile::F2x4, Tile::F2x2];
 
     /// The tile that computes `rows` rows fastest if weights are kept as `dtype`; `None` if direct convolution is faster, or the
     /// convolution is not 3x3 with stride 1 over at least a block of channels.
@@ -95,6 +97,7 @@ impl Tile {
     pub(crate) fn outputs(self) -> (u32, u32) {
         match self {
             Tile::F4x4 => (4, 4),
+            Tile::F3x4 => (3, 4),
             Tile::F2x4 => (2, 4),
             Tile::F2x2 => (2, 2),
         }
@@ -110,6 +113,7 @@ impl Tile {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Tile::F4x4 => "winograd 4x4",
+            Tile::F3x4 => "winograd 3x4",
             Tile::F2x4 => "winograd 2x4",
             Tile::F2x2 => "winograd 2x2",
         }

@@ -1,5 +1,6 @@
 //! What a plan is made of: stages, each split among devices.
 
+use std::num::NonZeroU8;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,10 @@ pub struct Plan {
     pub wire: DType,
     /// What devices keep packed weights as.
     pub weights: DType,
+    /// In how many pieces a share of few rows is computed, by features: the rows of one piece travel
+    /// while the next is computed. What is gained where links are slow is lost again to more
+    /// messages and transforms where they are fast.
+    pub pieces: NonZeroU8,
     /// All layers, stage after stage.
     pub stages: Vec<Stage>,
 }
@@ -136,7 +141,8 @@ impl Plan {
     /// A plan in which strips travel between peers, and everything is float32.
     pub fn new(devices: u16, stages: Vec<Stage>) -> Plan {
         let (wire, weights) = (DType::F32, DType::F32);
-        Plan { devices, exchange: Exchange::Peer, wire, weights, stages }
+        let pieces = NonZeroU8::MIN;
+        Plan { devices, exchange: Exchange::Peer, wire, weights, pieces, stages }
     }
 
     /// The plan of one device: everything on the leader.
@@ -148,6 +154,26 @@ impl Plan {
     /// All devices, in cluster order.
     pub fn device_ids(&self) -> impl DoubleEndedIterator<Item = DeviceIx> + use<> {
         (0..self.devices).map(DeviceIx)
+    }
+
+    /// The same work in a larger cluster: device i of the plan is `places[i]` there, and the others
+    /// have nothing to do. The places must be in order.
+    pub fn spread_over(&self, places: &[DeviceIx], devices: u16) -> Plan {
+        let widen = |cuts: &Cuts| {
+            Cuts::from_lengths((0..devices).map(|place| {
+                let member = places.iter().position(|at| at.0 == place);
+                member.map_or(0, |member| cuts.range::<()>(DeviceIx(member as u16)).len())
+            }))
+        };
+        let mut wide = Plan { devices, ..self.clone() };
+        for stage in &mut wide.stages {
+            stage.split = match &stage.split {
+                Split::Rows(cuts) => Split::Rows(widen(cuts)),
+                Split::Features(cuts) => Split::Features(widen(cuts)),
+                Split::Whole(owner) => Split::Whole(places[owner.index()]),
+            };
+        }
+        wide
     }
 
     /// Whether a device has a share. A leader that only runs whole stages while others share the

@@ -14,12 +14,15 @@ use super::step::{
 };
 use crate::graph::{DType, Graph, LayerId, Op, TensorId, Tile};
 use crate::halo::walk_back;
-use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split};
-use crate::region::{Region, RowRange};
+use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split, Stage};
+use crate::region::{CHANNEL_BLOCK, ChannelRange, Region, RowRange};
 
-/// A one-layer share is cut into borders and an interior only if the interior has at least this
-/// many rows: with thinner ones the cut costs more than the overlap gains.
+/// A share is cut into borders and an interior only if the interior has at least this many rows: with thinner ones the cut costs more than the overlap gains.
 const MIN_INTERIOR_ROWS: u32 = 4;
+
+/// A piece by features has at least this many: with fewer, transforming the inputs once more costs
+/// more than the overlap gains.
+const MIN_PIECE_FEATURES: u32 = 64;
 
 /// The programs and transfers that follow from a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +61,11 @@ pub fn derive(graph: &Graph, plan: &Plan) -> Result<Derivation, PlanError> {
     deriver.run();
     let programs = deriver.drafts.into_iter().map(|draft| draft.program).collect();
     Ok(Derivation { programs, transfers: deriver.transfers })
+}
+
+/// The fewest rows of an interior worth cutting out, if they are computed `tile` at a time.
+fn least_interior(tile: u32) -> u32 {
+    MIN_INTERIOR_ROWS.max(2 * tile)
 }
 
 /// The part of `interior` that leaves borders of whole tiles: one row of a tile takes as long to
@@ -110,6 +118,31 @@ impl Share {
             .filter(|(_, region)| !region.is_empty())
             .collect();
         Share { computed, needs }
+    }
+
+    /// What is computed, and read of other stages' tensors, for these rows of the last layer alone.
+    fn part(
+        &self,
+        graph: &Graph,
+        rows: RowRange,
+    ) -> (Vec<(LayerId, Region)>, BTreeMap<TensorId, Region>) {
+        let mut computed = Vec::new();
+        let mut demand: BTreeMap<TensorId, Region> = BTreeMap::new();
+        for (at, (layer, region)) in self.computed.iter().enumerate().rev() {
+            let wanted = match at + 1 == self.computed.len() {
+                true => Region { rows, ..*region },
+                false => demand.remove(&graph.output_of(*layer)).unwrap_or(Region::empty()),
+            };
+            let (node, shapes) = (graph.layer(*layer), graph.input_shapes(*layer));
+            for (index, input) in node.inputs.iter().enumerate() {
+                let read = node.op.reads(index, shapes, wanted);
+                let entry = demand.entry(*input).or_insert(Region::empty());
+                *entry = entry.hull(read);
+            }
+            computed.push((*layer, wanted));
+        }
+        computed.reverse();
+        (computed, demand)
     }
 
     fn made(&self, graph: &Graph, tensor: TensorId) -> Region {
@@ -270,13 +303,28 @@ impl Deriver<'_> {
             for missing in wanted.minus(self.made(tensor, to)) {
                 for from in self.plan.device_ids().filter(|from| *from != to) {
                     let region = missing.intersect(self.ownership.owned(tensor, from));
-                    if !region.is_empty() {
-                        declared.push(self.declare(tensor, region, from, to, purpose));
+                    for piece in self.sent_pieces(tensor, from, region) {
+                        declared.push(self.declare(tensor, piece, from, to, purpose));
                     }
                 }
             }
         }
         declared
+    }
+
+    /// The parts of `region` of `tensor` that `from` sends one after the other, as it computes them.
+    fn sent_pieces(&self, tensor: TensorId, from: DeviceIx, region: Region) -> Vec<Region> {
+        let groups = match self.ownership.producer(tensor) {
+            Some(stage) => self.feature_groups(stage, from),
+            None => Vec::new(),
+        };
+        let parts = groups.into_iter().map(|channels| Region { channels, ..region });
+        let mut parts: Vec<Region> = parts.map(|part| part.intersect(region)).collect();
+        if parts.is_empty() {
+            parts.push(region);
+        }
+        parts.retain(|part| !part.is_empty());
+        parts
     }
 
     fn declare(
@@ -380,8 +428,37 @@ impl Deriver<'_> {
         debug_assert!(sends.is_empty(), "a device sends only what it computes");
     }
 
-    /// The regions that each compute step of a share covers: one step, or, for a share of a single
-    /// layer, the border rows first and then the interior.
+    /// Groups of features that a share of few rows is computed in, one after the other, so that the
+    /// rows of one travel while the next is computed; empty if it is not. Each reads only its own
+    /// weights, but all transform the same inputs, which wide layers hardly notice.
+    fn feature_groups(&self, stage: usize, device: DeviceIx) -> Vec<ChannelRange> {
+        let Stage { split: Split::Rows(_), .. } = &self.plan.stages[stage] else {
+            return Vec::new();
+        };
+        let share = &self.shares[stage][device.index()];
+        let Some((first, region)) = share.computed.first() else { return Vec::new() };
+        let Op::Conv(conv) = &self.graph.layer(*first).op else { return Vec::new() };
+        let follows = |layer: LayerId| {
+            let node = self.graph.layer(layer);
+            node.op.is_channelwise() && self.graph.output_shape(layer).channels == conv.features
+        };
+        let pieces = u32::from(self.plan.pieces.get()).min(conv.features / MIN_PIECE_FEATURES);
+        // So low that there is no interior between borders of a tile each.
+        let tile = self.tile_rows(*first, region.rows);
+        let low = region.rows.len() < 2 * tile + least_interior(tile);
+        let fits =
+            conv.groups == 1 && low && share.computed[1..].iter().all(|(layer, _)| follows(*layer));
+        if !fits || pieces < 2 {
+            return Vec::new();
+        }
+        let blocks = conv.features.div_ceil(CHANNEL_BLOCK);
+        let cut = |piece: u32| (piece * blocks / pieces * CHANNEL_BLOCK).min(conv.features);
+        (0..pieces).map(|piece| ChannelRange::new(cut(piece), cut(piece + 1))).collect()
+    }
+
+    /// The regions that each compute step of a share covers: [groups of
+    /// features](Self::feature_groups), or the rows at its borders first and then the rest, or all
+    /// of it at once.
     fn pieces(
         &self,
         stage: usize,
@@ -389,28 +466,52 @@ impl Deriver<'_> {
         sends: &[TransferId],
     ) -> Vec<Vec<(LayerId, Region)>> {
         let share = &self.shares[stage][device.index()];
-        let by_rows = matches!(self.plan.stages[stage].split, Split::Rows(_));
-        match share.computed.as_slice() {
-            [] => Vec::new(),
-            [(layer, region)] if by_rows => {
-                let rows = region.rows;
-                let tile = self.tile_rows(*layer, rows);
-                let interior = self.interior(stage, device, *layer, rows, sends);
-                let interior = whole_tiles(interior, rows, tile);
-                let cut = if interior.len() >= MIN_INTERIOR_ROWS.max(2 * tile) && interior != rows {
-                    let top = RowRange::new(rows.start, interior.start);
-                    let bottom = RowRange::new(interior.end, rows.end);
-                    vec![top, bottom, interior]
-                } else {
-                    vec![rows]
-                };
-                cut.into_iter()
-                    .filter(|rows| !rows.is_empty())
-                    .map(|rows| vec![(*layer, Region { rows, ..*region })])
-                    .collect()
-            }
-            computed => vec![computed.to_vec()],
+        let groups = self.feature_groups(stage, device);
+        if share.computed.is_empty() {
+            Vec::new()
+        } else if groups.is_empty() {
+            let borders = self.borders_first(stage, device, sends);
+            borders.unwrap_or_else(|| vec![share.computed.clone()])
+        } else {
+            let part = |channels: ChannelRange| {
+                let regions = share.computed.iter();
+                regions.map(|(layer, region)| (*layer, Region { channels, ..*region })).collect()
+            };
+            groups.into_iter().map(part).collect()
         }
+    }
+
+    /// A share in up to three pieces by rows of its last layer: the borders, for which neighbours
+    /// wait, before the interior. `None` if it is too low for that, or something would be computed
+    /// twice.
+    fn borders_first(
+        &self,
+        stage: usize,
+        device: DeviceIx,
+        sends: &[TransferId],
+    ) -> Option<Vec<Vec<(LayerId, Region)>>> {
+        let share = &self.shares[stage][device.index()];
+        let ((first, read), (_, region)) = (share.computed.first()?, share.computed.last()?);
+        if !matches!(self.plan.stages[stage].split, Split::Rows(_)) {
+            return None;
+        }
+        let (rows, tile) = (region.rows, self.tile_rows(*first, read.rows));
+        // Rows of the first layer for one of the last: 2 if that is a pool of 2x2.
+        let scale = (read.rows.len() / rows.len()).max(1);
+        let step = if tile.is_multiple_of(scale) { tile / scale } else { tile };
+        let interior = whole_tiles(self.interior(stage, device, rows, sends), rows, step);
+        if interior.len() * scale < least_interior(tile) || interior == rows {
+            return None;
+        }
+        let top = RowRange::new(rows.start, interior.start);
+        let bottom = RowRange::new(interior.end, rows.end);
+        let cut = [top, bottom, interior].into_iter().filter(|rows| !rows.is_empty());
+        let pieces: Vec<_> = cut.map(|rows| share.part(self.graph, rows).0).collect();
+        let height = |part: &[(LayerId, Region)]| -> u32 {
+            part.iter().map(|(_, region)| region.rows.len()).sum()
+        };
+        let all: u32 = pieces.iter().map(|piece| height(piece)).sum();
+        (all == height(&share.computed)).then_some(pieces)
     }
 
     /// How many rows of a layer are computed at once where `rows` of them are.
@@ -425,19 +526,22 @@ impl Deriver<'_> {
         tile.map_or(1, |tile| tile.outputs().0)
     }
 
-    /// The rows that no neighbour waits for and that need nothing from a neighbour.
+    /// Of the `rows` of a share's last layer those that no neighbour waits for and that need nothing
+    /// from a neighbour.
     fn interior(
         &self,
         stage: usize,
         device: DeviceIx,
-        layer: LayerId,
         rows: RowRange,
         sends: &[TransferId],
     ) -> RowRange {
+        let share = &self.shares[stage][device.index()];
+        let last = share.computed.last().map(|(layer, _)| self.graph.output_of(*layer));
         let mut interior = rows;
         for id in sends {
-            let sent = self.transfers[id.0 as usize].region.rows;
-            if sent.covers(rows) {
+            let transfer = &self.transfers[id.0 as usize];
+            let sent = transfer.region.rows;
+            if sent.covers(rows) || last != Some(transfer.tensor) {
                 return RowRange::empty();
             }
             if sent.start == rows.start {
@@ -448,16 +552,9 @@ impl Deriver<'_> {
                 return RowRange::empty();
             }
         }
-        let needs = &self.shares[stage][device.index()].needs;
-        let shapes = self.graph.input_shapes(layer);
-        let node = self.graph.layer(layer);
         let has_own = |row: u32| {
-            let channels = self.graph.output_shape(layer).region().channels;
-            let out = Region::new(channels, RowRange::new(row, row + 1));
-            node.inputs.iter().enumerate().all(|(index, tensor)| {
-                let read = node.op.reads(index, shapes, out);
-                !needs.contains_key(tensor) || self.made(*tensor, device).covers(read)
-            })
+            let (_, needs) = share.part(self.graph, RowRange::new(row, row + 1));
+            needs.iter().all(|(tensor, read)| self.made(*tensor, device).covers(*read))
         };
         while !interior.is_empty() && !has_own(interior.start) {
             interior.start += 1;

@@ -6,16 +6,18 @@
 use crate::graph::Graph;
 use crate::plan::Plan;
 
-/// About how many small steps [`derive`](super::derive) takes: for every stage and device it looks at
-/// every tensor and every other device, and for stages of one layer at every row.
+/// About how many small steps [`derive`](super::derive) takes: for every stage, device and piece it
+/// looks at every tensor and every other device, and for every layer of a stage at every row.
 pub fn derivation_effort(graph: &Graph, plan: &Plan) -> u64 {
     let devices = u64::from(plan.devices);
     let looks = devices.saturating_mul(graph.tensor_count() as u64 + devices);
     let layers = graph.layers().len() as u32;
-    let rows = plan.stages.iter().filter(|stage| stage.layers.len() == 1).map(|stage| {
+    let rows = plan.stages.iter().map(|stage| {
         let last = stage.last_layer();
-        if last.0 < layers { u64::from(graph.output_shape(last).rows) } else { 0 }
+        let rows = if last.0 < layers { graph.output_shape(last).rows } else { 0 };
+        u64::from(rows).saturating_mul(stage.layers.len() as u64)
     });
+    let looks = looks.saturating_mul(u64::from(plan.pieces.get()));
     rows.fold(looks.saturating_mul(plan.stages.len() as u64), u64::saturating_add)
 }
 

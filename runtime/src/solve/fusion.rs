@@ -12,8 +12,9 @@
 //! ```
 //!
 //! The cost is that of a typical device, of average speed and link, with a share in the middle of
-//! the map. It ignores overlap, uneven shares and that tiles make some rows cost more than others:
-//! the planner evaluates the whole plan afterwards.
+//! the map. It ignores uneven shares and that tiles make some rows cost more than others. How much
+//! of an exchange is hidden behind computation shows only in the whole plan, so the planner cuts
+//! twice, assuming [little](Exposure::Full) and [much](Exposure::Quarter), and compares the plans.
 //!
 //! Two 3x3 convolutions on maps of 14 rows over five devices: apart, a device computes 3 rows of
 //! each and waits twice; fused, it computes 5 and 3 rows and waits once. On a fast network cutting
@@ -60,14 +61,50 @@ struct Link {
     latency: f64,
 }
 
+/// What cutting takes for granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outlook {
+    /// How many devices share the rows.
+    pub devices: usize,
+    /// How long an exchange keeps them waiting.
+    pub exposure: Exposure,
+}
+
+impl Outlook {
+    /// All devices, which wait for all rows.
+    pub(super) fn first(profile: &ClusterProfile) -> Outlook {
+        Outlook { devices: profile.len(), exposure: Exposure::Full }
+    }
+}
+
+/// How long an exchange is assumed to keep devices waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exposure {
+    /// Until all rows have arrived.
+    Full,
+    /// A quarter of that: most rows travel while others are computed.
+    Quarter,
+}
+
+impl Exposure {
+    fn fraction(self) -> f64 {
+        match self {
+            Exposure::Full => 1.0,
+            Exposure::Quarter => 0.25,
+        }
+    }
+}
+
 /// Cuts `layers`, all of which can be split by rows, into segments.
 pub(super) fn cut(
     graph: &Graph,
     profile: &ClusterProfile,
     policy: &Policy,
+    outlook: Outlook,
     layers: Range<u32>,
 ) -> Vec<Range<u32>> {
-    let costs = Costs::new(graph, profile, policy, layers.clone());
+    let mut costs = Costs::new(graph, profile, policy, outlook.devices, layers.clone());
+    costs.link.per_byte *= outlook.exposure.fraction();
     let count = costs.steps.len();
     let mut best = vec![f64::INFINITY; count + 1];
     let mut from = vec![0; count + 1];
@@ -100,7 +137,14 @@ struct Costs {
 }
 
 impl Costs {
-    fn new(graph: &Graph, profile: &ClusterProfile, policy: &Policy, layers: Range<u32>) -> Costs {
+    fn new(
+        graph: &Graph,
+        profile: &ClusterProfile,
+        policy: &Policy,
+        devices: usize,
+        layers: Range<u32>,
+    ) -> Costs {
+        let devices = devices.max(1) as u32;
         let element = policy.wire.size() as f64;
         let mut last_reader = vec![0; graph.tensor_count()];
         for layer in graph.layer_ids() {
@@ -113,7 +157,7 @@ impl Costs {
             let shapes = graph.input_shapes(layer);
             let output = graph.output_of(layer);
             let shape = graph.output_shape(layer);
-            let (per_run, per_row) = typical(graph, profile, policy.weights, layer);
+            let (per_run, per_row) = typical(graph, profile, policy.weights, devices, layer);
             let reads = node.inputs.iter().zip(shapes).enumerate();
             Step {
                 reads: reads
@@ -146,7 +190,7 @@ impl Costs {
                 + 4.0 * mean(messages.map(|message| message.per_message.0)),
         };
         let steps = layers.clone().map(LayerId).map(step).collect();
-        Costs { first: layers.start, devices: profile.len().max(1) as u32, link, steps }
+        Costs { first: layers.start, devices, link, steps }
     }
 
     /// Milliseconds of one segment on the typical device.
@@ -206,9 +250,15 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 
 /// Milliseconds of a layer on a device of average speed with an equal share: per run, and per row of
 /// its output.
-fn typical(graph: &Graph, profile: &ClusterProfile, weights: DType, layer: LayerId) -> (f64, f64) {
+fn typical(
+    graph: &Graph,
+    profile: &ClusterProfile,
+    weights: DType,
+    devices: u32,
+    layer: LayerId,
+) -> (f64, f64) {
     let shape = graph.output_shape(layer);
-    let rows = shape.rows.div_ceil(profile.len().max(1) as u32).max(1);
+    let rows = shape.rows.div_ceil(devices).max(1);
     let share = Region { rows: RowRange::all(rows), ..shape.region() };
     let (mut per_run_sum, mut speed) = (0.0, 0.0);
     for device in profile.ids() {

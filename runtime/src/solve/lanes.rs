@@ -6,6 +6,7 @@
 //! a neighbour's rows. Where one split plan promises more, such as when only the leader can hold the
 //! model, that is the one lane, unless everybody is to have a part (`spread`) and can.
 
+use super::fusion::Outlook;
 use super::model::GroupModel;
 use super::problem::{Objective, Problem, Solution, SolveError};
 use super::subsets::{Evaluated, Search};
@@ -60,7 +61,7 @@ impl Lanes {
 /// # Errors
 /// When there is no device, or no plan fits in memory.
 pub fn solve_lanes(problem: &Problem) -> Result<Lanes, SolveError> {
-    let models = models(problem)?;
+    let models = models(problem, Outlook::first(problem.profile))?;
     if problem.policy.objective == Objective::Latency {
         return Ok(Lanes::of_one(solve_with(problem, &models)?, problem.policy.depth()));
     }

@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+mod apart;
 mod bodp;
 mod explain;
 mod fusion;
@@ -17,6 +18,7 @@ mod subsets;
 mod testing;
 mod what_if;
 
+pub use apart::solve_apart;
 pub use explain::explain;
 pub use lanes::{Lane, Lanes, solve_lanes};
 pub use problem::{
@@ -24,6 +26,7 @@ pub use problem::{
 };
 pub use what_if::what_if;
 
+use fusion::Outlook;
 use model::GroupModel;
 use subsets::{Evaluated, Search};
 
@@ -38,16 +41,16 @@ use crate::units::Ms;
 /// # Errors
 /// When there is no device, or no plan fits in memory.
 pub fn solve(problem: &Problem) -> Result<Solution, SolveError> {
-    solve_with(problem, &models(problem)?)
+    solve_with(problem, &models(problem, Outlook::first(problem.profile))?)
 }
 
 /// The groups of layers that a problem's plans are made of.
-fn models(problem: &Problem) -> Result<Vec<GroupModel>, SolveError> {
+fn models(problem: &Problem, outlook: Outlook) -> Result<Vec<GroupModel>, SolveError> {
     let Problem { graph, profile, policy, .. } = problem;
     if profile.is_empty() {
         return Err(SolveError::NoDevices);
     }
-    let groups = stages::groups(graph, profile, policy);
+    let groups = stages::groups(graph, profile, policy, outlook);
     let leaves = leaves_group(graph, &groups);
     Ok(groups.iter().map(|group| GroupModel::new(problem, group, &leaves)).collect())
 }
@@ -58,6 +61,9 @@ fn solve_with(problem: &Problem, models: &[GroupModel]) -> Result<Solution, Solv
     let alone = search.try_whole(DeviceIx::LEADER)?;
     if profile.len() > 1 {
         search.try_subsets()?;
+        let finer = search.try_finer_groups()?;
+        search.try_pieces()?;
+        search.found.extend(finer);
         if !policy.spread {
             search.try_follower(fastest_follower(models, profile.len()))?;
             search.try_previous()?;

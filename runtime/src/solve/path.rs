@@ -5,6 +5,8 @@
 //! including transfers, and groups run one after another. That estimate ignores overlap, so the
 //! finished plan is evaluated by simulation.
 
+use std::num::NonZeroU8;
+
 use super::members::Members;
 use super::model::{Crossing, Demand, GroupModel};
 use super::problem::{Policy, Problem};
@@ -93,6 +95,7 @@ impl<'a> Planner<'a> {
             exchange: self.problem.policy.exchange,
             wire: self.problem.policy.wire,
             weights: self.problem.policy.weights,
+            pieces: NonZeroU8::MIN,
             stages,
         }
     }

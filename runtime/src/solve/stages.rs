@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::fusion;
+use super::fusion::{self, Outlook};
 use super::problem::{Fusion, Policy};
 use crate::cost::ClusterProfile;
 use crate::graph::{Graph, LayerId, Op, Shape};
@@ -42,7 +42,12 @@ pub(super) enum AllowedSplit {
 /// block before them; layer by layer, so do sums and the like. With [`Fusion::Auto`] everything
 /// between those layers is cut where an exchange between neighbours is cheaper than redundant work;
 /// through the leader, where every exchange moves whole maps, it is as [`Fusion::Block`].
-pub(super) fn groups(graph: &Graph, profile: &ClusterProfile, policy: &Policy) -> Vec<Group> {
+pub(super) fn groups(
+    graph: &Graph,
+    profile: &ClusterProfile,
+    policy: &Policy,
+    outlook: Outlook,
+) -> Vec<Group> {
     let groups = whole_groups(graph, policy);
     if !cuts_freely(policy) {
         return groups;
@@ -53,7 +58,7 @@ pub(super) fn groups(graph: &Graph, profile: &ClusterProfile, policy: &Policy) -
             cut.push(group);
             continue;
         }
-        for layers in fusion::cut(graph, profile, policy, group.layers) {
+        for layers in fusion::cut(graph, profile, policy, outlook, group.layers) {
             let allowed = match by_features_too(graph, &layers) {
                 true => AllowedSplit::RowsOrFeatures,
                 false => AllowedSplit::Rows,
@@ -64,7 +69,7 @@ pub(super) fn groups(graph: &Graph, profile: &ClusterProfile, policy: &Policy) -
     cut
 }
 
-fn cuts_freely(policy: &Policy) -> bool {
+pub(super) fn cuts_freely(policy: &Policy) -> bool {
     policy.fusion == Fusion::Auto && policy.exchange == Exchange::Peer
 }
 

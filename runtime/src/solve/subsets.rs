@@ -5,11 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::num::NonZeroU8;
 
+use super::fusion::{Exposure, Outlook};
 use super::members::Members;
 use super::model::GroupModel;
+use super::models;
 use super::path::Planner;
 use super::problem::{Candidate, Problem, SolveError};
+use super::stages::{Group, cuts_freely};
 use crate::cost::{Prediction, makespan, memory};
 use crate::plan::{DeviceIx, Exchange, Plan, Split};
 use crate::program::derive;
@@ -105,6 +109,47 @@ impl<'a> Search<'a> {
             self.try_over(&order[..best], false)?;
         }
         Ok(())
+    }
+
+    /// Considers the best plan so far with shares of few rows in pieces: strips leave sooner, but
+    /// there are more of them.
+    pub(super) fn try_pieces(&mut self) -> Result<(), SolveError> {
+        let policy = &self.problem.policy;
+        let peers = policy.partition.compares() && policy.exchange == Exchange::Peer;
+        let best = self.best().filter(|best| peers && links_are_busy(best));
+        let Some(Evaluated { candidate, plan, .. }) = best.cloned() else { return Ok(()) };
+        let evaluated = self.evaluate(candidate, Plan { pieces: PIECES, ..plan })?;
+        self.found.extend(evaluated.ok());
+        Ok(())
+    }
+
+    /// Plans over the best devices so far, with layers cut for as many devices and as if most of every
+    /// exchange were hidden; none if that changes nothing, or little is left to hide.
+    pub(super) fn try_finer_groups(&self) -> Result<Vec<Evaluated>, SolveError> {
+        let Problem { profile, policy, .. } = self.problem;
+        let Some(best) = self.best().filter(|_| cuts_freely(policy)) else {
+            return Ok(Vec::new());
+        };
+        let Candidate::Over(devices) = &best.candidate else { return Ok(Vec::new()) };
+        if devices.len() == profile.len() && !links_are_busy(best) {
+            return Ok(Vec::new());
+        }
+        let outlook = Outlook { devices: devices.len(), exposure: Exposure::Quarter };
+        let models = models(self.problem, outlook)?;
+        let groups = |models: &[GroupModel]| -> Vec<Group> {
+            models.iter().map(|model| model.group.clone()).collect()
+        };
+        if groups(&models) == groups(self.models) {
+            return Ok(Vec::new());
+        }
+        let mut search = Search::new(self.problem, &models);
+        search.try_over(devices, policy.partition.compares())?;
+        search.try_pieces()?;
+        Ok(search.found)
+    }
+
+    fn best(&self) -> Option<&Evaluated> {
+        self.found.iter().min_by(|a, b| a.cost.0.total_cmp(&b.cost.0))
     }
 
     /// The most devices for which there is a plan.
@@ -240,6 +285,18 @@ impl<'a> Search<'a> {
         Ok(Ok(Evaluated { candidate, plan, prediction, cost }))
     }
 }
+
+/// The part of a plan's time for which a link has to be busy for it to be worth a search for plans that
+/// hide more of that.
+const BUSY: f64 = 0.2;
+
+fn links_are_busy(plan: &Evaluated) -> bool {
+    let Prediction { total, devices, .. } = &plan.prediction;
+    devices.iter().any(|device| device.uplink.max(device.downlink) > *total * BUSY)
+}
+
+/// The number of pieces to try besides one. More gain nothing, since each transforms the same inputs.
+const PIECES: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
 
 /// `count`, half of it, a quarter, .., 1; rounded up.
 fn halvings(count: usize) -> Vec<usize> {

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::text::shown;
 use crate::cost::MessageCost;
-use crate::ids::{NodeId, SessionId};
+use crate::ids::{Incarnation, NodeId, SessionId};
 use crate::kernel::KernelKind;
 use crate::plan::{DeviceIx, Generation, InFlight, Plan};
-use crate::program::Encoding;
+use crate::program::{Encoding, TransferId};
 use crate::units::{Bytes, Ms};
 
 /// A device of a plan, as its peers need to know it.
@@ -17,6 +17,9 @@ pub struct Member {
     pub device: DeviceIx,
     /// Who it is.
     pub node: NodeId,
+    /// Which run of its process: a connection to an earlier one leads nowhere.
+    #[serde(default)]
+    pub incarnation: Incarnation,
     /// Its name, for messages.
     #[serde(deserialize_with = "shown")]
     pub name: String,
@@ -90,6 +93,25 @@ pub enum LeaderMessage {
         session: SessionId,
         /// The generation.
         generation: Generation,
+    },
+    /// Say what is missing in a frame that takes long; answered by [`WorkerMessage::Inspected`],
+    /// once the step that is being computed is done.
+    Inspect {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+        /// The frame.
+        frame: u64,
+    },
+    /// A device is gone: give up the connections to it.
+    Disconnect {
+        /// The session.
+        session: SessionId,
+        /// The device.
+        node: NodeId,
+        /// Which run of its process.
+        incarnation: Incarnation,
     },
     /// End the session.
     Close {
@@ -190,6 +212,8 @@ pub enum WorkerMessage {
         have: Bytes,
         /// Bytes that it needs in total.
         need: Bytes,
+        /// Bytes that it has read to pack them.
+        packed: Bytes,
     },
     /// The plan can run here.
     Ready {
@@ -245,6 +269,19 @@ pub enum WorkerMessage {
         #[serde(deserialize_with = "shown")]
         error: String,
     },
+    /// What its part of a frame has yet to receive and to send.
+    Inspected {
+        /// The session.
+        session: SessionId,
+        /// The generation.
+        generation: Generation,
+        /// The frame.
+        frame: u64,
+        /// Transfers that have not arrived.
+        awaits: Vec<TransferId>,
+        /// Transfers that it has not sent.
+        owes: Vec<TransferId>,
+    },
     /// The device is leaving in an orderly way; its sessions end.
     Leaving,
 }
@@ -258,7 +295,8 @@ impl WorkerMessage {
             | WorkerMessage::Refused { session, .. }
             | WorkerMessage::Finished { session, .. }
             | WorkerMessage::Failed { session, .. }
-            | WorkerMessage::LinkDown { session, .. } => Some(*session),
+            | WorkerMessage::LinkDown { session, .. }
+            | WorkerMessage::Inspected { session, .. } => Some(*session),
             WorkerMessage::Measured(_) | WorkerMessage::Leaving => None,
         }
     }

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::text::shown;
-use crate::ids::{NodeId, SessionId};
+use crate::ids::{Incarnation, NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
-pub const PROTOCOL: (u16, u16) = (4, 4);
+pub const PROTOCOL: (u16, u16) = (6, 6);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Hello {
     pub build: String,
     /// Which device.
     pub node: NodeId,
+    /// Which run of its process.
+    #[serde(default)]
+    pub incarnation: Incarnation,
     /// Its name, for display.
     #[serde(deserialize_with = "shown")]
     pub name: String,

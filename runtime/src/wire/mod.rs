@@ -9,7 +9,7 @@ mod hello;
 mod strip;
 mod text;
 
-pub use crate::ids::{NodeId, SessionId};
+pub use crate::ids::{Incarnation, NodeId, SessionId};
 pub use control::{
     BenchmarkResult, LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime, StepTime,
     WeightsMessage, WorkerMessage,

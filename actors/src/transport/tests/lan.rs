@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use edgeld_runtime::kernel::Isa;
-use edgeld_runtime::wire::{Hello, NodeId, PROTOCOL, Purpose, SessionId, encode};
+use edgeld_runtime::wire::{Hello, Incarnation, NodeId, PROTOCOL, Purpose, SessionId, encode};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
@@ -48,11 +48,15 @@ pub(super) fn keyed(lan: Lan) -> Lan {
 
 pub(super) const STRIPS: Purpose = Purpose::Strips(SessionId(7));
 
+/// A connection that carries nothing but what a test sends: no heartbeats.
+pub(super) const WEIGHTS: Purpose = Purpose::Weights(SessionId(7));
+
 pub(super) fn hello(node: u128) -> Hello {
     Hello {
         protocol: PROTOCOL,
         build: "0.1.0".to_owned(),
         node: NodeId(node),
+        incarnation: Incarnation::default(),
         name: format!("device-{node}"),
         cluster: "home".to_owned(),
         isa: Isa::Plain,
@@ -92,11 +96,11 @@ impl Lan {
 
 pub(super) async fn join(leader: &Network, listener: &mut Listener) -> (Connection, Connection) {
     let address = listener.address().to_owned();
-    let (dialled, accepted) = tokio::join!(leader.dial(&address, STRIPS), listener.accept());
+    let (dialled, accepted) = tokio::join!(leader.dial(&address, WEIGHTS), listener.accept());
     (expecting(dialled.unwrap()), expecting(accepted.unwrap()))
 }
 
-/// Has a connection for strips expect some.
+/// Has a connection for strips or weights expect some.
 pub(super) fn expecting(connection: Connection) -> Connection {
     let (sender, receiver) = connection.split();
     receiver.limit_payload(4 << 20);

@@ -10,7 +10,10 @@ use std::time::Duration;
 use edgeld_runtime::wire::{Hello, MAX_HEADER, NodeId, PROTOCOL, Purpose, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::lan::{Lan, STRIPS, ShortOfFiles, expecting, hello, join, keyed, memory, opening, tcp};
+use self::lan::{
+    Lan, STRIPS, ShortOfFiles, WEIGHTS, expecting, hello, join, keyed, memory, opening, tcp,
+};
+use crate::transport::connection::READ_AHEAD;
 use crate::transport::error::TransportError;
 use crate::transport::frame::{FrameError, Lengths, MAGIC};
 use crate::transport::memory::Switchboard;
@@ -27,8 +30,8 @@ async fn each_side_learns_who_the_other_is(lan: Lan) {
     let (_worker, mut listener) = lan.worker().await;
     let leader = lan.leader();
     let (dialled, accepted) = join(&leader, &mut listener).await;
-    assert_eq!(dialled.peer(), &Hello { purpose: STRIPS, ..hello(1) });
-    assert_eq!(accepted.peer(), &Hello { purpose: STRIPS, ..hello(2) });
+    assert_eq!(dialled.peer(), &Hello { purpose: WEIGHTS, ..hello(1) });
+    assert_eq!(accepted.peer(), &Hello { purpose: WEIGHTS, ..hello(2) });
     assert_eq!(dialled.address(), listener.address());
 }
 
@@ -65,6 +68,20 @@ async fn a_large_payload_is_allocated_exactly(lan: Lan) {
     assert!(frame.payload == payload);
     assert_eq!(frame.payload.capacity(), payload.len());
     sender.backlog_below(0).await.unwrap();
+}
+
+/// Whoever waits for many bytes at once must not wait for more than come.
+async fn a_payload_arrives_although_nothing_follows(lan: Lan) {
+    let (_worker, mut listener) = lan.worker().await;
+    let leader = lan.leader();
+    let (dialled, accepted) = join(&leader, &mut listener).await;
+    let (sender, _answers) = dialled.split();
+    let (_kept, mut receiver) = accepted.split();
+    let around = |length: usize| length - 40..length + 40;
+    for length in around(READ_AHEAD).chain(around(2 * READ_AHEAD)).chain(around(128 << 10)) {
+        sender.send(vec![1], vec![7; length]).unwrap();
+        assert_eq!(receiver.next().await.unwrap().payload.len(), length);
+    }
 }
 
 async fn a_sender_sees_its_backlog(lan: Lan) {
@@ -302,18 +319,19 @@ async fn heartbeats_count_as_heard_and_are_not_delivered(lan: Lan) {
     let mut listener = worker.listen(lan.at).await.unwrap();
     let leader = lan.start(&lan.leader, hello(2), quick);
     let address = listener.address().to_owned();
-    let (dialled, accepted) =
-        tokio::join!(leader.dial(&address, Purpose::Control), listener.accept());
-    let (sender, mut receiver) = dialled.unwrap().split();
-    let (answer, _questions) = accepted.unwrap().split();
-    for heard in [&sender, &answer] {
-        let before = heard.last_heard();
-        while heard.last_heard() <= before {
-            tokio::task::yield_now().await;
+    for purpose in [Purpose::Control, STRIPS] {
+        let (dialled, accepted) = tokio::join!(leader.dial(&address, purpose), listener.accept());
+        let (sender, mut receiver) = dialled.unwrap().split();
+        let (answer, _questions) = accepted.unwrap().split();
+        for heard in [&sender, &answer] {
+            let before = heard.last_heard();
+            while heard.last_heard() <= before {
+                tokio::task::yield_now().await;
+            }
         }
+        answer.send(vec![9], Vec::new()).unwrap();
+        assert_eq!(receiver.next().await.unwrap().header, [9]);
     }
-    answer.send(vec![9], Vec::new()).unwrap();
-    assert_eq!(receiver.next().await.unwrap().header, [9]);
 }
 
 async fn part_of_a_payload_counts_as_heard(lan: Lan) {
@@ -426,6 +444,7 @@ over_all! {
     each_side_learns_who_the_other_is
     frames_arrive_in_order_from_any_thread
     a_large_payload_is_allocated_exactly
+    a_payload_arrives_although_nothing_follows
     a_sender_sees_its_backlog
     another_version_is_refused_in_words_on_both_sides
     another_cluster_is_refused_in_words_on_both_sides

@@ -1,8 +1,9 @@
 //! The leader's events and commands.
 
 use crate::coord::Reason;
-use crate::ids::NodeId;
+use crate::ids::{Incarnation, NodeId, Pair};
 use crate::plan::{Generation, InFlight, Plan};
+use crate::program::TransferId;
 use crate::units::{Bytes, Ms};
 
 /// One of the plans that run side by side. Every frame runs under one of them.
@@ -42,23 +43,37 @@ pub struct Proposal {
     pub provisional: bool,
 }
 
+/// A strip that a device waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Awaited {
+    /// Which transfer of the plan.
+    pub transfer: TransferId,
+    /// Who sends it.
+    pub from: NodeId,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A device is connected and its profile is known, so that plans may include it.
-    Joined(NodeId),
+    Joined {
+        /// Which device.
+        node: NodeId,
+        /// Which run of its process.
+        incarnation: Incarnation,
+    },
     /// A device left in an orderly way.
     Left(NodeId),
     /// A device died or has been silent for too long.
     Lost(NodeId),
-    /// A member is fetching its weights.
+    /// A member is fetching and packing its weights.
     Progress {
         /// Which device.
         node: NodeId,
         /// For which plan.
         generation: Generation,
-        /// Bytes it has.
-        have: Bytes,
+        /// Bytes it has, and bytes it has packed, together.
+        done: Bytes,
         /// Bytes it needs; zero until that is known.
         need: Bytes,
     },
@@ -110,7 +125,7 @@ pub enum Event {
         /// What went wrong.
         error: String,
     },
-    /// A member lost its connection to another.
+    /// A member lost its connection to another, or cannot connect to it.
     LinkDown {
         /// Which device reports it.
         node: NodeId,
@@ -118,6 +133,19 @@ pub enum Event {
         generation: Generation,
         /// The device at the other end.
         peer: NodeId,
+    },
+    /// The answer of one of the devices to [`Command::Inspect`].
+    Inspected {
+        /// Which device.
+        node: NodeId,
+        /// Under which plan.
+        generation: Generation,
+        /// Which frame.
+        frame: u64,
+        /// Strips that have not arrived there.
+        awaits: Vec<Awaited>,
+        /// Strips that it has not sent yet.
+        owes: Vec<TransferId>,
     },
     /// Time has passed; send one every [`TICK`](crate::coord::liveness::TICK) or so.
     Tick,
@@ -134,6 +162,8 @@ pub enum Command {
         reason: Reason,
         /// The devices to choose from, in cluster order, the leader first.
         members: Vec<NodeId>,
+        /// Those of them that cannot exchange strips.
+        apart: Vec<Pair>,
     },
     /// Tell all members to get ready for a plan.
     Prepare {
@@ -162,6 +192,24 @@ pub enum Command {
         frame: u64,
         /// Under which plan.
         generation: Generation,
+        /// Who.
+        members: Vec<NodeId>,
+    },
+    /// Ask these devices what they still wait for in a frame.
+    Inspect {
+        /// Its number.
+        frame: u64,
+        /// Under which plan.
+        generation: Generation,
+        /// Who.
+        members: Vec<NodeId>,
+    },
+    /// Tell these devices to give up their connections to one that is gone.
+    Disconnect {
+        /// The device that is gone.
+        node: NodeId,
+        /// Which run of its process.
+        incarnation: Incarnation,
         /// Who.
         members: Vec<NodeId>,
     },
@@ -201,6 +249,11 @@ pub enum Command {
         node: NodeId,
         /// Why, in words.
         why: String,
+    },
+    /// Report that two devices cannot reach each other: plans do without that for a while.
+    KeepApart {
+        /// Which.
+        pair: Pair,
     },
     /// Report that there is no plan and nothing left to wait for.
     NoPlan {

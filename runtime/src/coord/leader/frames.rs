@@ -8,8 +8,9 @@ use crate::plan::Generation;
 /// A frame fails for good when it has caused this many errors.
 const MAX_ERRORS: u32 = 3;
 
-/// A frame fails for good when it has been restarted this often, for whatever reason.
-const MAX_RETRIES: u32 = 32;
+/// A frame that has been restarted this often runs on the leader alone, where nobody else's loss can
+/// touch it. So does one that would fail for good with its next error.
+const MAX_RETRIES: u32 = 3;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
@@ -17,6 +18,13 @@ pub(super) struct Frame {
     /// How often it was restarted.
     pub(super) retries: u32,
     errors: u32,
+}
+
+impl Frame {
+    /// Whether it has had enough of other devices.
+    fn needs_shelter(&self) -> bool {
+        self.retries >= MAX_RETRIES || self.errors + 1 >= MAX_ERRORS
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +55,17 @@ impl Frames {
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether the next frame is to run on the leader alone.
+    pub(super) fn next_needs_shelter(&self) -> bool {
+        self.waiting.front().is_some_and(Frame::needs_shelter)
+    }
+
+    /// Whether any frame that waits or runs is to run on the leader alone.
+    pub(super) fn need_shelter(&self) -> bool {
+        let running = self.running.iter().map(|run| &run.frame);
+        self.waiting.iter().chain(running).any(Frame::needs_shelter)
     }
 
     /// Starts the next frame.
@@ -93,17 +112,19 @@ impl Frames {
     }
 
     /// Puts a frame back in the queue, before those with larger numbers; if it has failed for good,
-    /// returns the number of attempts and the error instead.
+    /// returns the number of attempts and the error instead. Only its own errors do that: whatever
+    /// happens to devices, a frame goes on until it is answered.
     pub(super) fn requeue(
         &mut self,
         mut frame: Frame,
         error: Option<&str>,
     ) -> Option<(u32, String)> {
         frame.retries += 1;
-        frame.errors += u32::from(error.is_some());
-        if frame.errors >= MAX_ERRORS || frame.retries >= MAX_RETRIES {
-            let error = error.unwrap_or("devices kept getting lost").to_owned();
-            return Some((frame.retries, error));
+        if let Some(error) = error {
+            frame.errors += 1;
+            if frame.errors >= MAX_ERRORS {
+                return Some((frame.retries, error.to_owned()));
+            }
         }
         let place = self.waiting.partition_point(|other| other.number < frame.number);
         self.waiting.insert(place, frame);

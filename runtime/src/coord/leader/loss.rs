@@ -1,12 +1,12 @@
 //! What goes wrong: devices that vanish or refuse, links that break, no plan at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::event::Command;
 use super::frames::Frame;
 use super::{BACKOFFS_AWAITED, LINK_GRACE, Lanes, Leader, OWN_REFUSALS};
 use crate::coord::{Moment, Reason};
-use crate::ids::NodeId;
+use crate::ids::{NodeId, Pair};
 use crate::plan::Generation;
 
 impl Leader {
@@ -17,16 +17,21 @@ impl Leader {
         reason: Reason,
         out: &mut Vec<Command>,
     ) {
-        if !self.devices.remove(&node) {
-            return;
-        }
+        let Some(presence) = self.devices.remove(&node) else { return };
+        let incarnation = presence.incarnation;
+        // Only those that use the device: others run on.
+        let broken: BTreeSet<Generation> =
+            self.all_live().filter(|live| live.has(node)).map(|live| live.generation).collect();
         if reason == Reason::Lost {
             self.backoffs.start(node, now);
+            // One that dies of every plan that it gets is not let off.
+            if presence.proven || broken.is_empty() {
+                self.backoffs.pardon_after(node, incarnation);
+            }
         }
-        self.down.retain(|(_, blame), _| *blame != node);
-        // Only those that use the device: others run on.
-        let broken: Vec<Generation> =
-            self.all_live().filter(|live| live.has(node)).map(|live| live.generation).collect();
+        self.down.retain(|(_, pair), _| !pair.has(node));
+        let members = std::iter::once(self.me).chain(self.devices.keys().copied()).collect();
+        out.push(Command::Disconnect { node, incarnation, members });
         for generation in &broken {
             self.abandon(*generation, None, out);
         }
@@ -68,23 +73,53 @@ impl Leader {
 
     /// Abandons generations that use a link that has been down for [`LINK_GRACE`].
     pub(super) fn abandon_dead_links(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let mut blamed = BTreeSet::new();
-        let (late, fresh): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.down)
-            .into_iter()
-            .partition(|(_, since)| now.since(*since) >= LINK_GRACE);
-        self.down = fresh;
-        for (generation, blame) in late.into_keys() {
-            if self.knows(generation) {
-                blamed.insert(blame);
-                self.abandon(generation, None, out);
+        let is_late = |since: &Moment| now.since(*since) >= LINK_GRACE;
+        let late: BTreeSet<Generation> = self
+            .down
+            .iter()
+            .filter(|(_, since)| is_late(since))
+            .map(|((generation, _), _)| *generation)
+            .collect();
+        if late.is_empty() {
+            return;
+        }
+        // What else has been reported of these plans counts, too: it may be one device whose links
+        // have all broken.
+        let is_of = |(generation, _): &(Generation, Pair)| late.contains(generation);
+        let pairs = self.down.keys().filter(|key| is_of(key)).map(|(_, pair)| *pair).collect();
+        self.down.retain(|key, _| !is_of(key));
+        self.keep_apart(now, &pairs, &late, out);
+    }
+
+    /// Abandons these generations, as the devices of these pairs cannot exchange strips.
+    pub(super) fn keep_apart(
+        &mut self,
+        now: Moment,
+        pairs: &BTreeSet<Pair>,
+        generations: &BTreeSet<Generation>,
+        out: &mut Vec<Command>,
+    ) {
+        let known: Vec<Generation> =
+            generations.iter().copied().filter(|generation| self.knows(*generation)).collect();
+        if known.is_empty() {
+            return;
+        }
+        for generation in known {
+            self.abandon(generation, None, out);
+        }
+        for pair in pairs {
+            match pair.other(self.me) {
+                // Nobody works without the leader.
+                Some(node) => {
+                    self.back_off(now, node, "its connection to the leader broke".into(), out);
+                }
+                None => {
+                    self.apart.start(*pair, now);
+                    out.push(Command::KeepApart { pair: *pair });
+                }
             }
         }
-        for node in &blamed {
-            self.back_off(now, *node, "its connection to another device broke".into(), out);
-        }
-        if !blamed.is_empty() {
-            self.request_plan(Reason::Link, out);
-        }
+        self.request_plan(Reason::Link, out);
     }
 
     /// Ends the session: the leader's own device is gone.
@@ -106,15 +141,22 @@ impl Leader {
         out: &mut Vec<Command>,
     ) {
         self.backoffs.start(node, now);
+        if let Some(presence) = self.devices.get(&node) {
+            self.backoffs.pardon_after(node, presence.incarnation);
+        }
         out.push(Command::BackOff { node, why });
     }
 
     pub(super) fn planning_failed(&mut self, reason: Reason, why: String, out: &mut Vec<Command>) {
+        if self.sheltered {
+            self.alone_fails = true;
+            return self.request_plan(reason, out);
+        }
         if self.active.is_some() {
             return;
         }
         // There may be a plan with a device that is left out for now.
-        let awaits = self.devices.iter().any(|node| self.backoffs.is_left_out(*node));
+        let awaits = self.devices.keys().any(|node| self.backoffs.is_left_out(*node));
         if awaits && self.backoffs_awaited < BACKOFFS_AWAITED {
             self.backoffs_awaited += 1;
             self.deferred = self.deferred.take().into_iter().chain([reason]).min();

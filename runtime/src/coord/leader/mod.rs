@@ -19,39 +19,43 @@
 //! Joins and gradual changes never disturb a generation in preparation; they wait for it. Frames
 //! never wait for a join: a loss that leaves no plan to run cancels a preparation that was started
 //! for another reason.
+//!
+//! Two devices that cannot exchange strips are kept apart: plans are requested for which they need
+//! not. A frame that takes far too long is looked into ([`stall`]). A frame that other devices have
+//! disturbed too often runs on the leader alone ([`shelter`]).
 
 mod backoff;
 mod event;
 mod frames;
 mod loss;
 mod run;
+mod shelter;
+mod stall;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Moment, Reason};
-use crate::ids::NodeId;
+use crate::ids::{Incarnation, NodeId, Pair};
 use crate::plan::{Generation, InFlight};
 use crate::units::{Bytes, Ms};
 
 use backoff::Backoffs;
-pub use event::{Command, Event, Lane, Proposal};
+pub use event::{Awaited, Command, Event, Lane, Proposal};
 use frames::Frames;
+use stall::Inspection;
 
-/// A member whose preparation makes no progress for this long is left out.
+/// A member whose preparation makes no progress for this long is left out. It may be packing what it
+/// has read, at [`PACKING_RATE`].
 const PREPARE_TIMEOUT: Ms = Ms(10_000.0);
+
+/// The weights that even a slow device packs in a millisecond: 20 MB/s.
+const PACKING_RATE: f64 = 20e3;
 
 /// When a link breaks, the device behind it may have died. This is how long to wait for that news
 /// before the link itself is blamed.
 const LINK_GRACE: Ms = Ms(400.0);
-
-/// A frame that takes at least this long, and [`FRAME_TIMEOUT_FACTOR`] times its prediction for each
-/// of the frames in flight, is run again.
-const FRAME_TIMEOUT: Ms = Ms(60_000.0);
-
-/// See [`FRAME_TIMEOUT`].
-const FRAME_TIMEOUT_FACTOR: f64 = 20.0;
 
 /// How often the leader's own device may refuse before planning counts as failed.
 const OWN_REFUSALS: u32 = 3;
@@ -79,6 +83,8 @@ struct Lanes {
     in_flight: InFlight,
     reason: Reason,
     provisional: bool,
+    /// When their preparation began.
+    since: Moment,
 }
 
 impl Lanes {
@@ -90,7 +96,10 @@ impl Lanes {
 /// How far a member has got with its weights.
 #[derive(Debug, Clone, Copy)]
 struct FetchProgress {
-    have: Bytes,
+    /// Bytes fetched and bytes packed.
+    done: Bytes,
+    /// How long it may take until there is more.
+    patience: Ms,
     /// When it last made progress.
     at: Moment,
 }
@@ -99,14 +108,29 @@ impl Live {
     fn has(&self, node: NodeId) -> bool {
         self.lane.members.contains(&node)
     }
+
+    /// Whether all of it runs on this device.
+    fn is_only_on(&self, node: NodeId) -> bool {
+        self.lane.members == [node]
+    }
+}
+
+/// A device that is there.
+#[derive(Debug, Clone, Copy)]
+struct Presence {
+    incarnation: Incarnation,
+    /// It has helped to answer a frame.
+    proven: bool,
 }
 
 /// The leader of a session, as a state machine.
 #[derive(Debug, Clone)]
 pub struct Leader {
     me: NodeId,
-    devices: BTreeSet<NodeId>,
-    backoffs: Backoffs,
+    devices: BTreeMap<NodeId, Presence>,
+    backoffs: Backoffs<NodeId>,
+    /// Devices that cannot exchange strips.
+    apart: Backoffs<Pair>,
     newest: Generation,
     requests: u32,
     requested: Option<Reason>,
@@ -119,9 +143,16 @@ pub struct Leader {
     reported: Vec<Generation>,
     retiring: Vec<Live>,
     frames: Frames,
-    /// Broken links: since when, by generation and the device that is blamed until it is known
-    /// to be dead.
-    down: BTreeMap<(Generation, NodeId), Moment>,
+    /// Broken links: since when. One of the two devices may turn out to be dead.
+    down: BTreeMap<(Generation, Pair), Moment>,
+    /// Frames that take too long.
+    inspections: BTreeMap<(Generation, u64), Inspection>,
+    /// The plan that was requested last is for the leader alone; one for all is to follow.
+    sheltered: bool,
+    /// Frames have waited too long for others: the leader is to run them alone.
+    hurry: bool,
+    /// The leader cannot run the model alone.
+    alone_fails: bool,
     own_refusals: u32,
     backoffs_awaited: u32,
     /// Why there is no plan at present.
@@ -132,11 +163,17 @@ pub struct Leader {
 
 impl Leader {
     /// A session led by `me` with the devices known so far, and the commands that start it.
-    pub fn new(me: NodeId, others: impl IntoIterator<Item = NodeId>) -> (Leader, Vec<Command>) {
+    pub fn new(
+        me: NodeId,
+        others: impl IntoIterator<Item = (NodeId, Incarnation)>,
+    ) -> (Leader, Vec<Command>) {
+        let present = |(node, incarnation)| (node, Presence { incarnation, proven: false });
+        let others = others.into_iter().filter(|(node, _)| *node != me);
         let mut leader = Leader {
             me,
-            devices: others.into_iter().filter(|node| *node != me).collect(),
+            devices: others.map(present).collect(),
             backoffs: Backoffs::default(),
+            apart: Backoffs::default(),
             newest: Generation(0),
             requests: 0,
             requested: None,
@@ -147,6 +184,10 @@ impl Leader {
             retiring: Vec::new(),
             frames: Frames::default(),
             down: BTreeMap::new(),
+            inspections: BTreeMap::new(),
+            sheltered: false,
+            hurry: false,
+            alone_fails: false,
             own_refusals: 0,
             backoffs_awaited: 0,
             no_plan: None,
@@ -187,12 +228,12 @@ impl Leader {
             return commands;
         }
         match event {
-            Event::Joined(node) => self.joined(now, node, out),
+            Event::Joined { node, incarnation } => self.joined(now, node, incarnation, out),
             Event::Left(node) | Event::Lost(node) if node == self.me => self.end_session(out),
             Event::Left(node) => self.gone(now, node, Reason::Left, out),
             Event::Lost(node) => self.gone(now, node, Reason::Lost, out),
-            Event::Progress { node, generation, have, need } => {
-                self.progressed(now, node, generation, (have, need));
+            Event::Progress { node, generation, done, need } => {
+                self.progressed(now, node, generation, (done, need));
             }
             Event::Ready { node, generation } => self.ready(node, generation, out),
             Event::Refused { node, generation, why } => {
@@ -201,6 +242,7 @@ impl Leader {
             Event::Proposed { request, proposal } => self.proposed(now, request, proposal, out),
             Event::Improved(proposal) => {
                 let free = self.active.is_some() && self.preparing.is_none();
+                let free = free && !self.sheltered;
                 if free && self.requested.is_none() && self.is_possible(&proposal) {
                     self.prepare(now, proposal, out);
                 }
@@ -211,13 +253,17 @@ impl Leader {
                 self.failed(now, node, generation, frame, &error, out);
             }
             Event::LinkDown { node, generation, peer } => {
-                let blame = if peer == self.me { node } else { peer };
-                if self.live(generation).is_some_and(|live| live.has(blame)) {
-                    self.down.entry((generation, blame)).or_insert(now);
+                let between = |live: &Live| node != peer && live.has(node) && live.has(peer);
+                if self.live(generation).is_some_and(between) {
+                    self.down.entry((generation, Pair::of(node, peer))).or_insert(now);
                 }
+            }
+            Event::Inspected { node, generation, frame, awaits, owes } => {
+                self.inspected(node, (generation, frame), awaits, owes);
             }
             Event::Tick => self.tick(now, out),
         }
+        self.mind_shelter(out);
         self.start_frames(now, out);
         out.extend(self.frames.answer().map(|frame| Command::Answer { frame }));
         commands
@@ -233,26 +279,41 @@ impl Leader {
         lanes.chain(&self.retiring)
     }
 
-    fn joined(&mut self, now: Moment, node: NodeId, out: &mut Vec<Command>) {
-        if self.devices.insert(node) && !self.backoffs.is_left_out_at(node, now) {
+    fn joined(
+        &mut self,
+        now: Moment,
+        node: NodeId,
+        incarnation: Incarnation,
+        out: &mut Vec<Command>,
+    ) {
+        if node == self.me || self.devices.contains_key(&node) {
+            return;
+        }
+        self.devices.insert(node, Presence { incarnation, proven: false });
+        if self.backoffs.pardon(node, incarnation) {
+            // It may be reachable now where it was not.
+            self.apart.retain(|pair| !pair.has(node));
+        }
+        if !self.backoffs.is_left_out_at(node, now) {
             self.request_plan(Reason::Joined, out);
         }
     }
 
-    /// New bytes are progress. So is having them all: the device is then busy packing them.
+    /// New bytes are progress; saying again what is known is not.
     fn progressed(
         &mut self,
         now: Moment,
         node: NodeId,
         generation: Generation,
-        (have, need): (Bytes, Bytes),
+        (done, need): (Bytes, Bytes),
     ) {
         let mut preparing = self.preparing.iter_mut().flat_map(|lanes| &mut lanes.live);
         if let Some(live) = preparing.find(|live| live.generation == generation)
             && let Some(fetched) = live.waiting.get_mut(&node)
-            && (have > fetched.have || have >= need)
+            && done > fetched.done
         {
-            *fetched = FetchProgress { have, at: now };
+            let patience = PREPARE_TIMEOUT + Ms(need.as_f64() / PACKING_RATE);
+            *fetched = FetchProgress { done, patience, at: now };
         }
     }
 
@@ -278,7 +339,7 @@ impl Leader {
             }
         }
         (self.own_refusals, self.backoffs_awaited) = (0, 0);
-        self.no_plan = None;
+        (self.no_plan, self.hurry) = (None, false);
         let better = provisional.then_some(Reason::Weights);
         if let Some(reason) = self.deferred.take().into_iter().chain(better).min() {
             self.request_plan(reason, out);
@@ -323,7 +384,7 @@ impl Leader {
     fn can_run(&self, lane: &Lane) -> bool {
         lane.members.first() == Some(&self.me)
             && lane.members.len() == usize::from(lane.plan.devices)
-            && lane.members[1..].iter().all(|node| self.devices.contains(node))
+            && lane.members[1..].iter().all(|node| self.devices.contains_key(node))
     }
 
     /// Starts to prepare `proposal` in place of whatever was being prepared. Lanes that are active
@@ -339,7 +400,8 @@ impl Leader {
                 Some(active) => (active.generation, BTreeMap::new()),
                 None => {
                     self.newest = Generation(self.newest.0 + 1);
-                    let nothing = FetchProgress { have: Bytes::ZERO, at: now };
+                    let (done, patience) = (Bytes::ZERO, PREPARE_TIMEOUT);
+                    let nothing = FetchProgress { done, patience, at: now };
                     let generation = self.newest;
                     out.push(Command::Prepare { generation, lane: lane.clone() });
                     (generation, lane.members.iter().map(|node| (*node, nothing)).collect())
@@ -347,7 +409,7 @@ impl Leader {
             };
             live.push(Live { generation, lane, reason, waiting });
         }
-        self.preparing = Some(Lanes { live, in_flight, reason, provisional });
+        self.preparing = Some(Lanes { live, in_flight, reason, provisional, since: now });
         self.activate_if_ready(out);
     }
 
@@ -365,27 +427,31 @@ impl Leader {
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Command>) {
         let silent = self.preparing.iter().flat_map(|lanes| &lanes.live).find_map(|live| {
-            let late =
-                live.waiting.iter().find(|(_, fetched)| now.since(fetched.at) >= PREPARE_TIMEOUT);
-            late.map(|(node, _)| (*node, live.generation))
+            let is_late = |fetched: &FetchProgress| now.since(fetched.at) >= fetched.patience;
+            let late = live.waiting.iter().find(|(_, fetched)| is_late(fetched));
+            late.map(|(node, fetched)| (*node, live.generation, fetched.patience))
         });
-        if let Some((node, generation)) = silent {
-            let why = format!("not ready, and no progress for {PREPARE_TIMEOUT}");
+        if let Some((node, generation, patience)) = silent {
+            let why = format!("not ready, and no progress for {patience}");
             self.refused(now, node, generation, why, out);
         }
         self.abandon_dead_links(now, out);
-        if let Some((frame, generation)) = self.overdue(now) {
-            let error = format!("no answer within {FRAME_TIMEOUT}");
-            self.failed(now, self.me, generation, frame, &error, out);
-        }
-        if self.backoffs.expire(now).iter().any(|node| self.devices.contains(node)) {
+        self.look_into_stalls(now, out);
+        self.mind_hurry(now, out);
+        let returned = self.backoffs.expire(now);
+        let mut free = returned.iter().any(|node| self.devices.contains_key(node));
+        free |= !self.apart.expire(now).is_empty();
+        if free {
             self.request_plan(Reason::Joined, out);
         }
     }
 
+    fn is_present(&self, node: NodeId) -> bool {
+        node == self.me || self.devices.contains_key(&node)
+    }
+
     fn present(&self, live: &Live) -> Vec<NodeId> {
-        let is_present = |node: &NodeId| *node == self.me || self.devices.contains(node);
-        live.lane.members.iter().copied().filter(is_present).collect()
+        live.lane.members.iter().copied().filter(|node| self.is_present(*node)).collect()
     }
 
     fn retire(&mut self, live: Live, out: &mut Vec<Command>) {
@@ -394,10 +460,12 @@ impl Leader {
     }
 
     /// Requests a plan: now, or when the current preparation has ended. If a loss has left no plan
-    /// to run, the current preparation is abandoned instead of awaited.
+    /// to run, or a frame is to run on the leader alone, the current preparation is abandoned instead
+    /// of awaited.
     fn request_plan(&mut self, reason: Reason, out: &mut Vec<Command>) {
+        let alone = self.needs_shelter();
         let urgent = matches!(reason, Reason::Lost | Reason::Left | Reason::Link);
-        let stopped = match urgent && self.active.is_none() {
+        let stopped = match alone || urgent && self.active.is_none() {
             true => self.stop_preparing(out),
             false => None,
         };
@@ -412,8 +480,14 @@ impl Leader {
         self.no_plan = None;
         self.requests += 1;
         self.requested = Some(reason);
-        let others = self.devices.iter().copied().filter(|node| !self.backoffs.is_left_out(*node));
-        let members = std::iter::once(self.me).chain(others).collect();
-        out.push(Command::RequestPlan { request: self.requests, reason, members });
+        let mut members = vec![self.me];
+        self.sheltered = alone;
+        if !alone {
+            let is_in = |node: &NodeId| !self.backoffs.is_left_out(*node);
+            members.extend(self.devices.keys().copied().filter(is_in));
+        }
+        let are_members = |pair: &Pair| members.iter().filter(|node| pair.has(**node)).count() == 2;
+        let apart = self.apart.left_out().filter(are_members).collect();
+        out.push(Command::RequestPlan { request: self.requests, reason, members, apart });
     }
 }

@@ -1,7 +1,7 @@
 //! How frames run: started in order, answered once, rerun when their generation is abandoned.
 
-use super::event::{Command, Lane, Proposal};
-use super::{FRAME_TIMEOUT, FRAME_TIMEOUT_FACTOR, LOOKAHEAD, Leader, Live};
+use super::event::{Command, Proposal};
+use super::{LOOKAHEAD, Leader, Live};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;
@@ -16,6 +16,13 @@ impl Leader {
 
     pub(super) fn answered(&mut self, frame: u64, generation: Generation, out: &mut Vec<Command>) {
         let Some(done) = self.frames.finish(frame, generation) else { return };
+        self.inspections.remove(&(generation, frame));
+        let members = self.live(generation).map(|live| live.lane.members.clone());
+        for node in members.into_iter().flatten() {
+            if let Some(presence) = self.devices.get_mut(&node) {
+                presence.proven = true;
+            }
+        }
         out.push(Command::Complete { frame, generation, retries: done.retries });
         if let Some(at) = self.retiring.iter().position(|live| live.generation == generation) {
             let live = self.retiring.remove(at);
@@ -36,6 +43,9 @@ impl Leader {
             return;
         }
         let Some(Live { lane, reason, .. }) = self.live(generation).cloned() else { return };
+        if !lane.members.contains(&node) {
+            return;
+        }
         self.abandon(generation, Some((frame, error)), out);
         if node != self.me {
             self.back_off(now, node, format!("frame {frame}: {error}"), out);
@@ -44,21 +54,13 @@ impl Leader {
             let in_flight = lane.in_flight;
             let again = Proposal { lanes: vec![lane], in_flight, reason, provisional: false };
             // Others may still be active side by side with it.
-            if self.active.is_none() && self.is_possible(&again) {
+            let same = self.active.is_none() && !self.needs_shelter();
+            if same && self.is_possible(&again) {
                 self.prepare(now, again, out);
             } else {
                 self.request_plan(reason, out);
             }
         }
-    }
-
-    pub(super) fn overdue(&self, now: Moment) -> Option<(u64, Generation)> {
-        self.frames.running().find_map(|(frame, generation, started)| {
-            let Lane { predicted, in_flight, .. } = self.live(generation)?.lane;
-            let among = f64::from(in_flight.frames());
-            let limit = FRAME_TIMEOUT.max(predicted * (FRAME_TIMEOUT_FACTOR * among));
-            (now.since(started) >= limit).then_some((frame, generation))
-        })
     }
 
     /// Retires a generation that cannot go on; its frames are run again under another. `failed` is
@@ -74,6 +76,8 @@ impl Leader {
             // The lanes that are prepared with it were chosen to run side by side with it.
             self.deferred = self.deferred.into_iter().chain(self.stop_preparing(out)).min();
         }
+        self.down.retain(|(of, _), _| *of != generation);
+        self.inspections.retain(|(of, _), _| *of != generation);
         let Some(live) = self.take(generation) else { return };
         let members = self.present(&live);
         for frame in self.frames.recall(generation) {
@@ -117,7 +121,8 @@ impl Leader {
         }
     }
 
-    /// The lane for the next frame, if it may start now.
+    /// The lane for the next frame, if it may start now. One that has been disturbed too often waits
+    /// for a lane on the leader alone, if there can be one.
     ///
     /// The frames that wait are handed out, one after the other, to the lane that is predicted to
     /// answer first; the first of them whose lane has room starts, and as frames are all alike it is
@@ -132,8 +137,10 @@ impl Leader {
             let running = self.frames.running();
             running.filter(|(_, generation, _)| *generation == live.generation).count()
         };
+        let sheltered = self.frames.next_needs_shelter() && !self.alone_fails;
+        let open = lanes.live.iter().filter(|live| !sheltered || live.is_only_on(self.me));
         let mut queues: Vec<(&Live, usize, usize)> =
-            lanes.live.iter().map(|live| (live, running(live), 0)).collect();
+            open.map(|live| (live, running(live), 0)).collect();
         for _ in 0..self.frames.waiting().min(LOOKAHEAD) {
             let end = |(live, running, given): &(&Live, usize, usize)| {
                 live.lane.predicted.0 + live.lane.interval.0 * (running + given) as f64

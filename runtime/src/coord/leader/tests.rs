@@ -1,11 +1,18 @@
-//! Single scenarios; `tests/coord_sim.rs` simulates many.
+//! Single scenarios; `tests/coord_sim/` simulates many.
 
+use super::stall::INSPECT_AGAIN;
 use super::*;
 use crate::plan::{Cuts, DeviceIx, InFlight, Plan, Split, Stage};
+use crate::program::TransferId;
 
 const ME: NodeId = NodeId(0);
 const OTHER: NodeId = NodeId(1);
 const THIRD: NodeId = NodeId(2);
+const FOURTH: NodeId = NodeId(3);
+
+/// A device's first run, and the next.
+const FIRST: Incarnation = Incarnation(1);
+const SECOND: Incarnation = Incarnation(2);
 
 /// A leader and its clock.
 struct Script {
@@ -16,7 +23,7 @@ struct Script {
 
 impl Script {
     fn new(others: &[NodeId]) -> Script {
-        let (leader, commands) = Leader::new(ME, others.iter().copied());
+        let (leader, commands) = Leader::new(ME, others.iter().map(|node| (*node, FIRST)));
         Script { leader, now: 0.0, commands }
     }
 
@@ -58,6 +65,28 @@ impl Script {
         prepared.expect("a plan is prepared")
     }
 
+    /// The devices of the plan that was requested last, and the pairs that it must keep apart.
+    fn requested(&self) -> (Vec<NodeId>, Vec<Pair>) {
+        let mut requests = self.commands.iter().rev();
+        let request = requests.find_map(|command| match command {
+            Command::RequestPlan { members, apart, .. } => Some((members.clone(), apart.clone())),
+            _ => None,
+        });
+        request.expect("a plan is asked for")
+    }
+
+    /// Brings a plan for these devices into force.
+    fn run_on(&mut self, members: &[NodeId]) -> Generation {
+        let generation = self.propose(members);
+        self.all_ready(generation, members);
+        generation
+    }
+
+    fn join(&mut self, node: NodeId, incarnation: Incarnation) -> bool {
+        let commands = self.handle(Event::Joined { node, incarnation });
+        commands.iter().any(|command| matches!(command, Command::RequestPlan { .. }))
+    }
+
     fn all_ready(&mut self, generation: Generation, members: &[NodeId]) {
         for node in members {
             self.handle(Event::Ready { node: *node, generation });
@@ -95,7 +124,7 @@ fn retired(commands: &[Command]) -> Vec<Generation> {
 }
 
 #[test]
-fn every_plan_over_a_dead_link_is_abandoned() {
+fn every_plan_over_a_dead_link_is_abandoned_and_the_two_are_kept_apart() {
     let all = [ME, OTHER, THIRD];
     let mut script = Script::new(&all[1..]);
     let first = script.propose(&all);
@@ -110,8 +139,224 @@ fn every_plan_over_a_dead_link_is_abandoned() {
     }
     let commands = script.wait(LINK_GRACE.0 + 100.0);
     assert_eq!(retired(&commands), [first, second]);
-    let backoffs = commands.iter().filter(|command| matches!(command, Command::BackOff { .. }));
-    assert_eq!(backoffs.count(), 1, "{commands:?}");
+    let pair = Pair::of(OTHER, THIRD);
+    assert_eq!(
+        commands.iter().filter(|command| **command == Command::KeepApart { pair }).count(),
+        1,
+        "{commands:?}"
+    );
+    script.commands = commands;
+    assert_eq!(script.requested(), (all.to_vec(), vec![pair]));
+}
+
+#[test]
+fn a_device_whose_links_all_break_costs_one_restart_and_no_other_device() {
+    let all = [ME, OTHER, THIRD, FOURTH];
+    let mut script = Script::new(&all[1..]);
+    let generation = script.run_on(&all);
+    script.handle(Event::Submitted { frame: 0 });
+    // Both ends report, some later than others.
+    for peer in [OTHER, THIRD] {
+        script.handle(Event::LinkDown { node: FOURTH, generation, peer });
+        script.wait(100.0);
+        script.handle(Event::LinkDown { node: peer, generation, peer: FOURTH });
+    }
+    script.commands = script.wait(LINK_GRACE.0);
+    assert!(!script.commands.iter().any(|command| matches!(command, Command::BackOff { .. })));
+    let apart = vec![Pair::of(OTHER, FOURTH), Pair::of(THIRD, FOURTH)];
+    assert_eq!(script.requested(), (all.to_vec(), apart));
+}
+
+#[test]
+fn a_device_that_cannot_reach_the_leader_is_left_out() {
+    let all = [ME, OTHER, THIRD];
+    let mut script = Script::new(&all[1..]);
+    let generation = script.run_on(&all);
+    script.handle(Event::LinkDown { node: ME, generation, peer: OTHER });
+    script.commands = script.wait(LINK_GRACE.0 + 100.0);
+    assert_eq!(script.requested(), (vec![ME, THIRD], Vec::new()));
+}
+
+#[test]
+fn a_link_of_a_device_that_is_dead_blames_nobody_else() {
+    let all = [ME, OTHER, THIRD];
+    let mut script = Script::new(&all[1..]);
+    let generation = script.run_on(&all);
+    script.handle(Event::LinkDown { node: THIRD, generation, peer: OTHER });
+    let commands = script.handle(Event::Lost(OTHER)).to_vec();
+    let members = vec![ME, THIRD];
+    let (node, incarnation) = (OTHER, FIRST);
+    assert!(commands.contains(&Command::Disconnect { node, incarnation, members }));
+    assert_eq!(script.requested(), (vec![ME, THIRD], Vec::new()));
+    assert!(
+        !script.wait(1_000.0).iter().any(|command| matches!(command, Command::KeepApart { .. }))
+    );
+}
+
+#[test]
+fn a_device_that_starts_again_is_taken_at_once() {
+    let mut script = Script::new(&[OTHER]);
+    for life in 1..20 {
+        let generation = script.run_on(&[ME, OTHER]);
+        script.handle(Event::Submitted { frame: life });
+        script.handle(Event::Answered { frame: life, generation });
+        script.handle(Event::Lost(OTHER));
+        script.run_on(&[ME]);
+        assert!(script.join(OTHER, Incarnation(life + 1)), "in life {life}");
+    }
+}
+
+#[test]
+fn a_device_that_falls_silent_and_returns_is_not() {
+    let mut script = Script::new(&[OTHER]);
+    let generation = script.run_on(&[ME, OTHER]);
+    script.handle(Event::Submitted { frame: 0 });
+    script.handle(Event::Answered { frame: 0, generation });
+    script.handle(Event::Lost(OTHER));
+    script.run_on(&[ME]);
+    assert!(!script.join(OTHER, FIRST));
+    script.commands = script.wait(1_100.0);
+    assert_eq!(script.requested().0, [ME, OTHER]);
+}
+
+#[test]
+fn a_device_that_dies_of_its_plans_is_not() {
+    let mut script = Script::new(&[OTHER]);
+    script.propose(&[ME, OTHER]);
+    script.handle(Event::Lost(OTHER));
+    script.run_on(&[ME]);
+    assert!(!script.join(OTHER, SECOND));
+}
+
+#[test]
+fn a_strip_that_is_lost_on_the_way_keeps_its_two_devices_apart() {
+    let all = [ME, OTHER, THIRD];
+    let mut script = Script::new(&all[1..]);
+    let generation = script.run_on(&all);
+    script.handle(Event::Submitted { frame: 0 });
+    let transfer = TransferId(5);
+    let question = Command::Inspect { frame: 0, generation, members: all.to_vec() };
+    let mut commands = script.wait(1_000.0);
+    for _ in 0..2 {
+        assert_eq!(commands, std::slice::from_ref(&question));
+        for node in all {
+            // One waits for a strip that was sent, another for one that was not.
+            let (awaits, owes) = match node {
+                ME => (vec![Awaited { transfer: TransferId(9), from: THIRD }], Vec::new()),
+                OTHER => (Vec::new(), Vec::new()),
+                _ => (vec![Awaited { transfer, from: OTHER }], vec![TransferId(9)]),
+            };
+            script.handle(Event::Inspected { node, generation, frame: 0, awaits, owes });
+        }
+        commands = script.wait(INSPECT_AGAIN.0);
+    }
+    assert_eq!(retired(&commands), [generation]);
+    script.commands = commands;
+    assert_eq!(script.requested().1, [Pair::of(OTHER, THIRD)]);
+}
+
+#[test]
+fn a_frame_that_is_slow_is_not_disturbed() {
+    let mut script = Script::new(&[OTHER]);
+    let generation = script.run_on(&[ME, OTHER]);
+    script.handle(Event::Submitted { frame: 0 });
+    for round in 0..20 {
+        for command in script.wait(500.0) {
+            let Command::Inspect { .. } = command else { panic!("{command:?}") };
+            // The other computes, each time at another strip, and does not always find the time.
+            let (awaits, owes) = (Vec::new(), vec![TransferId(round)]);
+            let ours = vec![Awaited { transfer: TransferId(round), from: OTHER }];
+            let (node, frame) = (ME, 0);
+            script.handle(Event::Inspected { node, generation, frame, awaits: ours, owes: vec![] });
+            if round % 2 == 0 {
+                let node = OTHER;
+                script.handle(Event::Inspected { node, generation, frame, awaits, owes });
+            }
+        }
+    }
+    script.handle(Event::Answered { frame: 0, generation });
+}
+
+#[test]
+fn a_plan_that_stalls_is_never_prepared_again_as_it_was() {
+    let mut script = Script::new(&[OTHER]);
+    let generation = script.run_on(&[ME, OTHER]);
+    script.handle(Event::Submitted { frame: 0 });
+    let commands = script.wait(60_100.0);
+    assert_eq!(retired(&commands), [generation]);
+    assert!(!commands.iter().any(|command| matches!(command, Command::Prepare { .. })));
+    script.commands = commands;
+    assert_eq!(script.requested().0, [ME]);
+}
+
+#[test]
+fn a_frame_that_others_disturb_too_often_runs_on_the_leader_alone() {
+    let all = [ME, OTHER];
+    let mut script = Script::new(&all[1..]);
+    for life in 1..=3 {
+        let generation = script.run_on(&all);
+        match life {
+            1 => script.handle(Event::Submitted { frame: 0 }),
+            _ => &script.commands,
+        };
+        assert_eq!(started(&script.commands), [(0, generation)]);
+        script.handle(Event::Lost(OTHER));
+        if life < 3 {
+            assert!(!script.join(OTHER, FIRST));
+            script.commands = script.wait(5_000.0);
+        }
+    }
+    assert_eq!(script.requested().0, [ME]);
+    // A device that is there now is not asked: the frame has had enough.
+    script.join(THIRD, FIRST);
+    assert_eq!(script.requested().0, [ME]);
+    let alone = script.run_on(&[ME]);
+    assert_eq!(started(&script.commands), [(0, alone)]);
+    // When it is done, all are asked again.
+    script.handle(Event::Answered { frame: 0, generation: alone });
+    assert_eq!(script.requested().0, [ME, THIRD]);
+}
+
+#[test]
+fn where_the_leader_cannot_run_it_alone_a_frame_goes_on_with_others() {
+    let mut script = Script::new(&[OTHER]);
+    for life in 1..=2 {
+        let generation = script.run_on(&[ME, OTHER]);
+        if life == 1 {
+            script.handle(Event::Submitted { frame: 0 });
+        }
+        let (node, frame, error) = (OTHER, 0, "it is hot".to_owned());
+        script.handle(Event::Failed { node, generation, frame, error });
+        assert_eq!(script.requested().0, [ME], "its next error would be the last");
+        let request = script.request();
+        script.handle(Event::Proposed { request, proposal: Err("too large".to_owned()) });
+        script.commands = script.wait(5_000.0);
+    }
+    let generation = script.run_on(&[ME, OTHER]);
+    assert_eq!(started(&script.commands), [(0, generation)]);
+}
+
+#[test]
+fn frames_do_not_wait_for_ever_for_devices_that_do_not_get_ready() {
+    let all = [ME, OTHER];
+    let mut script = Script::new(&all[1..]);
+    let generation = script.propose(&all);
+    script.handle(Event::Ready { node: ME, generation });
+    script.handle(Event::Submitted { frame: 0 });
+    // It makes progress, but there is nobody to answer the frame.
+    for round in 0..30 {
+        let (done, need) = (Bytes(round), Bytes(1_000));
+        script.handle(Event::Progress { node: OTHER, generation, done, need });
+        script.commands = script.wait(100.0);
+        if retired(&script.commands) == [generation] {
+            assert_eq!(script.requested().0, [ME]);
+            let alone = script.run_on(&[ME]);
+            assert_eq!(started(&script.commands), [(0, alone)]);
+            assert_eq!(script.requested().0, all, "and then the other again");
+            return;
+        }
+    }
+    panic!("it waits");
 }
 
 #[test]
@@ -119,10 +364,10 @@ fn weights_that_do_not_come_are_no_progress() {
     let mut script = Script::new(&[OTHER]);
     let generation = script.propose(&[ME, OTHER]);
     script.handle(Event::Ready { node: ME, generation });
-    let progress = |have| Event::Progress { node: OTHER, generation, have, need: Bytes(10) };
-    for have in 0..3 {
+    let progress = |done| Event::Progress { node: OTHER, generation, done, need: Bytes(10) };
+    for done in 0..3 {
         for _ in 0..9 {
-            script.handle(progress(Bytes(have)));
+            script.handle(progress(Bytes(done)));
             assert_eq!(retired(&script.wait(1_000.0)), []);
         }
     }
@@ -131,13 +376,33 @@ fn weights_that_do_not_come_are_no_progress() {
 }
 
 #[test]
+fn a_device_that_is_alive_but_never_ready_is_timed_out() {
+    for have in [0, 10] {
+        let mut script = Script::new(&[OTHER]);
+        let generation = script.propose(&[ME, OTHER]);
+        script.handle(Event::Ready { node: ME, generation });
+        let mut commands = Vec::new();
+        for _ in 0..15 {
+            // All that it needs, and again.
+            let (done, need) = (Bytes(have), Bytes(have));
+            script.handle(Event::Progress { node: OTHER, generation, done, need });
+            commands.extend(script.wait(1_000.0));
+        }
+        assert_eq!(retired(&commands), [generation], "with {have} bytes");
+    }
+}
+
+#[test]
 fn a_device_that_packs_its_weights_is_not_timed_out() {
     let mut script = Script::new(&[OTHER]);
     let generation = script.propose(&[ME, OTHER]);
     script.handle(Event::Ready { node: ME, generation });
-    for _ in 0..60 {
-        script.handle(Event::Progress { node: OTHER, generation, have: Bytes(9), need: Bytes(9) });
-        assert_eq!(script.wait(1_000.0), []);
+    // A large layer takes a while even where the processor is slow.
+    let need = Bytes(411 << 20);
+    for layer in 0..10 {
+        let done = Bytes(need.0 + layer);
+        script.handle(Event::Progress { node: OTHER, generation, done, need });
+        assert_eq!(script.wait(20_000.0), []);
     }
 }
 
@@ -152,7 +417,7 @@ fn frames_wait_for_a_device_that_backs_off() {
     let none = || Err("not enough memory".to_owned());
     assert_eq!(script.handle(Event::Proposed { request, proposal: none() }), []);
     let commands = script.wait(1_500.0);
-    let [Command::RequestPlan { request, reason, members }] = &commands[..] else {
+    let [Command::RequestPlan { request, reason, members, .. }] = &commands[..] else {
         panic!("{commands:?}")
     };
     assert_eq!((*reason, &members[..]), (Reason::Start, &[ME, OTHER][..]));
@@ -177,7 +442,7 @@ fn without_the_leaders_own_device_the_session_is_over() {
     assert!(matches!(commands.last(), Some(Command::End { .. })));
     assert!(matches!(script.handle(Event::Submitted { frame: 2 }), [Command::FailFrame { .. }]));
     assert_eq!(script.wait(100_000.0), []);
-    assert_eq!(script.handle(Event::Joined(THIRD)), []);
+    assert!(!script.join(THIRD, FIRST));
 }
 
 /// Whole frames on a device, which answers at this interval.
@@ -255,7 +520,7 @@ fn lanes_that_run_already_are_not_prepared_again() {
     let commands = script.handle(Event::Improved(side_by_side(slower.clone())));
     let [Command::Activate { lanes, .. }] = commands else { panic!("{commands:?}") };
     assert_eq!(*lanes, [(mine, slower[0].clone()), (theirs, slower[1].clone())]);
-    script.handle(Event::Joined(THIRD));
+    script.join(THIRD, FIRST);
     let request = script.request();
     let lanes = slower.into_iter().chain([whole(THIRD, 100.0)]).collect();
     script.handle(Event::Proposed { request, proposal: Ok(side_by_side(lanes)) });

@@ -63,7 +63,7 @@ proptest! {
     #[test]
     fn tiles_agree_with_plain_loops(
         bench in convolution(),
-        tile in prop_oneof![Just(Tile::F4x4), Just(Tile::F2x4), Just(Tile::F2x2)],
+        tile in prop_oneof![Just(Tile::F4x4), Just(Tile::F3x4), Just(Tile::F2x4), Just(Tile::F2x2)],
         channels in any::<(u8, u8)>(),
         rows in any::<(u8, u8)>(),
     ) {

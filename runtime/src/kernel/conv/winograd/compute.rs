@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pulp::{Simd, WithSimd};
 
-use super::transform::{F2, F4, Transform};
+use super::transform::{F2, F3, F4, Transform};
 use crate::graph::{Activation, Conv, Tile};
 use crate::kernel::call::job::{Addend, Job};
 use crate::kernel::call::threads::Parts;
@@ -97,6 +97,7 @@ impl<W: Element> WithSimd for Computing<'_, W> {
         let Computing { tile, group, inputs, sums } = self;
         match tile {
             Tile::F4x4 => group.compute::<S, F4, F4, 4, 6, 4, 6>(simd, inputs, sums),
+            Tile::F3x4 => group.compute::<S, F3, F4, 3, 5, 4, 6>(simd, inputs, sums),
             Tile::F2x4 => group.compute::<S, F2, F4, 2, 4, 4, 6>(simd, inputs, sums),
             Tile::F2x2 => group.compute::<S, F2, F2, 2, 4, 2, 4>(simd, inputs, sums),
         }

@@ -1,6 +1,6 @@
 //! Packing of weights for Winograd tiles.
 
-use super::transform::{F2, F4, Transform};
+use super::transform::{F2, F3, F4, Transform};
 use crate::graph::Tile;
 use crate::kernel::memory::lanes::BLOCK;
 
@@ -9,6 +9,7 @@ use crate::kernel::memory::lanes::BLOCK;
 pub(crate) fn pack(tile: Tile, channels: usize, skip: usize, rows: &[f32]) -> Vec<f32> {
     match tile {
         Tile::F4x4 => panel::<F4, F4, 4, 6, 4, 6>(channels, skip, rows),
+        Tile::F3x4 => panel::<F3, F4, 3, 5, 4, 6>(channels, skip, rows),
         Tile::F2x4 => panel::<F2, F4, 2, 4, 4, 6>(channels, skip, rows),
         Tile::F2x2 => panel::<F2, F2, 2, 4, 2, 4>(channels, skip, rows),
     }

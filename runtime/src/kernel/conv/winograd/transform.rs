@@ -2,8 +2,8 @@
 //!
 //! F(m, 3) computes m neighbouring outputs of a kernel of three cells from m + 2 inputs with m + 2
 //! products: `A' [(G g) * (B' d)]` (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural
-//! Networks", 2016). The matrices belong to the points 0, 1, -1 for m = 2, and 0, p, -p, 1/p, -1/p
-//! for m = 4. The usual points 1 and 2 would be as fast, but p = sqrt(1/2) has less than half of
+//! Networks", 2016). The matrices belong to the points 0, 1, -1 for m = 2, to 1/2 besides for
+//! m = 3, and to 0, p, -p, 1/p, -1/p for m = 4. The usual points 1 and 2 would be as fast, but p = sqrt(1/2) has less than half of
 //! their rounding error, since points closer to 1 round better (B. Barabasz et al., "Error Analysis
 //! and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
 
@@ -26,6 +26,9 @@ pub(crate) trait Transform<const M: usize, const A: usize> {
 /// F(2, 3).
 pub(crate) struct F2;
 
+/// F(3, 3).
+pub(crate) struct F3;
+
 /// F(4, 3).
 pub(crate) struct F4;
 
@@ -42,6 +45,40 @@ impl Transform<2, 4> for F2 {
     fn outputs<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 2] {
         let (sum, difference) = (simd.add_f32s(b, c), simd.sub_f32s(b, c));
         [simd.add_f32s(a, sum), simd.sub_f32s(difference, d)]
+    }
+}
+
+impl Transform<3, 5> for F3 {
+    const KERNEL: [[f32; 3]; 5] = [
+        [1.0, 0.0, 0.0],
+        [1.0, 1.0, 1.0],
+        [-1.0 / 3.0, 1.0 / 3.0, -1.0 / 3.0],
+        [-8.0 / 3.0, -4.0 / 3.0, -2.0 / 3.0],
+        [0.0, 0.0, 1.0],
+    ];
+
+    #[inline(always)]
+    fn inputs<S: Simd>(simd: S, [a, b, c, d, e]: [S::f32s; 5]) -> [S::f32s; 5] {
+        let times = |factor, x, y| simd.mul_add_f32s(simd.splat_f32s(factor), x, y);
+        let half = simd.sub_f32s(d, b);
+        [
+            times(2.0, half, simd.sub_f32s(a, c)),
+            times(-0.5, simd.add_f32s(b, c), simd.add_f32s(d, c)),
+            times(0.5, simd.sub_f32s(b, c), simd.sub_f32s(d, c)),
+            half,
+            times(-0.5, half, simd.sub_f32s(e, c)),
+        ]
+    }
+
+    #[inline(always)]
+    fn outputs<S: Simd>(simd: S, [a, b, c, d, e]: [S::f32s; 5]) -> [S::f32s; 3] {
+        let (sum, difference) = (simd.add_f32s(b, c), simd.sub_f32s(b, c));
+        let add = |factor, x, y| simd.mul_add_f32s(simd.splat_f32s(factor), x, y);
+        [
+            simd.add_f32s(a, simd.add_f32s(sum, d)),
+            add(0.5, d, difference),
+            add(0.25, d, simd.add_f32s(sum, e)),
+        ]
     }
 }
 
@@ -107,6 +144,8 @@ mod tests {
     fn transformed_products_are_the_convolution() {
         let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
         let (plain, found) = both::<F2, 2, 4>();
+        assert!(plain.iter().zip(&found).all(near), "{plain:?} {found:?}");
+        let (plain, found) = both::<F3, 3, 5>();
         assert!(plain.iter().zip(&found).all(near), "{plain:?} {found:?}");
         let (plain, found) = both::<F4, 4, 6>();
         assert!(plain.iter().zip(&found).all(near), "{plain:?} {found:?}");

@@ -1,4 +1,5 @@
-//! What a device has promised its leaders: sessions, plans, memory.
+//! What a device has promised its leaders: sessions, plans, memory; with [`session`], the connections
+//! that a plan needs.
 //!
 //! A device may serve several leaders. Each session is charged for the weights of its plans and
 //! for their working memory; weights that several of its plans have in common are charged once, as
@@ -20,6 +21,8 @@
 //!     Err(OutOfMemory { needed: Bytes(600), available: Bytes(400) })
 //! );
 //! ```
+
+pub mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
 
