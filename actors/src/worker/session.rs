@@ -28,7 +28,7 @@ const MAX_PLANS: usize = 3 * InFlight::MAX.frames() as usize;
 const MAX_DEVICES: u16 = 256;
 
 /// Steps of deriving a plan. Bounds the time that any leader can make a worker spend on it, to some
-/// tenths of a second; a thousand stages on thirty devices take half of it.
+/// tenths of a second; a thousand stages on thirty devices stay below it.
 const MAX_EFFORT: u64 = 64 << 20;
 
 /// A session.
