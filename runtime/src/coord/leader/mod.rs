@@ -21,8 +21,8 @@
 //! for another reason.
 //!
 //! Two devices that cannot exchange strips are kept apart: plans are requested for which they need
-//! not. A frame that takes far too long is looked into ([`stall`]). A frame that other devices have
-//! disturbed too often runs on the leader alone ([`shelter`]).
+//! not. A frame that takes far too long is looked into (`stall`). A frame that other devices have
+//! disturbed too often runs on the leader alone (`shelter`).
 
 mod backoff;
 mod event;
