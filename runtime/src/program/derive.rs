@@ -17,7 +17,8 @@ use crate::halo::walk_back;
 use crate::plan::{DeviceIx, Exchange, Ownership, Plan, PlanError, Split, Stage};
 use crate::region::{CHANNEL_BLOCK, ChannelRange, Region, RowRange};
 
-/// A share is cut into borders and an interior only if the interior has at least this many rows: with thinner ones the cut costs more than the overlap gains.
+/// A share is cut into borders and an interior only if the interior has at least this many rows:
+/// with thinner ones the cut costs more than the overlap gains.
 const MIN_INTERIOR_ROWS: u32 = 4;
 
 /// A piece by features has at least this many: with fewer, transforming the inputs once more costs
@@ -438,17 +439,20 @@ impl Deriver<'_> {
         let share = &self.shares[stage][device.index()];
         let Some((first, region)) = share.computed.first() else { return Vec::new() };
         let Op::Conv(conv) = &self.graph.layer(*first).op else { return Vec::new() };
+        let pieces = u32::from(self.plan.pieces.get()).min(conv.features / MIN_PIECE_FEATURES);
+        if pieces < 2 {
+            return Vec::new();
+        }
         let follows = |layer: LayerId| {
             let node = self.graph.layer(layer);
             node.op.is_channelwise() && self.graph.output_shape(layer).channels == conv.features
         };
-        let pieces = u32::from(self.plan.pieces.get()).min(conv.features / MIN_PIECE_FEATURES);
         // So low that there is no interior between borders of a tile each.
         let tile = self.tile_rows(*first, region.rows);
         let low = region.rows.len() < 2 * tile + least_interior(tile);
         let fits =
             conv.groups == 1 && low && share.computed[1..].iter().all(|(layer, _)| follows(*layer));
-        if !fits || pieces < 2 {
+        if !fits {
             return Vec::new();
         }
         let blocks = conv.features.div_ceil(CHANNEL_BLOCK);
