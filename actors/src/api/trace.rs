@@ -35,6 +35,14 @@ pub enum TraceContent {
         /// How many devices have a part in it; each reports its steps in a piece of its own.
         devices: usize,
     },
+    /// A run of the frame was given up, since a device was lost or another run was faster. Each device
+    /// with a part in it gets a piece, the lost one too.
+    GivenUp {
+        /// When that run was begun.
+        begun: Moment,
+        /// From then until it was given up.
+        took: Ms,
+    },
     /// The device finished its part of the frame.
     Steps {
         /// What it did, in order; empty if its report makes no sense.

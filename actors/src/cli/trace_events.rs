@@ -109,6 +109,11 @@ impl Timeline {
                 let name = format!("frame {}", piece.frame);
                 tracks.insert(Track::Frame, vec![Placed { name, bytes: None, ts, dur }]);
             }
+            TraceContent::GivenUp { begun, took } => {
+                let (ts, dur) = (begun.0 * 1e3, took.0 * 1e3);
+                let name = format!("frame {} given up", piece.frame);
+                tracks.insert(Track::Frame, vec![Placed { name, bytes: None, ts, dur }]);
+            }
             TraceContent::Steps { spans, clock_error } => {
                 error = *clock_error;
                 for span in spans {
@@ -245,6 +250,20 @@ mod tests {
         assert_eq!(timeline.events(&piece(9, 1, compute.clone())).len(), 1);
         assert_eq!(threads(&timeline.events(&piece(0, 0, compute))), [(1, 1)]);
         assert_eq!(threads(&timeline.events(&piece(0, 0, frame(0.0, 3.0)))), [(1, 0)]);
+    }
+
+    #[test]
+    fn a_run_that_was_given_up_is_beside_the_one_that_was_not() {
+        let mut timeline = Timeline::default();
+        let given_up = TraceContent::GivenUp { begun: Moment(1.0), took: Ms(2.0) };
+        let lost = timeline.events(&piece(5, 0, given_up.clone()));
+        assert!(matches!(
+            lost.last(),
+            Some(TraceEvent::Complete { name, ts: 1000.0, dur: 2000.0, .. })
+                if name == "frame 0 given up"
+        ));
+        assert_eq!(threads(&timeline.events(&piece(0, 0, given_up))), [(1, 0)]);
+        assert_eq!(threads(&timeline.events(&piece(0, 0, frame(1.0, 9.0)))), [(1, Track::COUNT)]);
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl TraceFile {
         let lacking = self.lacking.entry(place).or_insert(0);
         *lacking += match piece.content {
             TraceContent::Frame { devices, .. } => devices as i64,
+            TraceContent::GivenUp { .. } => 0,
             TraceContent::Steps { .. } => -1,
         };
         if *lacking == 0 {

@@ -25,7 +25,8 @@ use super::messages::{Close, Subscribe};
 use crate::api::{Answer, DeviceInfo, DeviceState, Event, InferError, LoadError, PlanInfo, Source};
 use crate::discovery::{DeviceEvent, DiscoveryActor, Peer, Publish};
 use crate::planner::{
-    Candidate, PlannedLane, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice,
+    Candidate, Held, PlannedLane, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice,
+    WeightsHeld,
 };
 use crate::profiler::StagesTimed;
 use crate::worker::{Device, HostSession, ReleaseSession, WorkerActor};
@@ -101,6 +102,8 @@ pub(super) struct PendingFrame {
     pub(super) inputs: Vec<Input>,
     /// When it was first begun.
     pub(super) begun: Option<Moment>,
+    /// When it was begun under each generation.
+    pub(super) runs: BTreeMap<Generation, Moment>,
     /// Once it is done; frames before it may not be.
     pub(super) done: Option<Answer>,
     pub(super) caller: oneshot::Sender<Result<Answer, InferError>>,
@@ -169,6 +172,8 @@ impl PipelineActor {
                 Command::Abort { frame, generation, members } => {
                     let (session, frames) = (self.id, vec![frame]);
                     self.outputs.remove(&frame);
+                    self.trace_given_up(frame, generation);
+                    tracing::debug!(frame, generation = generation.0, "given up");
                     self.send(&members, &LeaderMessage::Abort { session, generation, frames });
                 }
                 Command::Inspect { frame, generation, members } => {
@@ -332,6 +337,11 @@ impl PipelineActor {
             }
             WorkerMessage::Failed { generation, frame, error, .. } => {
                 self.handle_event(LeaderEvent::Failed { node, generation, frame, error }, context);
+            }
+            WorkerMessage::Stored { .. } => {
+                if let Some(planner) = &self.planner {
+                    planner.do_send(WeightsHeld { node, held: Held::All });
+                }
             }
             WorkerMessage::LinkDown { generation, peer, error, .. } => {
                 tracing::info!("{node} lost its connection to {peer}: {error}");

@@ -1,5 +1,7 @@
 //! Moves a session's frames: inputs to this device's executor, outputs back to the caller.
 
+use std::collections::BTreeMap;
+
 use actix::prelude::*;
 use edgeld_runtime::coord::leader::Event as LeaderEvent;
 use edgeld_runtime::plan::Generation;
@@ -17,6 +19,8 @@ impl PipelineActor {
         let now = self.device.clock.now();
         let Some(pending) = self.frames.get_mut(&frame) else { return };
         pending.begun.get_or_insert(now);
+        pending.runs.insert(generation, now);
+        tracing::debug!(frame, generation = generation.0, "begun");
         let (session, inputs) = (self.id, pending.inputs.clone());
         self.worker.do_send(StartFrame { session, generation, frame, inputs });
     }
@@ -35,6 +39,7 @@ impl PipelineActor {
         });
         let begun = pending.begun.unwrap_or(now);
         let total = now.since(begun);
+        tracing::debug!(frame, generation = generation.0, retries, %total, "answered");
         pending.done = Some(Answer {
             frame,
             generation,
@@ -78,7 +83,8 @@ impl Handler<Infer> for PipelineActor {
         let (caller, answered) = oneshot::channel();
         let frame = self.next_frame;
         self.next_frame += 1;
-        let pending = PendingFrame { inputs, begun: None, done: None, caller };
+        let pending =
+            PendingFrame { inputs, begun: None, runs: BTreeMap::new(), done: None, caller };
         self.frames.insert(frame, pending);
         self.handle_event(LeaderEvent::Submitted { frame }, context);
         Box::pin(async move { answered.await.unwrap_or(Err(InferError::Closed)) })

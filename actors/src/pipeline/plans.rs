@@ -15,9 +15,9 @@ use super::messages::{Close, ManifestBuilt, WeightsServed};
 use crate::api::{Event, LoadError, PlanInfo, Source};
 use crate::discovery::Peer;
 use crate::planner::{
-    Candidate, PlanActivated, Planned, PlannedLane, PredictionChanged, WeightsHeld,
+    Candidate, Held, PlanActivated, Planned, PlannedLane, PredictionChanged, WeightsHeld,
 };
-use crate::storage::serve_chunks;
+use crate::storage::Supply;
 use crate::worker::Device;
 
 impl PipelineActor {
@@ -89,13 +89,14 @@ impl PipelineActor {
             return;
         }
         let (network, addresses) = (peer.network.clone(), peer.addresses.clone());
-        let (weights, session) = (self.source.weights.clone(), self.id);
+        let supply = Supply::Model(manifest, self.source.weights.clone());
+        let session = self.id;
         let address = context.address();
         peer.network.spawn(async move {
             match network.dial_any(&addresses, node, Purpose::Weights(session)).await {
                 Ok(connection) => {
                     drop(network);
-                    serve_chunks(connection, manifest, weights).await;
+                    supply.serve(connection).await;
                 }
                 Err(error) => tracing::warn!("cannot connect to {node} to send weights: {error}"),
             }
@@ -131,7 +132,7 @@ impl PipelineActor {
         let at = plan.lane.members.iter().position(|member| *member == node);
         let program = at.and_then(|at| plan.programs.get(at)).cloned();
         if let (Some(program), Some(planner)) = (program, &self.planner) {
-            planner.do_send(WeightsHeld { node, program });
+            planner.do_send(WeightsHeld { node, held: Held::Program(program) });
         }
     }
 

@@ -101,6 +101,24 @@ impl PipelineActor {
         self.publish_piece(self.me(), (generation, frame), content);
     }
 
+    /// Publishes that a run of a frame was given up.
+    pub(super) fn trace_given_up(&mut self, frame: u64, generation: Generation) {
+        if self.clocks.is_none() {
+            return;
+        }
+        let pending = self.frames.get_mut(&frame);
+        let begun = pending.and_then(|pending| pending.runs.remove(&generation));
+        let (Some(begun), Some(plan)) = (begun, self.plans.get(&generation)) else { return };
+        let took = self.device.clock.now().since(begun);
+        let parts = plan.lane.members.iter().zip(&plan.programs);
+        let with_part = parts.filter(|(_, program)| !program.steps.is_empty());
+        let devices: Vec<NodeId> = with_part.map(|(node, _)| *node).collect();
+        for device in devices {
+            let content = TraceContent::GivenUp { begun, took };
+            self.publish_piece(device, (generation, frame), content);
+        }
+    }
+
     fn publish_piece(
         &mut self,
         device: NodeId,

@@ -20,8 +20,8 @@ use edgeld_runtime::units::{Mbps, Ms};
 use edgeld_runtime::wire::NodeId;
 
 use super::messages::{
-    FrameAnswered, PlanActivated, Planned, PredictionChanged, RequestPlan, Solved, UpdateDevice,
-    WeightsHeld,
+    FrameAnswered, Held, PlanActivated, Planned, PredictionChanged, RequestPlan, Solved,
+    UpdateDevice, WeightsHeld,
 };
 use super::options::PlannerOptions;
 use super::solver::{self, Candidate, PreviousLane, Question, SolveOutcome, SolveRequest};
@@ -262,8 +262,12 @@ impl Handler<RequestPlan> for PlannerActor {
 impl Handler<WeightsHeld> for PlannerActor {
     type Result = ();
 
-    fn handle(&mut self, WeightsHeld { node, program }: WeightsHeld, _: &mut Self::Context) {
-        self.holdings.add(node, &program.features(&self.source.graph));
+    fn handle(&mut self, WeightsHeld { node, held }: WeightsHeld, _: &mut Self::Context) {
+        let graph = &self.source.graph;
+        match held {
+            Held::Program(program) => self.holdings.add(node, &program.features(graph)),
+            Held::All => self.holdings.add_all(node, graph),
+        }
     }
 }
 

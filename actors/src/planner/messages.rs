@@ -55,14 +55,22 @@ pub(crate) struct Planned {
     pub result: Result<Box<Candidate>, String>,
 }
 
-/// A device holds the weights of its program.
+/// A device holds weights, in memory or on disk.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct WeightsHeld {
     /// The device.
     pub node: NodeId,
-    /// Its program.
-    pub program: Arc<Program>,
+    /// Which.
+    pub held: Held,
+}
+
+/// Weights that a device holds.
+pub(crate) enum Held {
+    /// Those of its program.
+    Program(Arc<Program>),
+    /// All of the model.
+    All,
 }
 
 /// Plans were activated, to run side by side.

@@ -13,7 +13,7 @@ mod solver;
 
 pub(crate) use actor::PlannerActor;
 pub(crate) use messages::{
-    FrameAnswered, PlanActivated, Planned, PredictionChanged, RequestPlan, UpdateDevice,
+    FrameAnswered, Held, PlanActivated, Planned, PredictionChanged, RequestPlan, UpdateDevice,
     WeightsHeld,
 };
 pub(crate) use options::PlannerOptions;

@@ -72,6 +72,11 @@ impl ChunkStore {
         Ok(ChunkStore { folder, cap, bytes: AtomicU64::new(bytes) })
     }
 
+    /// Whether so many bytes fit under the cap, if older chunks make room.
+    pub(crate) fn may_hold(&self, bytes: Bytes) -> bool {
+        bytes.0 <= self.cap
+    }
+
     /// Whether a chunk is present. Marks it as used, which protects it from eviction for a while.
     pub(crate) fn touch(&self, hash: &Hash) -> bool {
         let path = self.path(hash);

@@ -2,15 +2,19 @@
 //!
 //! The device's [`Identity`], chunks of weights named by hash ([`ChunkStore`]), small cached
 //! results such as manifests and measured profiles ([`Cache`]), and the transfer of missing chunks
-//! over a connection ([`ChunkFetcher`], [`serve_chunks`]). Everything is under `EDGELD_HOME`. Any
+//! over connections ([`ChunkFetcher`], [`Supply`]). Everything is under `EDGELD_HOME`. Any
 //! room above may call it. It knows no plans or actors, and never decides what is worth keeping.
 
 mod cache;
 mod chunks;
 mod identity;
+mod supply;
+#[cfg(test)]
+pub(crate) mod testing;
 mod weights;
 
 pub(crate) use cache::Cache;
 pub(crate) use chunks::ChunkStore;
 pub(crate) use identity::{Home, Identity, new_incarnation, new_session};
-pub(crate) use weights::{ChunkFetcher, SessionWeights, serve_chunks};
+pub(crate) use supply::Supply;
+pub(crate) use weights::{ChunkFetcher, SessionWeights};

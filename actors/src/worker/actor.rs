@@ -37,7 +37,7 @@ use super::readers::{self, StripReader};
 use super::session::{Session, session_of};
 use crate::api::WorkerEvent;
 use crate::profiler::link_probe;
-use crate::storage::{ChunkFetcher, SessionWeights};
+use crate::storage::{ChunkFetcher, SessionWeights, Supply};
 use crate::transport::{Connection, Network, Sender};
 
 /// How often leaders get progress reports about plans in preparation.
@@ -51,6 +51,9 @@ const MAX_PARKED: usize = 64;
 
 /// How many probes may be open: other devices hold one to see that this one is there.
 const MAX_PROBES: usize = 64;
+
+/// How many workers may fetch weights from this one at once.
+const MAX_SUPPLIED: usize = 16;
 
 /// How many leaders may be connected.
 const MAX_LEADERS: usize = 64;
@@ -75,6 +78,8 @@ pub(crate) struct WorkerActor {
     pub(super) parked: Guests<(Moment, SessionId, Connection)>,
     /// Tasks that answer probes.
     probes: Guests<AbortHandle>,
+    /// Tasks that send weights to other workers.
+    supplied: Guests<AbortHandle>,
     /// Plans being prepared.
     preparations: Preparations<Preparation>,
     pub(super) events: Option<UnboundedSender<WorkerEvent>>,
@@ -104,6 +109,7 @@ impl WorkerActor {
             hosted: BTreeMap::new(),
             parked: Guests::new(MAX_PARKED),
             probes: Guests::new(MAX_PROBES),
+            supplied: Guests::new(MAX_SUPPLIED),
             preparations: Preparations::default(),
             events,
             detector: FailureDetector::new(now),
@@ -320,7 +326,14 @@ impl WorkerActor {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let (node, incarnation) = (connection.peer().node, connection.peer().incarnation);
         match (connection.peer().purpose, &session.weights) {
-            (Purpose::Weights(_), SessionWeights::Remote(fetcher)) => fetcher.connect(connection),
+            (Purpose::Weights(_), SessionWeights::Remote(fetcher)) if session.is_leader(node) => {
+                fetcher.connect(connection);
+            }
+            (Purpose::Weights(_), SessionWeights::Remote(fetcher)) => {
+                let (manifest, store) = (fetcher.manifest().clone(), fetcher.store().clone());
+                let serving = Supply::Store(manifest, store).serve(connection);
+                self.supplied.admit_task(node, self.network.spawn(serving));
+            }
             _ => {
                 let reader = StripReader {
                     session: id,
@@ -380,7 +393,8 @@ impl WorkerActor {
         // Larger forms of the weights may use half of the free memory; a next plan has the rest.
         let memory = weights + Bytes(self.worker.free().0 / 2);
         let partners = checked.partners.clone();
-        let preparation = session.begin_preparation(checked, self.device.hello.isa, memory);
+        let preparation =
+            session.begin_preparation(checked, self.device.hello.isa, memory, &self.network);
         self.handle_links(id, LinkEvent::Prepare { generation, partners }, "", context);
         self.preparations.add(id, generation, preparation);
         self.attach_parked(id, context);

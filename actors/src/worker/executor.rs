@@ -433,6 +433,8 @@ impl Executor {
         let Some(plan) = self.plans.get_mut(&generation) else { return false };
         let Some(open) = plan.frames.get_mut(&number) else { return false };
         self.stalls.touch();
+        let _span =
+            tracing::trace_span!("step", generation = generation.0, frame = number).entered();
         let (next, begun) = (open.frame.next_step(), Instant::now());
         let step = step(open, &plan.routes, &mut self.scratch, &self.pool);
         open.trace(self.clock, next, begun);
@@ -511,6 +513,7 @@ fn step(open: &mut OpenFrame, routes: &[Route], scratch: &mut Scratch, pool: &Po
     match catch(|| open.frame.advance(scratch, pool)) {
         Err(error) => Step::Failed(error),
         Ok(Progress::Computed { stage }) => {
+            tracing::trace!(stage, "computed");
             let took = open.stages.entry(stage as u32).or_default();
             took.spans.push((start, Instant::now()));
             if let (Some(before), Some(after)) = (before, pool.paced_total()) {
@@ -519,8 +522,9 @@ fn step(open: &mut OpenFrame, routes: &[Route], scratch: &mut Scratch, pool: &Po
             Step::Progressed
         }
         Ok(Progress::Strip(strip)) => {
-            let route = routes.get(strip.to.index()).and_then(|route| route.strips.as_ref());
-            match route {
+            let route = routes.get(strip.to.index());
+            tracing::trace!(peer = ?route.map(|route| route.node), "strip");
+            match route.and_then(|route| route.strips.as_ref()) {
                 // If the connection has ended, its reader reports it.
                 Some(strips) => drop(strips.send(encode(&strip.header), strip.payload)),
                 None => return Step::Failed(no_route(strip.to)),

@@ -62,13 +62,14 @@ impl WorkerActor {
     }
 
     fn start_plan(
-        &self,
+        &mut self,
         id: SessionId,
         generation: Generation,
         routes: &BTreeMap<NodeId, ConnectionId>,
     ) {
-        let session = self.sessions.get(&id);
-        if let Some(stages) = session.and_then(|session| session.start(generation, routes)) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(stages) = session.start(generation, routes) {
+            session.prefetch(generation);
             self.emit(WorkerEvent::Program { generation, stages });
         }
     }

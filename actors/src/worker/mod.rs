@@ -21,10 +21,12 @@ mod handlers;
 mod links;
 mod messages;
 mod pace;
+mod prefetch;
 mod preparation;
 mod preparations;
 mod readers;
 mod session;
+mod suppliers;
 #[cfg(test)]
 mod tests;
 

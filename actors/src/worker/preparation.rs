@@ -18,6 +18,7 @@ use edgeld_runtime::weights::{WeightError, WeightSource};
 use edgeld_runtime::wire::{Refusal, SessionId};
 
 use super::compute::panic_text;
+use super::suppliers::Suppliers;
 use crate::storage::SessionWeights;
 
 /// Everything needed to prepare a plan.
@@ -38,6 +39,8 @@ pub(super) struct Preparation {
     pub transfers: Arc<[Transfer]>,
     /// Where to get the weights.
     pub weights: SessionWeights,
+    /// Other devices to get them from, if they are fetched.
+    pub suppliers: Option<Suppliers>,
     /// An earlier plan whose packed weights can be reused.
     pub previous: Option<Arc<Prepared>>,
     /// Set when the plan is no longer wanted.
@@ -87,8 +90,9 @@ impl Preparation {
                 let fetched = |have, need| {
                     progress(Packing { have, need, packed: Bytes::ZERO });
                 };
+                let peers = || self.suppliers.as_ref().map(Suppliers::connect).unwrap_or_default();
                 fetcher
-                    .fetch(&chunks, &self.cancelled, &fetched)
+                    .fetch(&chunks, &peers, &self.cancelled, &fetched)
                     .map_err(|error| refuse(&error))?;
                 if self.cancelled.load(Ordering::Relaxed) {
                     return Err(Refusal::Invalid("it was cancelled".to_owned()));

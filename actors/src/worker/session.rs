@@ -16,9 +16,11 @@ use edgeld_runtime::wire::{
 };
 
 use super::executor::{ExecutorHandle, Job, Route, computes};
+use super::prefetch;
 use super::preparation::{Packing, Preparation};
+use super::suppliers::Suppliers;
 use crate::storage::SessionWeights;
-use crate::transport::Sender;
+use crate::transport::{Network, Sender};
 
 /// Plans of a session at once: a leader has those that frames finish under, those that run and those
 /// that follow, and of each as many as run side by side.
@@ -59,6 +61,8 @@ pub(super) struct Session {
     /// The last plan with weights that was prepared, retired or not: the next one reuses them, packed
     /// as they are.
     last_prepared: Option<Arc<Prepared>>,
+    /// Whether the whole model is being fetched, or has been.
+    prefetches: bool,
 }
 
 /// A plan in preparation, or ready.
@@ -115,6 +119,7 @@ impl Session {
             strips: BTreeMap::new(),
             plans: BTreeMap::new(),
             last_prepared: None,
+            prefetches: false,
         }
     }
 
@@ -125,14 +130,36 @@ impl Session {
     }
 
     /// Whether a connection is one that this session needs: for strips of a device that takes part
-    /// in one of its plans, or for weights from its leader.
+    /// in one of its plans, or for weights from its leader or to such a device.
     pub(super) fn expects(&self, peer: &Hello) -> bool {
         match (peer.purpose, &self.weights) {
             (Purpose::Strips(_), _) => self.links.expects(peer.node),
             (Purpose::Weights(_), SessionWeights::Remote(_)) => {
-                self.sender.peer().node == peer.node
+                self.is_leader(peer.node) || self.member(peer.node).is_some()
             }
             _ => false,
+        }
+    }
+
+    /// Whether a device leads the session.
+    pub(super) fn is_leader(&self, node: NodeId) -> bool {
+        self.sender.peer().node == node
+    }
+
+    /// Fetches the rest of the model in the background, if that has not been begun.
+    pub(super) fn prefetch(&mut self, generation: Generation) {
+        let (SessionWeights::Remote(fetcher), Some(plan)) =
+            (&self.weights, self.plans.get(&generation))
+        else {
+            return;
+        };
+        if !std::mem::replace(&mut self.prefetches, true) {
+            let (sender, session) = (self.sender.clone(), self.id);
+            let done = move || {
+                // If the connection has ended, its reader notices.
+                let _ = sender.send(encode(&WorkerMessage::Stored { session }), Vec::new());
+            };
+            prefetch::start(fetcher.clone(), plan.members.len(), prefetch::DELAY, done);
         }
     }
 
@@ -200,12 +227,19 @@ impl Session {
         checked: CheckedPlan,
         isa: Isa,
         memory: Bytes,
+        network: &Network,
     ) -> Preparation {
         let CheckedPlan { generation, program, in_flight, transfers, members, .. } = checked;
         let received = transfers.iter().filter(|transfer| transfer.to == program.device);
         let bytes = received.map(|transfer| transfer.bytes(&self.graph, &self.encodings).0);
         let cancelled = Arc::new(AtomicBool::new(false));
         let previous = self.last_prepared.clone();
+        let suppliers = match self.weights {
+            SessionWeights::Local(_) => None,
+            SessionWeights::Remote(_) => {
+                Some(Suppliers::among(&members, program.device, network.clone(), self.id))
+            }
+        };
         let plan = SessionPlan {
             members,
             in_flight,
@@ -231,6 +265,7 @@ impl Session {
             program,
             transfers,
             weights: self.weights.clone(),
+            suppliers,
             previous,
             cancelled,
         }

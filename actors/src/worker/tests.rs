@@ -38,6 +38,7 @@ fn preparation(weights: Option<Arc<dyn WeightSource>>) -> Preparation {
         program,
         transfers: derivation.transfers.into(),
         weights: SessionWeights::Local(weights.unwrap_or(model.weights)),
+        suppliers: None,
         previous: None,
         cancelled: Arc::new(AtomicBool::new(false)),
     }

@@ -31,6 +31,15 @@ impl Holdings {
         }
     }
 
+    /// Records that a device has all weights of the graph.
+    pub fn add_all(&mut self, node: NodeId, graph: &Graph) {
+        let features = graph.layer_ids().map(|layer| {
+            let channels = graph.output_shape(layer).channels;
+            (layer, ChannelRange::new(0, channels))
+        });
+        self.add(node, &features.collect());
+    }
+
     /// Whether a device has these features of a layer.
     pub fn has(&self, node: NodeId, layer: LayerId, features: ChannelRange) -> bool {
         let held = self.held.get(&(node, layer)).map_or(&[][..], Vec::as_slice);

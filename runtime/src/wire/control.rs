@@ -257,6 +257,11 @@ pub enum WorkerMessage {
         #[serde(deserialize_with = "shown")]
         error: String,
     },
+    /// All weights of the model are on its disk.
+    Stored {
+        /// The session.
+        session: SessionId,
+    },
     /// It lost the connection to another device of the plan.
     LinkDown {
         /// The session.
@@ -295,6 +300,7 @@ impl WorkerMessage {
             | WorkerMessage::Refused { session, .. }
             | WorkerMessage::Finished { session, .. }
             | WorkerMessage::Failed { session, .. }
+            | WorkerMessage::Stored { session }
             | WorkerMessage::LinkDown { session, .. }
             | WorkerMessage::Inspected { session, .. } => Some(*session),
             WorkerMessage::Measured(_) | WorkerMessage::Leaving => None,
@@ -302,8 +308,8 @@ impl WorkerMessage {
     }
 }
 
-/// Messages on a connection for weights. The worker asks, and the leader answers in the same order,
-/// with each chunk as payload.
+/// Messages on a connection for weights. A worker asks, and the leader or another worker answers in the
+/// same order, with each chunk as payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WeightsMessage {
     /// Send these chunks of the session's manifest, by index.
@@ -316,7 +322,7 @@ pub enum WeightsMessage {
         /// Its index.
         chunk: u32,
     },
-    /// A chunk that the leader cannot read.
+    /// A chunk that the device does not have or cannot read.
     Unavailable {
         /// Its index.
         chunk: u32,

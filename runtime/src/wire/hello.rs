@@ -7,7 +7,7 @@ use crate::ids::{Incarnation, NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
-pub const PROTOCOL: (u16, u16) = (6, 6);
+pub const PROTOCOL: (u16, u16) = (7, 7);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub enum Purpose {
     Control,
     /// Strips of one session, both ways.
     Strips(SessionId),
-    /// Weights of one session: requests from the worker, chunks from the leader.
+    /// Weights of one session: requests from a worker, chunks from the leader or another worker.
     Weights(SessionId),
     /// Payloads that are answered with the time on the other device's clock, as
     /// [`Ms`](crate::units::Ms), to measure goodput, round trips and how far clocks are apart.
