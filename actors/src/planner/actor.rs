@@ -58,19 +58,19 @@ pub(crate) struct PlannerActor {
 }
 
 /// By what part a prediction must change to be announced again.
-const NOTABLE: f64 = 0.10;
+const NOTABLE: f64 = 0.05;
 
-/// Over how long predictions are smoothed: the frames of paced devices swing for seconds.
-const SMOOTHING: Ms = Ms(3_000.0);
+/// By how much of the difference a prediction moves towards what single frames say: the overhead is a
+/// median of several already, but what devices learn of themselves is not.
+const WEIGHT: f64 = 0.5;
 
 /// The plans that run side by side.
 struct ActivePlans {
     lanes: Vec<(Generation, Lane)>,
     /// What was last announced of the only plan, where frames follow each other.
     announced: Option<Ms>,
-    /// What would be announced: predictions after single frames, smoothed; and when it was last
-    /// moved.
-    smoothed: Option<(Ms, Moment)>,
+    /// What would be announced: predictions after single frames, smoothed.
+    smoothed: Option<Ms>,
     /// Whether a frame was answered: the first one loads caches and does not count.
     is_warm: bool,
     /// What frames took since the overhead was last observed.
@@ -187,10 +187,9 @@ impl PlannerActor {
             }
             predicted = simulated * self.overhead.factor(now);
         }
-        let (before, since) = active.smoothed.unwrap_or((predicted, now));
-        let stays = (-(now.since(since) / SMOOTHING)).exp();
-        let predicted = before * stays + predicted * (1.0 - stays);
-        active.smoothed = Some((predicted, now));
+        let before = active.smoothed.unwrap_or(predicted);
+        let predicted = before * (1.0 - WEIGHT) + predicted * WEIGHT;
+        active.smoothed = Some(predicted);
         if (predicted / *announced - 1.0).abs() > NOTABLE {
             *announced = predicted;
             self.predictions.do_send(PredictionChanged { generation: *generation, predicted });
