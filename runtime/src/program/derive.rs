@@ -161,8 +161,8 @@ struct Draft {
     homes: BTreeMap<TensorId, BufferId>,
     /// Where a tensor is read from instead, in a stage for which it was scattered.
     scattered: BTreeMap<(usize, TensorId), BufferId>,
-    /// Which step writes which region of which buffer.
-    writers: Vec<(BufferId, Region, StepIx)>,
+    /// By buffer: which step writes which region of it.
+    writers: Vec<Vec<(Region, StepIx)>>,
 }
 
 impl Draft {
@@ -177,6 +177,7 @@ impl Draft {
 
     fn buffer(&mut self, tensor: TensorId, region: Region) -> BufferId {
         self.program.buffers.push(Buffer { tensor, region });
+        self.writers.push(Vec::new());
         BufferId(self.program.buffers.len() as u32 - 1)
     }
 
@@ -185,14 +186,17 @@ impl Draft {
         StepIx(self.program.steps.len() as u32 - 1)
     }
 
+    /// Records that a step writes `region` of `buffer`.
+    fn writes(&mut self, step: StepIx, buffer: BufferId, region: Region) {
+        self.writers[buffer.index()].push((region, step));
+    }
+
     /// The steps that write any of `region` of `buffer`.
     fn writers_of(&self, buffer: BufferId, region: Region) -> impl Iterator<Item = StepIx> {
-        self.writers
+        self.writers[buffer.index()]
             .iter()
-            .filter(move |(written, part, _)| {
-                *written == buffer && !part.intersect(region).is_empty()
-            })
-            .map(|(_, _, step)| *step)
+            .filter(move |(part, _)| !part.intersect(region).is_empty())
+            .map(|(_, step)| *step)
     }
 
     fn source(&self, stage: usize, tensor: TensorId) -> BufferId {
@@ -221,7 +225,7 @@ impl Deriver<'_> {
             let draft = &mut self.drafts[0];
             let buffer = draft.homes[tensor];
             let step = draft.step(Action::Input { input, buffer }, Vec::new());
-            draft.writers.push((buffer, self.graph.shape(*tensor).region(), step));
+            draft.writes(step, buffer, self.graph.shape(*tensor).region());
         }
         for tensor in inputs {
             self.distribute(tensor);
@@ -315,6 +319,9 @@ impl Deriver<'_> {
 
     /// The parts of `region` of `tensor` that `from` sends one after the other, as it computes them.
     fn sent_pieces(&self, tensor: TensorId, from: DeviceIx, region: Region) -> Vec<Region> {
+        if region.is_empty() {
+            return Vec::new();
+        }
         let groups = match self.ownership.producer(tensor) {
             Some(stage) => self.feature_groups(stage, from),
             None => Vec::new(),
@@ -351,7 +358,7 @@ impl Deriver<'_> {
         };
         let action = Action::Receive { transfer: id, from, buffer, region };
         let step = draft.step(action, Vec::new());
-        draft.writers.push((buffer, region, step));
+        draft.writes(step, buffer, region);
     }
 
     fn send(&mut self, id: TransferId) {
@@ -413,12 +420,10 @@ impl Deriver<'_> {
                 let transfer = &self.transfers[id.0 as usize];
                 let draft = &self.drafts[device.index()];
                 let home = draft.homes[&transfer.tensor];
-                let missing = draft.writers.iter().filter(|(buffer, _, _)| *buffer == home).fold(
-                    vec![transfer.region],
-                    |missing, (_, written, _)| {
-                        missing.into_iter().flat_map(|part| part.minus(*written)).collect()
-                    },
-                );
+                let written = draft.writers[home.index()].iter();
+                let missing = written.fold(vec![transfer.region], |missing, (written, _)| {
+                    missing.into_iter().flat_map(|part| part.minus(*written)).collect()
+                });
                 let complete = missing.is_empty();
                 if complete {
                     self.send(*id);
@@ -611,7 +616,7 @@ impl Deriver<'_> {
         let written: Vec<(BufferId, Region)> =
             runs.iter().map(|run| (run.output, run.region)).collect();
         let step = draft.step(Action::Compute { stage, runs }, after);
-        draft.writers.extend(written.into_iter().map(|(buffer, part)| (buffer, part, step)));
+        written.into_iter().for_each(|(buffer, part)| draft.writes(step, buffer, part));
     }
 
     fn answer(&mut self) {
