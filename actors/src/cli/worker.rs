@@ -65,7 +65,11 @@ pub async fn worker(args: WorkerArgs, report: &Report) -> Result<(), Exit> {
     let serving = async {
         let worker = Worker::start(options, sender).await?;
         let stopped_by = signal::wait().await;
-        worker.stop().await;
+        report.say("leaving once the frames in flight are done; another signal ends it at once");
+        tokio::select! {
+            () = worker.stop() => {}
+            _ = signal::wait() => {}
+        }
         Ok(stopped_by)
     };
     let telling = async {

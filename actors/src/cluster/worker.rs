@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::units::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout;
 
 use super::actor_thread::ActorThread;
 use crate::api::{ServeError, WorkerEvent};
 use crate::discovery::{Announcement, Mdns, Scope};
 use crate::transport::{Network, Security, Settings, Tcp, Transport};
-use crate::worker::{Device, DeviceOptions, Leave, Pace, WorkerActor, accept};
+use crate::worker::{CloseSessions, Device, DeviceOptions, Leave, Pace, WorkerActor, accept};
 
 /// The port that a worker tries first.
 pub(super) const DEFAULT_PORT: u16 = 7070;
@@ -68,6 +70,9 @@ impl Default for WorkerOptions {
         }
     }
 }
+
+/// How long leaders may take to do without a worker that stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A worker that runs.
 pub struct Worker {
@@ -143,13 +148,19 @@ impl Worker {
         &self.address
     }
 
-    /// Says goodbye to all leaders, and ends.
+    /// Says goodbye to all leaders, finishes the frames in flight here and ends: when the leaders have
+    /// plans without this device, but after 5 s at the latest.
     pub async fn stop(self) {
-        // An actor that is gone has nobody to say goodbye to.
-        let _ = self.actor.send(Leave).await;
-        if let Some(mdns) = self.mdns {
-            mdns.shutdown().await;
-        }
+        let drained = timeout(DRAIN_TIMEOUT, self.actor.send(Leave));
+        let farewell = async {
+            if let Some(mdns) = self.mdns {
+                mdns.shutdown().await;
+            }
+        };
+        // An actor that is gone has nobody to say goodbye to, and those that do not let go in time are
+        // left all the same.
+        let _ = tokio::join!(drained, farewell);
+        let _ = self.actor.send(CloseSessions).await;
         self.network.shutdown().await;
     }
 }

@@ -147,7 +147,7 @@ impl DiscoveryActor {
     fn peer(&self, node: NodeId) -> Option<Peer> {
         let tracked = self.devices.get(&node)?;
         let State::Connected(connected) = &tracked.state else { return None };
-        let (profile, link) = connected.profile.clone()?;
+        let (profile, link) = connected.profile.clone().filter(|_| !connected.leaving)?;
         Some(Peer {
             hello: connected.hello.clone(),
             addresses: tracked.addresses(),
@@ -385,7 +385,12 @@ impl Handler<ControlReceived> for DiscoveryActor {
             ControlEvent::Message(WorkerMessage::Measured(result)) => {
                 connected.profiler.do_send(BenchmarkDone(result))
             }
-            ControlEvent::Message(WorkerMessage::Leaving) => connected.leaving = true,
+            ControlEvent::Message(WorkerMessage::Leaving) => {
+                connected.leaving = true;
+                if connected.profile.is_some() {
+                    self.notify_sessions(&DeviceEvent::Leaving(node));
+                }
+            }
             ControlEvent::Message(message) => {
                 let event = DeviceEvent::Message(node, message);
                 let sent: Vec<_> =

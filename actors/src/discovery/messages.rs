@@ -37,6 +37,8 @@ pub(crate) enum DeviceEvent {
     Snapshot(Vec<Peer>),
     /// A device became usable.
     Joined(Box<Peer>),
+    /// A device is about to leave.
+    Leaving(NodeId),
     /// A device is gone.
     Gone {
         /// The device.

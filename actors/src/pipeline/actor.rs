@@ -424,6 +424,11 @@ impl Handler<DeviceEvent> for PipelineActor {
                     self.admit(context);
                 }
             }
+            DeviceEvent::Leaving(node) => {
+                if self.peers.contains_key(&node) {
+                    self.handle_event(LeaderEvent::Leaving(node), context);
+                }
+            }
             DeviceEvent::Gone { node, left } => {
                 if self.peers.remove(&node).is_none() {
                     return;

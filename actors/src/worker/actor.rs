@@ -23,11 +23,13 @@ use edgeld_runtime::wire::{
     BenchmarkResult, LeaderMessage, Prepare, Purpose, Refusal, SessionId, WorkerMessage, encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::device::Device;
 use super::executor::{self, Job};
 use super::guests::Guests;
+use super::handlers::say_leaving;
 use super::messages::{
     Accepted, ExecutorReported, HostSession, LeaderSent, PreparationDone, WeightsProgress,
 };
@@ -86,6 +88,8 @@ pub(crate) struct WorkerActor {
     pub(super) detector: FailureDetector,
     pub(super) progress_sent: Moment,
     pub(super) benchmarks: Vec<BenchmarkResult>,
+    /// Once this device is about to leave: who waits until no plan runs here any more.
+    pub(super) leaving: Option<Vec<oneshot::Sender<()>>>,
     /// Leaders waiting for a running benchmark, by control connection.
     pub(super) benchmark_waiters: Vec<(KernelKind, u64, Sender)>,
 }
@@ -115,6 +119,7 @@ impl WorkerActor {
             detector: FailureDetector::new(now),
             progress_sent: now,
             benchmarks: Vec::new(),
+            leaving: None,
             benchmark_waiters: Vec::new(),
         }
     }
@@ -146,6 +151,9 @@ impl Handler<Accepted> for WorkerActor {
                 let id = self.next_connection_id();
                 let sender =
                     readers::read_control(connection, id, context.address(), &self.network);
+                if self.leaving.is_some() {
+                    say_leaving(&sender);
+                }
                 self.controls.insert(id, sender);
             }
             Purpose::Probe => {
@@ -380,6 +388,9 @@ impl WorkerActor {
         let refuse = |session: &Session, why| {
             session.send(&WorkerMessage::Refused { session: id, generation, why });
         };
+        if self.leaving.is_some() {
+            return refuse(session, Refusal::Invalid("the device is about to leave".to_owned()));
+        }
         let checked = match session.check(prepare, self.device.node()) {
             Ok(checked) => checked,
             Err(error) => return refuse(session, Refusal::Invalid(error)),
@@ -450,6 +461,7 @@ impl WorkerActor {
             }
         }
         self.watch_links(context);
+        self.leave_if_drained();
         self.parked.retain(|(since, ..)| now.since(*since) < PARKING_TIME);
         if now.since(self.progress_sent) >= PROGRESS_INTERVAL {
             self.progress_sent = now;

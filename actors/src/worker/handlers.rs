@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use actix::prelude::*;
 use edgeld_runtime::coord::worker::session::{ConnectionId, Event as LinkEvent};
 use edgeld_runtime::wire::{SessionId, WorkerMessage, encode};
+use tokio::sync::oneshot;
 
 use super::actor::WorkerActor;
 use super::executor::{Job, Report};
 use super::messages::{
-    ControlEnded, Dialled, ExecutorReported, FrameOutputs, HostSession, Leave, PreparationDone,
-    ReleaseSession, StartFrame, StripsEnded, WeightsProgress,
+    CloseSessions, ControlEnded, Dialled, ExecutorReported, FrameOutputs, HostSession, Leave,
+    PreparationDone, ReleaseSession, StartFrame, StripsEnded, WeightsProgress,
 };
+use super::session::Session;
+use crate::transport::Sender;
 
 impl Handler<ControlEnded> for WorkerActor {
     type Result = ();
@@ -29,12 +32,41 @@ impl Handler<ControlEnded> for WorkerActor {
 }
 
 impl Handler<Leave> for WorkerActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Leave, _: &mut Self::Context) -> Self::Result {
+        self.controls.values().for_each(say_leaving);
+        let (sender, drained) = oneshot::channel();
+        self.leaving.get_or_insert_default().push(sender);
+        self.leave_if_drained();
+        // If the actor ends, nothing runs here either.
+        Box::pin(async { drop(drained.await) })
+    }
+}
+
+/// Tells a leader that this device is about to leave.
+pub(super) fn say_leaving(control: &Sender) {
+    // If the connection has ended, its reader notices.
+    let _ = control.send(encode(&WorkerMessage::Leaving), Vec::new());
+}
+
+impl WorkerActor {
+    /// Answers those that wait for all plans to end.
+    pub(super) fn leave_if_drained(&mut self) {
+        let Some(waiting) = &mut self.leaving else { return };
+        if self.sessions.values().all(Session::is_idle) {
+            // Whoever waited may be gone.
+            for sender in waiting.drain(..) {
+                let _ = sender.send(());
+            }
+        }
+    }
+}
+
+impl Handler<CloseSessions> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, _: Leave, _: &mut Self::Context) {
-        for control in self.controls.values() {
-            let _ = control.send(encode(&WorkerMessage::Leaving), Vec::new());
-        }
+    fn handle(&mut self, _: CloseSessions, _: &mut Self::Context) {
         let all: Vec<SessionId> = self.sessions.keys().copied().collect();
         all.into_iter().for_each(|session| self.close(session, "the worker was stopped"));
     }

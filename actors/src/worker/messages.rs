@@ -19,10 +19,15 @@ use crate::transport::Connection;
 #[rtype(result = "()")]
 pub(crate) struct Accepted(pub Connection);
 
-/// Tell all leaders goodbye and close their sessions.
+/// Tell all leaders goodbye and take part in no new plan. Completes when no plan runs here any more.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Leave;
+
+/// Close all sessions.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CloseSessions;
 
 /// A leader has sent a message.
 #[derive(Message)]

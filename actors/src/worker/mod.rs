@@ -33,6 +33,8 @@ mod tests;
 pub(crate) use actor::WorkerActor;
 pub use compute::{Pool, panic_text};
 pub(crate) use device::{Device, DeviceOptions};
-pub(crate) use messages::{FrameOutputs, HostSession, Leave, ReleaseSession, StartFrame};
+pub(crate) use messages::{
+    CloseSessions, FrameOutputs, HostSession, Leave, ReleaseSession, StartFrame,
+};
 pub use pace::{InvalidPace, Pace};
 pub(crate) use readers::accept;

@@ -141,6 +141,11 @@ impl Session {
         }
     }
 
+    /// Whether it has no plan.
+    pub(super) fn is_idle(&self) -> bool {
+        self.plans.is_empty()
+    }
+
     /// Whether a device leads the session.
     pub(super) fn is_leader(&self, node: NodeId) -> bool {
         self.sender.peer().node == node

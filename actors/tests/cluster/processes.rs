@@ -169,6 +169,33 @@ async fn a_frozen_worker_is_lost_and_returns() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_told_to_end_finishes_its_frames_first() {
+    let mut lan = Lan::of(2).await;
+    let source = source();
+    let references = references(&lan.cluster, &source, 2).await;
+    let model = lan.cluster.load_with(source.clone(), three_in_flight()).await.unwrap();
+    assert_eq!(holders(&model.plan()).len(), 3);
+    let mut events = model.subscribe();
+    // Frames follow each other without a gap until it has ended.
+    let ended = async {
+        lan.workers[1].signal(libc::SIGTERM);
+        let child = &mut lan.workers[1].child;
+        loop {
+            let answers = infer_at_once(&model, &source, &references).await;
+            assert!(answers.iter().all(|answer| answer.retries == 0), "a frame was lost");
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+    let left = run_until(&model, &source, &references, &mut events, Reason::Left).await;
+    assert_eq!(holders(&left).len(), 2);
+    lan.cluster.shutdown().await;
+}
+
+#[tokio::test]
 async fn all_workers_killed_leaves_the_leader() {
     let mut lan = Lan::of(2).await;
     let source = source();

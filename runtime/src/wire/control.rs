@@ -287,7 +287,8 @@ pub enum WorkerMessage {
         /// Transfers that it has not sent.
         owes: Vec<TransferId>,
     },
-    /// The device is leaving in an orderly way; its sessions end.
+    /// The device is about to leave in an orderly way: it finishes what runs, takes part in no new plan,
+    /// and goes once no plan includes it.
     Leaving,
 }
 

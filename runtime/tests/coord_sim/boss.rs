@@ -109,6 +109,9 @@ impl World {
     pub fn profiled(&mut self, node: NodeId, control: ConnId) {
         let peer = self.boss.peers.get_mut(&node).filter(|peer| peer.control == control);
         let Some(peer) = peer else { return };
+        if peer.leaving {
+            return;
+        }
         peer.joined = true;
         let incarnation = peer.incarnation;
         self.inform_leader(Event::Joined { node, incarnation });
@@ -156,7 +159,12 @@ impl World {
             return;
         };
         match message {
-            Message::Leaving => peer.leaving = true,
+            Message::Leaving => {
+                peer.leaving = true;
+                if peer.joined {
+                    self.inform_leader(Event::Leaving(node));
+                }
+            }
             Message::Progress(generation, done) => {
                 self.inform_leader(Event::Progress { node, generation, done, need: Bytes(1) });
             }
@@ -211,7 +219,12 @@ impl World {
                     let proposed = What::ToLeader(Event::Proposed { request, proposal });
                     self.schedule(takes, Some(self.leader_process()), proposed);
                 }
-                Command::Prepare { generation, lane } => self.send_plan(generation, lane),
+                Command::Prepare { generation, lane } => {
+                    let leaves =
+                        |node: &NodeId| self.boss.peers.get(node).is_some_and(|peer| peer.leaving);
+                    assert!(!lane.members.iter().any(leaves), "a plan for one that leaves");
+                    self.send_plan(generation, lane);
+                }
                 Command::Activate { lanes, .. } => {
                     assert!(!lanes.is_empty());
                     for (generation, lane) in lanes {

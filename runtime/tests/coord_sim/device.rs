@@ -21,6 +21,9 @@ use crate::world::{LEADER, SESSION, What, World, graph};
 /// How often a device says how far it has got.
 const PROGRESS: f64 = 200.0;
 
+/// How long a device that leaves waits for its plans to end.
+const DRAIN: f64 = 5_000.0;
+
 /// A device and its process.
 #[derive(Debug)]
 pub struct Device {
@@ -32,6 +35,8 @@ pub struct Device {
     pub worker: Worker,
     pub detector: FailureDetector,
     pub session: Option<Session>,
+    /// Since when it waits to leave.
+    pub leaving: Option<f64>,
     /// Connections that came before the session was opened.
     parked: Vec<ConnId>,
     progress_sent: f64,
@@ -98,6 +103,7 @@ impl Device {
             worker: Worker::new(limit),
             detector: FailureDetector::new(Moment(now)),
             session: None,
+            leaving: None,
             parked: Vec::new(),
             progress_sent: now,
         }
@@ -121,6 +127,12 @@ impl World {
 
     pub fn device_tick(&mut self, node: NodeId) {
         let now = self.now;
+        if let Some(since) = self.device(node).leaving {
+            let idle = self.session(node).is_none_or(|session| session.plans.is_empty());
+            if idle || now - since > DRAIN {
+                return self.kill(node);
+            }
+        }
         self.device(node).detector.tick(Moment(now));
         let detector = self.device(node).detector.clone();
         let is_lost = |world: &World, id: ConnId, side: usize| {

@@ -116,6 +116,14 @@ fn what_happens_to_one_device_costs_a_frame_at_most_two_seconds() {
 }
 
 #[test]
+fn who_says_goodbye_takes_no_frame_along() {
+    let script = stream(Script::new(4).then(2_000.0, Op::Frame), 10);
+    let script = stream(stream(script.then(130.0, Op::Leave(2)), 5).then(30.0, Op::Leave(3)), 60);
+    let seen = World::run(&script).boss.seen;
+    assert!(!seen.contains_key("complete again") && !seen.contains_key("back off"), "{seen:?}");
+}
+
+#[test]
 fn a_script_is_shrunk_to_what_makes_it_fail() {
     let has = |script: &Script, op: Op| script.ops.iter().any(|(_, other)| *other == op);
     let fails = |script: &Script| has(script, Op::Kill(1)) && has(script, Op::Frame);

@@ -13,7 +13,7 @@ pub type Slot = u8;
 pub enum Op {
     /// A device starts, or starts again after it was killed or left.
     Join(Slot),
-    /// It says goodbye and stops.
+    /// It says goodbye, finishes its frames and stops.
     Leave(Slot),
     /// Its process dies.
     Kill(Slot),

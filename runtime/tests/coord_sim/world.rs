@@ -348,10 +348,14 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         controls.into_iter().for_each(|id| self.send((id, 1), Message::Leaving));
-        self.kill(node);
+        let since = self.now;
+        self.devices.entry(node).and_modify(|device| {
+            device.leaving.get_or_insert(since);
+        });
     }
 
-    fn kill(&mut self, node: NodeId) {
+    /// Ends a process.
+    pub fn kill(&mut self, node: NodeId) {
         if node == LEADER {
             return;
         }

@@ -62,6 +62,8 @@ pub enum Event {
         /// Which run of its process.
         incarnation: Incarnation,
     },
+    /// A device is about to leave: it finishes the frames that it has a part in, and is in no new plan.
+    Leaving(NodeId),
     /// A device left in an orderly way.
     Left(NodeId),
     /// A device died or has been silent for too long.

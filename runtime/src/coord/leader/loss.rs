@@ -1,4 +1,4 @@
-//! What goes wrong: devices that vanish or refuse, links that break, no plan at all.
+//! What goes wrong: devices that leave, vanish or refuse, links that break, no plan at all.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,26 @@ use crate::ids::{NodeId, Pair};
 use crate::plan::Generation;
 
 impl Leader {
+    /// Plans without a device that is about to leave. Until there is a new plan, frames go on under the
+    /// present one; the device waits for that.
+    pub(super) fn leaving(&mut self, node: NodeId, out: &mut Vec<Command>) {
+        if !self.devices.contains_key(&node) || !self.leaving.insert(node) {
+            return;
+        }
+        let mut preparing = self.preparing.iter().flat_map(|lanes| &lanes.live);
+        let stopped = match preparing.any(|live| live.has(node)) {
+            true => self.stop_preparing(out),
+            false => None,
+        };
+        let mut active = self.active.iter().flat_map(|lanes| &lanes.live);
+        let runs = active.any(|live| live.has(node));
+        // The answer to an open request may include it.
+        if runs || stopped.is_some() || self.requested.is_some() {
+            let reason = stopped.into_iter().fold(Reason::Left, Reason::min);
+            self.request_plan(reason, out);
+        }
+    }
+
     pub(super) fn gone(
         &mut self,
         now: Moment,
@@ -18,6 +38,7 @@ impl Leader {
         out: &mut Vec<Command>,
     ) {
         let Some(presence) = self.devices.remove(&node) else { return };
+        self.leaving.remove(&node);
         let incarnation = presence.incarnation;
         // Only those that use the device: others run on.
         let broken: BTreeSet<Generation> =

@@ -34,7 +34,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Moment, Reason};
 use crate::ids::{Incarnation, NodeId, Pair};
@@ -128,6 +128,8 @@ struct Presence {
 pub struct Leader {
     me: NodeId,
     devices: BTreeMap<NodeId, Presence>,
+    /// Those of them that are about to leave.
+    leaving: BTreeSet<NodeId>,
     backoffs: Backoffs<NodeId>,
     /// Devices that cannot exchange strips.
     apart: Backoffs<Pair>,
@@ -172,6 +174,7 @@ impl Leader {
         let mut leader = Leader {
             me,
             devices: others.map(present).collect(),
+            leaving: BTreeSet::new(),
             backoffs: Backoffs::default(),
             apart: Backoffs::default(),
             newest: Generation(0),
@@ -229,6 +232,7 @@ impl Leader {
         }
         match event {
             Event::Joined { node, incarnation } => self.joined(now, node, incarnation, out),
+            Event::Leaving(node) => self.leaving(node, out),
             Event::Left(node) | Event::Lost(node) if node == self.me => self.end_session(out),
             Event::Left(node) => self.gone(now, node, Reason::Left, out),
             Event::Lost(node) => self.gone(now, node, Reason::Lost, out),
@@ -384,7 +388,12 @@ impl Leader {
     fn can_run(&self, lane: &Lane) -> bool {
         lane.members.first() == Some(&self.me)
             && lane.members.len() == usize::from(lane.plan.devices)
-            && lane.members[1..].iter().all(|node| self.devices.contains_key(node))
+            && lane.members[1..].iter().all(|node| self.is_available(*node))
+    }
+
+    /// Whether a new plan may include a device.
+    fn is_available(&self, node: NodeId) -> bool {
+        self.devices.contains_key(&node) && !self.leaving.contains(&node)
     }
 
     /// Starts to prepare `proposal` in place of whatever was being prepared. Lanes that are active
@@ -483,7 +492,8 @@ impl Leader {
         let mut members = vec![self.me];
         self.sheltered = alone;
         if !alone {
-            let is_in = |node: &NodeId| !self.backoffs.is_left_out(*node);
+            let is_in =
+                |node: &NodeId| self.is_available(*node) && !self.backoffs.is_left_out(*node);
             members.extend(self.devices.keys().copied().filter(is_in));
         }
         let are_members = |pair: &Pair| members.iter().filter(|node| pair.has(**node)).count() == 2;
