@@ -182,9 +182,7 @@ impl PlannerActor {
         let mut predicted = cost;
         if lane.members.len() > 1 {
             let simulated = cost * overhead.recip();
-            for time in active.times.drain(..) {
-                self.overhead.observe(now, time, simulated);
-            }
+            self.overhead.observe(now, active.times.drain(..), simulated);
             predicted = simulated * self.overhead.factor(now);
         }
         let before = active.smoothed.unwrap_or(predicted);
@@ -283,6 +281,7 @@ impl Handler<PlanActivated> for PlannerActor {
             [(_, only)] if only.in_flight == InFlight::ONE => Some(only.predicted),
             _ => None,
         };
+        self.overhead.change_plan(self.clock.now());
         self.active = Some(ActivePlans {
             lanes,
             announced,

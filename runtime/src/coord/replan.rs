@@ -93,45 +93,67 @@ const MOST: f64 = 100.0;
 /// multiplies by it what it [simulates](crate::cost::ClusterProfile::overhead) for plans that
 /// exchange strips, so that a plan that does not keep its promise loses to a device alone.
 ///
-/// It is the median of the latest frames, which one slow frame does not move.
+/// It compares the median of the latest frames, which one slow frame does not move, with what their
+/// plan is simulated to take by what is known now, not when they ran: when a device becomes slower,
+/// frames show it first and its profile a few frames later, and that must not count twice.
 ///
 /// ```
 /// use edgeld_runtime::coord::Moment;
 /// use edgeld_runtime::coord::replan::Overhead;
 /// use edgeld_runtime::units::Ms;
 /// let mut overhead = Overhead::default();
-/// for frame in [101.0, 400.0, 99.0] {
-///     overhead.observe(Moment(0.0), Ms(frame), Ms(50.0));
-/// }
+/// overhead.observe(Moment(0.0), [Ms(101.0), Ms(400.0), Ms(99.0)], Ms(50.0));
 /// assert_eq!(overhead.factor(Moment(0.0)), 2.02);
 /// assert!((overhead.factor(Moment(60_000.0)) - 2.02f64.sqrt()).abs() < 1e-9);
+/// // Now the devices are known to be slower: nothing is left to explain.
+/// overhead.observe(Moment(0.0), [], Ms(101.0));
+/// assert_eq!(overhead.factor(Moment(0.0)), 1.0);
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Overhead {
-    /// Measured over simulated times, oldest first.
-    ratios: VecDeque<f64>,
+    /// What frames of the present plan took, oldest first.
+    times: VecDeque<Ms>,
+    /// What the present plan is simulated to take.
+    simulated: Ms,
+    /// The factor when the present plan became active.
+    before: f64,
+    /// When the last frame was observed.
     last: Moment,
 }
 
+impl Default for Overhead {
+    fn default() -> Overhead {
+        Overhead { times: VecDeque::new(), simulated: Ms::ZERO, before: 1.0, last: Moment(0.0) }
+    }
+}
+
 impl Overhead {
-    /// Learns from a frame that took `measured` where `simulated` was expected.
-    pub fn observe(&mut self, now: Moment, measured: Ms, simulated: Ms) {
-        let ratio = measured / simulated;
-        if ratio.is_finite() && ratio > 0.0 {
-            if self.ratios.len() >= REMEMBERED {
-                self.ratios.pop_front();
+    /// Learns what frames of the present plan took, and what it is simulated to take now.
+    pub fn observe(&mut self, now: Moment, measured: impl IntoIterator<Item = Ms>, simulated: Ms) {
+        self.simulated = simulated;
+        for time in measured {
+            if self.times.len() >= REMEMBERED {
+                self.times.pop_front();
             }
-            self.ratios.push_back(ratio.clamp(1.0 / MOST, MOST));
+            self.times.push_back(time);
             self.last = now;
         }
     }
 
+    /// Another plan runs from now on.
+    pub fn change_plan(&mut self, now: Moment) {
+        (self.before, self.last) = (self.factor(now), now);
+        self.times.clear();
+    }
+
     /// The factor, as of `now`; 1 if nothing is known.
     pub fn factor(&self, now: Moment) -> f64 {
-        let mut sorted: Vec<f64> = self.ratios.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        let Some(median) = sorted.get(sorted.len() / 2) else { return 1.0 };
-        median.powf(0.5f64.powf(now.since(self.last) / HALF_LIFE))
+        let mut sorted: Vec<Ms> = self.times.iter().copied().collect();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let ratio = sorted.get(sorted.len() / 2).map(|median| *median / self.simulated);
+        let ratio = ratio.filter(|ratio| !ratio.is_nan()).unwrap_or(self.before);
+        let forgotten = 0.5f64.powf(now.since(self.last) / HALF_LIFE);
+        ratio.clamp(1.0 / MOST, MOST).powf(forgotten)
     }
 }
 
@@ -204,6 +226,27 @@ mod tests {
         assert!(!hysteresis.consider(Moment(3_000.0), 40, Ms(100.0), Ms(50.0)));
         assert!(!hysteresis.consider(Moment(3_300.0), 43, Ms(100.0), Ms(50.0)));
         assert!(hysteresis.consider(Moment(5_000.0), 60, Ms(100.0), Ms(50.0)));
+    }
+
+    #[test]
+    fn what_devices_know_of_is_not_overhead() {
+        let mut overhead = Overhead::default();
+        let now = Moment(0.0);
+        overhead.observe(now, [Ms(110.0); 9], Ms(100.0));
+        assert!((overhead.factor(now) - 1.1).abs() < 1e-9);
+        // A device becomes slower: frames show it at once, its profile little by little.
+        for simulated in [100.0, 190.0, 240.0, 270.0, 285.0, 292.0, 296.0, 300.0] {
+            overhead.observe(now, [Ms(330.0)], Ms(simulated));
+            let predicted = simulated * overhead.factor(now);
+            assert!(predicted < 331.0, "{predicted} of {simulated}");
+        }
+        assert!((overhead.factor(now) - 1.1).abs() < 1e-9);
+        // The next plan has it until it has frames of its own.
+        overhead.change_plan(now);
+        overhead.observe(now, [], Ms(200.0));
+        assert!((overhead.factor(now) - 1.1).abs() < 1e-9);
+        overhead.observe(now, [Ms(240.0)], Ms(200.0));
+        assert!((overhead.factor(now) - 1.2).abs() < 1e-9);
     }
 
     #[test]
