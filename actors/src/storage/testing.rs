@@ -11,7 +11,9 @@ use edgeld_runtime::wire::{Hello, Incarnation, NodeId, PROTOCOL, Purpose, Sessio
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{ChunkFetcher, ChunkStore, Supply};
+use super::chunks::ChunkStore;
+use super::supply::Supply;
+use super::weights::ChunkFetcher;
 use crate::transport::{Connection, Listener, Network, Security, Settings, Switchboard};
 
 /// How long a fetch may take before a test fails.

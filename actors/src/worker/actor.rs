@@ -29,7 +29,6 @@ use tokio::task::AbortHandle;
 use super::device::Device;
 use super::executor::{self, Job};
 use super::guests::Guests;
-use super::handlers::say_leaving;
 use super::messages::{
     Accepted, ExecutorReported, HostSession, LeaderSent, PreparationDone, WeightsProgress,
 };
@@ -470,4 +469,10 @@ impl WorkerActor {
             }
         }
     }
+}
+
+/// Tells a leader that this device is about to leave.
+pub(super) fn say_leaving(control: &Sender) {
+    // If the connection has ended, its reader notices.
+    let _ = control.send(encode(&WorkerMessage::Leaving), Vec::new());
 }

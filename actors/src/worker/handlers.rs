@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::worker::session::{ConnectionId, Event as LinkEvent};
-use edgeld_runtime::wire::{SessionId, WorkerMessage, encode};
+use edgeld_runtime::wire::{SessionId, WorkerMessage};
 use tokio::sync::oneshot;
 
-use super::actor::WorkerActor;
+use super::actor::{WorkerActor, say_leaving};
 use super::executor::{Job, Report};
 use super::messages::{
     CloseSessions, ControlEnded, Dialled, ExecutorReported, FrameOutputs, HostSession, Leave,
     PreparationDone, ReleaseSession, StartFrame, StripsEnded, WeightsProgress,
 };
 use super::session::Session;
-use crate::transport::Sender;
 
 impl Handler<ControlEnded> for WorkerActor {
     type Result = ();
@@ -42,12 +41,6 @@ impl Handler<Leave> for WorkerActor {
         // If the actor ends, nothing runs here either.
         Box::pin(async { drop(drained.await) })
     }
-}
-
-/// Tells a leader that this device is about to leave.
-pub(super) fn say_leaving(control: &Sender) {
-    // If the connection has ended, its reader notices.
-    let _ = control.send(encode(&WorkerMessage::Leaving), Vec::new());
 }
 
 impl WorkerActor {
