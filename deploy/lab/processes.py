@@ -68,6 +68,7 @@ class Watched:
             except queue.Empty:
                 raise Failed(f"no {wanted!r} within {seconds} s\n{self.said()}") from None
             if event is None:
+                self._new.put(None)  # `end` looks for it, too
                 raise Failed(f"ended without {wanted!r}\n{self.said()}")
             if event["event"] == wanted:
                 return event
