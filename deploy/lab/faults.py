@@ -385,6 +385,8 @@ def soak(arguments: Namespace, bars: Report) -> None:
                     pass
             time.sleep(1)
         mend()
+        if not runs(leader):
+            raise Failed(f"the stream ended after {now:.0f} of {seconds:.0f} s\n{leader.said()}")
         leader.interrupt(30)
         numbers = [frame["frame"] for frame in of_kind(leader.events, "frame")]
         lost = len(set(range(max(numbers) + 1)) - set(numbers))

@@ -296,11 +296,14 @@ impl PipelineActor {
         }
         match message {
             WorkerMessage::Ready { generation, .. } => {
+                tracing::debug!(%node, generation = generation.0, "ready");
                 self.weights_held(node, generation);
                 self.fetched(node);
                 self.handle_event(LeaderEvent::Ready { node, generation }, context);
             }
             WorkerMessage::Fetching { generation, have, need, packed, .. } => {
+                let progress = (have, need, packed);
+                tracing::debug!(%node, generation = generation.0, ?progress, "fetching");
                 self.fetching(node, have, need);
                 let done = have + packed;
                 self.handle_event(LeaderEvent::Progress { node, generation, done, need }, context);
@@ -314,6 +317,7 @@ impl PipelineActor {
                 self.handle_event(LeaderEvent::LinkDown { node, generation, peer }, context);
             }
             WorkerMessage::Refused { generation, why, .. } => {
+                tracing::debug!(%node, generation = generation.0, %why, "refused");
                 // The device may not have opened the session: open it again next time.
                 self.opened.remove(&node);
                 let why = why.to_string();

@@ -35,6 +35,7 @@ impl PipelineActor {
             .zip(&lane.members)
             .map(|(device, node)| self.member(device, *node))
             .collect();
+        tracing::debug!(generation = generation.0, members = ?lane.members, "prepare");
         for member in &members {
             self.open(member.node, context);
             let prepare = Prepare {

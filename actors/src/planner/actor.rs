@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
 use actix::prelude::*;
-use edgeld_runtime::coord::emergency::{Holdings, with_idle};
+use edgeld_runtime::coord::emergency::with_idle;
+use edgeld_runtime::coord::holdings::Holdings;
 use edgeld_runtime::coord::leader::Lane;
 use edgeld_runtime::coord::replan::{Hysteresis, Overhead, reason};
 use edgeld_runtime::coord::{Moment, Reason};
@@ -262,7 +263,7 @@ impl Handler<WeightsHeld> for PlannerActor {
     fn handle(&mut self, WeightsHeld { node, held }: WeightsHeld, _: &mut Self::Context) {
         let graph = &self.source.graph;
         match held {
-            Held::Program(program) => self.holdings.add(node, &program.features(graph)),
+            Held::Program(program) => self.holdings.prepared(node, graph, &program),
             Held::All => self.holdings.add_all(node, graph),
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! The [`PlannerActor`] keeps the profiles of the devices and answers requests for plans. After
 //! frames it also checks whether another plan has become better, and whether the present one takes as
-//! long as predicted. `solver` runs
-//! `edgeld_runtime::solve` on its thread. Only `pipeline` uses this room. It never talks to devices
+//! long as predicted. `solver` runs `edgeld_runtime::solve` on its thread; `interim` finds what to run
+//! until the devices of the best plan are ready. Only `pipeline` uses this room. It never talks to devices
 //! and never activates a plan.
 
 mod actor;
+mod interim;
 mod messages;
 mod options;
 mod solver;

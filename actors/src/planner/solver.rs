@@ -7,18 +7,17 @@ use std::thread::Builder;
 use std::time::Instant;
 
 use edgeld_runtime::coord::Reason;
-use edgeld_runtime::coord::emergency::{
-    Holdings, alone_is_sooner, on_leader, with_idle, without_idle,
-};
+use edgeld_runtime::coord::emergency::without_idle;
+use edgeld_runtime::coord::holdings::Holdings;
 use edgeld_runtime::coord::leader::{Lane, Proposal};
 use edgeld_runtime::coord::replan::interval_in_proportion;
 use edgeld_runtime::cost::{ClusterProfile, Prediction, intervals, makespan, traffic};
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::ids::Pair;
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan, PlanError};
-use edgeld_runtime::program::{Encoding, Program, Transfer, derive};
+use edgeld_runtime::program::{Derivation, Encoding, Program, Transfer, derive};
 use edgeld_runtime::solve::{
-    self, Lanes, Objective, Policy, Problem, Solution, explain, solve_apart, what_if,
+    self, Lanes, Objective, Policy, Problem, explain, solve_apart, what_if,
 };
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::NodeId;
@@ -172,7 +171,7 @@ impl SolveRequest {
         }
     }
 
-    fn problem(&self) -> Problem<'_> {
+    pub(super) fn problem(&self) -> Problem<'_> {
         Problem {
             graph: &self.graph,
             encodings: &self.encodings,
@@ -185,9 +184,13 @@ impl SolveRequest {
         }
     }
 
-    fn predict(&self, plan: &Plan) -> Result<Prediction, String> {
+    pub(super) fn predict(&self, plan: &Plan) -> Result<Prediction, String> {
         let derivation = derive(&self.graph, plan).map_err(|error| error.to_string())?;
-        Ok(makespan(&self.graph, &self.encodings, &self.profile, &derivation))
+        Ok(self.simulate(&derivation))
+    }
+
+    pub(super) fn simulate(&self, derivation: &Derivation) -> Prediction {
+        makespan(&self.graph, &self.encodings, &self.profile, derivation)
     }
 
     /// What is predicted for the active plans if frames go to them in the same proportion as before.
@@ -218,106 +221,26 @@ impl SolveRequest {
         sums
     }
 
-    fn candidate(&self) -> Result<Candidate, String> {
-        let place = |node: NodeId| {
-            let at = self.members.iter().position(|member| *member == node)?;
-            Some(DeviceIx(at as u16))
-        };
-        let apart = self.apart.iter().filter_map(|pair| {
-            let [a, b] = pair.map(place);
-            a.zip(b)
-        });
-        let apart: Vec<(DeviceIx, DeviceIx)> = apart.collect();
-        let lanes = solve_apart(&self.problem(), &apart).map_err(|error| error.to_string())?;
+    pub(super) fn candidate(&self) -> Result<Candidate, String> {
+        let lanes =
+            solve_apart(&self.problem(), &self.apart()).map_err(|error| error.to_string())?;
         match self.interim(&lanes)? {
             Some(interim) => self.describe(&interim, true),
             None => self.describe(&lanes, false),
         }
     }
 
-    /// What to start with, if frames would have to wait for weights under the best plans.
-    fn interim(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
-        match self.reason {
-            Reason::Lost | Reason::Left | Reason::Link => self.without_fetching(lanes),
-            Reason::Start => self.leader_first(lanes),
-            _ => Ok(None),
-        }
-    }
-
-    /// The lanes whose members have their weights; if there is but one lane, its stages for which
-    /// weights are missing run on the leader.
-    fn without_fetching(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
-        let mut ready = Vec::new();
-        for lane in &lanes.lanes {
-            let plan = &lane.solution.plan;
-            let lacking = self.holdings.lacking(&self.graph, plan, &self.members);
-            let lacking = lacking.map_err(|error| error.to_string())?;
-            match &lanes.lanes[..] {
-                _ if lacking.is_empty() => ready.push(lane.clone()),
-                [only] if only.solution.alone.is_some() => {
-                    return self.instead(only, on_leader(plan, &lacking)).map(Some);
-                }
-                _ => {}
-            }
-        }
-        let fewer = !ready.is_empty() && ready.len() < lanes.lanes.len();
-        Ok(fewer.then_some(Lanes { lanes: ready, in_flight: lanes.in_flight }))
-    }
-
-    /// The leader alone, if it will have answered all expected frames before the weights have moved.
-    fn leader_first(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
-        let [first, ..] = &lanes.lanes[..] else { return Ok(None) };
-        let (Some(frames), Some(alone)) = (self.expected_frames, first.solution.alone) else {
-            return Ok(None);
+    /// The pairs of devices that cannot exchange strips, by their places.
+    pub(super) fn apart(&self) -> Vec<(DeviceIx, DeviceIx)> {
+        let place = |node: NodeId| {
+            let at = self.members.iter().position(|member| *member == node)?;
+            Some(DeviceIx(at as u16))
         };
-        let whole = Plan::alone(self.graph.layers().len() as u32);
-        match with_idle(&whole, &self.members[..1], &self.members) {
-            Some(plan) if alone_is_sooner(frames, alone, self.weights_time(lanes)?) => {
-                self.instead(first, plan).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// One plan for all frames in place of the lanes that were solved for.
-    fn instead(&self, lane: &solve::Lane, plan: Plan) -> Result<Lanes, String> {
-        let prediction = self.predict(&plan)?;
-        let predicted = prediction.total;
-        let solution = Solution { plan, prediction, predicted, ..lane.solution.clone() };
-        Ok(Lanes::of_one(solution, lane.in_flight))
-    }
-
-    /// How long until all members have their weights, limited by each member's link and by the
-    /// leader's, which all weights share.
-    fn weights_time(&self, lanes: &Lanes) -> Result<Ms, String> {
-        let mut missing = vec![Bytes::ZERO; self.members.len()];
-        for lane in &lanes.lanes {
-            let derivation = derive(&self.graph, &lane.solution.plan);
-            let programs = derivation.map_err(|error| error.to_string())?.programs;
-            for ((program, node), sum) in programs.iter().zip(&self.members).zip(&mut missing) {
-                *sum += self.missing(program, *node);
-            }
-        }
-        // The leader has all.
-        missing[DeviceIx::LEADER.index()] = Bytes::ZERO;
-        let all = missing.iter().copied().sum();
-        let links = self.profile.ids().map(|device| self.profile.link(device));
-        let times = links.zip(missing).map(|(link, bytes)| link.time_for(bytes));
-        Ok(times.fold(self.profile.link(DeviceIx::LEADER).time_for(all), Ms::max))
-    }
-
-    /// The weights of a program that a device does not hold.
-    fn missing(&self, program: &Program, node: NodeId) -> Bytes {
-        let features = program.features(&self.graph).into_iter();
-        let lacks = features.filter(|(layer, range)| !self.holdings.has(node, *layer, *range));
-        let bytes = lacks
-            .flat_map(|(layer, range)| {
-                let ids = self.graph.layer(layer).op.parameters();
-                ids.map(move |id| (id, u64::from(range.len())))
-            })
-            .map(|(id, rows)| rows * self.graph.parameter(id).row_bytes())
-            .sum();
-        Bytes(bytes)
+        let pairs = self.apart.iter().filter_map(|pair| {
+            let [a, b] = pair.map(place);
+            a.zip(b)
+        });
+        pairs.collect()
     }
 
     fn describe(&self, lanes: &Lanes, provisional: bool) -> Result<Candidate, String> {
@@ -372,7 +295,7 @@ impl SolveRequest {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
@@ -382,7 +305,7 @@ mod tests {
     use super::*;
 
     /// A request for a plan over two devices, of which this many have names.
-    fn request(number: u32, named: usize) -> SolveRequest {
+    pub(in super::super) fn request(number: u32, named: usize) -> SolveRequest {
         let model = models::open("vgg11?size=32&classes=3", &Options::default()).unwrap();
         let device = DeviceProfile::described(10.0, 2.0);
         let link = LinkProfile::described(Mbps(1000.0), Ms(0.1));

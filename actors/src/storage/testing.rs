@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::models::{Model, Vgg};
@@ -71,6 +72,10 @@ impl Lan {
         let dialled = other.dial(&address, Purpose::Weights(SessionId(1)));
         let (dialled, accepted) = tokio::join!(dialled, self.listener.accept());
         (accepted.unwrap(), dialled.unwrap(), other)
+    }
+
+    pub(crate) fn graph(&self) -> Arc<Graph> {
+        self.model.graph.clone()
     }
 
     pub(crate) fn chunks(&self) -> Vec<u32> {

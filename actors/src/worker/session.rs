@@ -58,6 +58,9 @@ pub(super) struct Session {
     /// Open connections for strips.
     strips: BTreeMap<ConnectionId, Sender>,
     plans: BTreeMap<Generation, SessionPlan>,
+    /// The longest strip that any plan brings or brought, in bytes: strips of a plan that has ended
+    /// may still be on their way.
+    longest_strip: usize,
     /// The last plan with weights that was prepared, retired or not: the next one reuses them, packed
     /// as they are.
     last_prepared: Option<Arc<Prepared>>,
@@ -74,8 +77,6 @@ struct SessionPlan {
     prepared: Option<Arc<Prepared>>,
     cancelled: Arc<AtomicBool>,
     progress: Packing,
-    /// The longest strip that this device receives.
-    longest_strip: usize,
 }
 
 /// A plan that was checked, and this device's part of it.
@@ -118,6 +119,7 @@ impl Session {
             links: links::Session::default(),
             strips: BTreeMap::new(),
             plans: BTreeMap::new(),
+            longest_strip: 0,
             last_prepared: None,
             prefetches: false,
         }
@@ -168,9 +170,9 @@ impl Session {
         }
     }
 
-    /// The longest strip that any plan brings, in bytes.
+    /// The longest strip that may arrive, in bytes.
     pub(super) fn longest_strip(&self) -> usize {
-        self.plans.values().map(|plan| plan.longest_strip).max().unwrap_or(0)
+        self.longest_strip
     }
 
     /// Checks a plan and derives this device's part of it.
@@ -251,11 +253,11 @@ impl Session {
             prepared: None,
             cancelled: cancelled.clone(),
             progress: Packing::default(),
-            longest_strip: bytes.max().unwrap_or(0) as usize,
         };
         self.plans.insert(generation, plan);
-        let longest = self.longest_strip();
-        self.strips.values().for_each(|strips| strips.limit_payload(longest));
+        let longest = bytes.max().unwrap_or(0) as usize;
+        self.longest_strip = self.longest_strip.max(longest);
+        self.strips.values().for_each(|strips| strips.limit_payload(self.longest_strip));
         Preparation {
             session: self.id,
             generation,
@@ -391,5 +393,76 @@ pub(super) fn session_of(message: &LeaderMessage) -> Option<SessionId> {
         | LeaderMessage::Disconnect { session, .. }
         | LeaderMessage::Close { session, .. } => Some(*session),
         LeaderMessage::Measure { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeld_runtime::plan::{Plan, Split, Stage};
+    use edgeld_runtime::wire::Incarnation;
+
+    use super::*;
+    use crate::storage::testing::Lan;
+    use crate::worker::device::{Device, DeviceOptions};
+    use crate::worker::executor;
+
+    const ME: NodeId = NodeId(1);
+    const PEER: NodeId = NodeId(2);
+
+    /// A plan under which the peer begins and this device does what comes after these layers.
+    fn after(layers: u32, graph: &Graph, generation: u32) -> Prepare {
+        let all = graph.layers().len() as u32;
+        let stages = vec![
+            Stage { layers: 0..layers, split: Split::Whole(DeviceIx::LEADER) },
+            Stage { layers: layers..all, split: Split::Whole(DeviceIx(1)) },
+        ];
+        let member = |(device, node)| Member {
+            device: DeviceIx(device),
+            node,
+            incarnation: Incarnation::default(),
+            name: String::new(),
+            addresses: Vec::new(),
+        };
+        Prepare {
+            generation: Generation(generation),
+            plan: Plan::new(2, stages),
+            device: DeviceIx(1),
+            members: [(0, PEER), (1, ME)].map(member).to_vec(),
+            in_flight: InFlight::ONE,
+        }
+    }
+
+    #[tokio::test]
+    async fn strips_of_a_plan_that_has_ended_may_still_be_on_their_way() {
+        let mut lan = Lan::new().await;
+        let (control, _leader, _leader_network) = lan.connect("leader", 3).await;
+        let (strips, peer, network) = lan.connect("peer", PEER.0).await;
+        let home = tempfile::tempdir().unwrap();
+        let options = DeviceOptions { home: Some(home.path().into()), ..DeviceOptions::default() };
+        let executor = executor::start(&Device::open(&options).unwrap(), false, drop).unwrap();
+        let graph = lan.graph();
+        let mut session = Session::new(
+            SessionId(1),
+            (1, control.split().0),
+            "leader".to_owned(),
+            graph.clone(),
+            vec![Encoding::F32],
+            KernelKind::Exact,
+            SessionWeights::Remote(lan.fetcher.clone()),
+            executor,
+        );
+        let (sender, mut receiver) = strips.split();
+        session.add_strips(ConnectionId(1), sender);
+        // A map after the first layer, then one vector after all but the last.
+        let last = graph.layers().len() as u32 - 1;
+        for (generation, layers) in [(1, 1), (2, last)] {
+            let checked = session.check(after(layers, &graph, generation), ME).unwrap();
+            drop(session.begin_preparation(checked, Isa::Plain, Bytes::ZERO, &network));
+            session.retire(Generation(generation));
+        }
+        let map = graph.output_shape(graph.layer_ids().next().unwrap());
+        let strip = vec![0u8; 4 * map.elements() as usize];
+        peer.split().0.send(vec![0], strip.clone()).unwrap();
+        assert_eq!(receiver.next().await.unwrap().payload.len(), strip.len());
     }
 }

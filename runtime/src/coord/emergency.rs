@@ -1,88 +1,13 @@
-//! A stopgap plan: the best plan, changed so that nobody has to fetch weights first.
+//! Stopgap plans: what to run until the devices of the best plan are ready for it.
 //!
-//! After a loss the best plan may give a survivor features whose weights it never held. Until they
-//! have moved, each stage for which a device lacks weights runs whole on the leader, which has them
-//! all; the other stages stay split.
+//! After a loss the best plan may give a survivor features whose weights it
+//! [never held](super::holdings), or bring in a device that has not packed any. A frame that waits is
+//! answered sooner if each stage for which a device lacks weights runs whole on the leader, which has
+//! them all, or if those go on alone that have been at work.
 
-use std::collections::BTreeMap;
-
-use crate::graph::{Graph, LayerId};
 use crate::ids::NodeId;
-use crate::plan::{DeviceIx, Plan, PlanError, Split};
-use crate::program::{Action, Program, derive};
-use crate::region::ChannelRange;
+use crate::plan::{Cuts, DeviceIx, Plan, Split};
 use crate::units::Ms;
-
-/// Which weights every device holds, in memory or on disk.
-#[derive(Debug, Clone, Default)]
-pub struct Holdings {
-    held: BTreeMap<(NodeId, LayerId), Vec<ChannelRange>>,
-}
-
-impl Holdings {
-    /// Records that a device has these features of these layers.
-    pub fn add(&mut self, node: NodeId, features: &BTreeMap<LayerId, ChannelRange>) {
-        for (layer, range) in features {
-            let ranges = self.held.entry((node, *layer)).or_default();
-            if !ranges.iter().any(|held| held.covers(*range)) {
-                ranges.retain(|held| !range.covers(*held));
-                ranges.push(*range);
-            }
-        }
-    }
-
-    /// Records that a device has all weights of the graph.
-    pub fn add_all(&mut self, node: NodeId, graph: &Graph) {
-        let features = graph.layer_ids().map(|layer| {
-            let channels = graph.output_shape(layer).channels;
-            (layer, ChannelRange::new(0, channels))
-        });
-        self.add(node, &features.collect());
-    }
-
-    /// Whether a device has these features of a layer.
-    pub fn has(&self, node: NodeId, layer: LayerId, features: ChannelRange) -> bool {
-        let held = self.held.get(&(node, layer)).map_or(&[][..], Vec::as_slice);
-        let missing = held.iter().fold(vec![features], |missing, held| {
-            missing.into_iter().flat_map(|part| part.minus(*held)).collect()
-        });
-        missing.iter().all(ChannelRange::is_empty)
-    }
-
-    /// The stages of `plan` for which a device lacks weights, by index.
-    ///
-    /// # Errors
-    /// When the plan does not fit the graph.
-    pub fn lacking(
-        &self,
-        graph: &Graph,
-        plan: &Plan,
-        members: &[NodeId],
-    ) -> Result<Vec<usize>, PlanError> {
-        let derivation = derive(graph, plan)?;
-        let followers = derivation.programs.iter().zip(members).skip(1);
-        let mut stages: Vec<usize> =
-            followers.flat_map(|(program, node)| self.lacking_for(graph, program, *node)).collect();
-        stages.sort_unstable();
-        stages.dedup();
-        Ok(stages)
-    }
-
-    fn lacking_for(&self, graph: &Graph, program: &Program, node: NodeId) -> Vec<usize> {
-        let mut lacking = Vec::new();
-        for step in &program.steps {
-            let Action::Compute { stage, runs } = &step.action else { continue };
-            let lacks = runs.iter().any(|run| {
-                let has_weights = graph.layer(run.layer).op.parameters().next().is_some();
-                has_weights && !self.has(node, run.layer, run.region.channels)
-            });
-            if lacks {
-                lacking.push(*stage);
-            }
-        }
-        lacking
-    }
-}
 
 /// `plan` with these stages whole on the leader.
 pub fn on_leader(plan: &Plan, stages: &[usize]) -> Plan {
@@ -100,9 +25,8 @@ pub fn without_idle(plan: &Plan) -> (Plan, Vec<DeviceIx>) {
         .device_ids()
         .filter(|device| *device == DeviceIx::LEADER || plan.is_active(*device))
         .collect();
-    let cut = |cuts: &crate::plan::Cuts| {
-        crate::plan::Cuts::from_lengths(kept.iter().map(|device| cuts.range::<()>(*device).len()))
-    };
+    let cut =
+        |cuts: &Cuts| Cuts::from_lengths(kept.iter().map(|device| cuts.range::<()>(*device).len()));
     let mut compact = plan.clone();
     compact.devices = kept.len() as u16;
     for stage in &mut compact.stages {
@@ -141,7 +65,7 @@ pub fn alone_is_sooner(frames: u64, alone: Ms, weights: Ms) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Cuts, Stage};
+    use crate::plan::Stage;
 
     const LEADER: NodeId = NodeId(1);
     const A: NodeId = NodeId(2);
@@ -166,17 +90,6 @@ mod tests {
         assert_eq!(compact.stages[2].split, Split::Whole(DeviceIx(1)));
         assert_eq!(with_idle(&compact, &[LEADER, B], &[LEADER, A, B]), Some(plan()));
         assert_eq!(with_idle(&compact, &[LEADER, B], &[LEADER, A]), None);
-    }
-
-    #[test]
-    fn holdings_add_up() {
-        let mut holdings = Holdings::default();
-        let layer = LayerId(0);
-        holdings.add(A, &BTreeMap::from([(layer, ChannelRange::new(0, 16))]));
-        holdings.add(A, &BTreeMap::from([(layer, ChannelRange::new(16, 48))]));
-        assert!(holdings.has(A, layer, ChannelRange::new(8, 40)));
-        assert!(!holdings.has(A, layer, ChannelRange::new(8, 50)));
-        assert!(!holdings.has(B, layer, ChannelRange::new(8, 40)));
     }
 
     #[test]

@@ -10,9 +10,11 @@
 //! - [`liveness`]: which devices are alive, suspect or lost.
 //! - [`replan`]: when a measured change is worth a new plan.
 //! - [`stalls`]: what share of the time a device is allowed to run.
-//! - [`emergency`]: a stopgap plan that uses only weights the survivors already hold.
+//! - [`holdings`]: which weights devices have, and when they are ready for a plan.
+//! - [`emergency`]: stopgap plans, until devices are ready for the best one.
 
 pub mod emergency;
+pub mod holdings;
 pub mod leader;
 pub mod liveness;
 pub mod replan;

@@ -26,7 +26,8 @@ pub fn solve_apart(problem: &Problem, apart: &[(DeviceIx, DeviceIx)]) -> Result<
     let Some(pair) = first_exchanging(problem.graph, &best, apart)? else { return Ok(best) };
     let mut found = Vec::new();
     for device in to_leave_out(pair, apart) {
-        found.push(without(problem, device, apart));
+        let kept: Vec<DeviceIx> = problem.profile.ids().filter(|other| *other != device).collect();
+        found.push(solve_among(problem, &kept, apart));
     }
     let mut relayed = *problem;
     relayed.policy.exchange = Exchange::Leader;
@@ -47,6 +48,33 @@ pub fn solve_apart(problem: &Problem, apart: &[(DeviceIx, DeviceIx)]) -> Result<
         Objective::Throughput => 1e3 / lanes.frames_per_second(),
     };
     fit.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).ok_or(failed)
+}
+
+/// As [`solve_apart`], with plans in which only the devices `kept` have a part: in order, the leader
+/// first.
+///
+/// # Errors
+/// When no such plan fits in memory.
+pub fn solve_among(
+    problem: &Problem,
+    kept: &[DeviceIx],
+    apart: &[(DeviceIx, DeviceIx)],
+) -> Result<Lanes, SolveError> {
+    let Problem { profile, .. } = problem;
+    let members = kept.iter().map(|id| (profile.device(*id).clone(), *profile.link(*id)));
+    let fewer = ClusterProfile::new(members).with_overhead(profile.overhead);
+    let place = |device: &DeviceIx| {
+        let at = kept.iter().position(|kept| kept == device)?;
+        Some(DeviceIx(at as u16))
+    };
+    let apart: Vec<(DeviceIx, DeviceIx)> =
+        apart.iter().filter_map(|(a, b)| Some((place(a)?, place(b)?))).collect();
+    let lanes = solve_apart(&Problem { profile: &fewer, previous: None, ..*problem }, &apart)?;
+    let wide = lanes.lanes.into_iter().map(|lane| {
+        let solution = widen(problem, lane.solution, kept)?;
+        Ok(Lane { solution, ..lane })
+    });
+    Ok(Lanes { lanes: wide.collect::<Result<_, SolveError>>()?, in_flight: lanes.in_flight })
 }
 
 /// The first of the pairs that would have to exchange strips.
@@ -83,30 +111,6 @@ fn to_leave_out(
         Ordering::Equal if apart.len() > TRY_BOTH => vec![other],
         Ordering::Equal => vec![one, other],
     }
-}
-
-/// The best plans in which a device has no part.
-fn without(
-    problem: &Problem,
-    device: DeviceIx,
-    apart: &[(DeviceIx, DeviceIx)],
-) -> Result<Lanes, SolveError> {
-    let Problem { profile, .. } = problem;
-    let kept: Vec<DeviceIx> = profile.ids().filter(|other| *other != device).collect();
-    let members = kept.iter().map(|id| (profile.device(*id).clone(), *profile.link(*id)));
-    let fewer = ClusterProfile::new(members).with_overhead(profile.overhead);
-    let place = |device: &DeviceIx| {
-        let at = kept.iter().position(|kept| kept == device)?;
-        Some(DeviceIx(at as u16))
-    };
-    let apart: Vec<(DeviceIx, DeviceIx)> =
-        apart.iter().filter_map(|(a, b)| Some((place(a)?, place(b)?))).collect();
-    let lanes = solve_apart(&Problem { profile: &fewer, previous: None, ..*problem }, &apart)?;
-    let wide = lanes.lanes.into_iter().map(|lane| {
-        let solution = widen(problem, lane.solution, &kept)?;
-        Ok(Lane { solution, ..lane })
-    });
-    Ok(Lanes { lanes: wide.collect::<Result<_, SolveError>>()?, in_flight: lanes.in_flight })
 }
 
 /// A solution for these devices as one for all devices of the problem.

@@ -18,7 +18,7 @@ mod subsets;
 mod testing;
 mod what_if;
 
-pub use apart::solve_apart;
+pub use apart::{solve_among, solve_apart};
 pub use explain::explain;
 pub use lanes::{Lane, Lanes, solve_lanes};
 pub use problem::{

@@ -1,0 +1,172 @@
+//! What to start with, if frames would have to wait for the devices of the best plans.
+
+use std::collections::VecDeque;
+
+use edgeld_runtime::coord::Reason;
+use edgeld_runtime::coord::emergency::{alone_is_sooner, on_leader, with_idle};
+use edgeld_runtime::coord::holdings::moving_time;
+use edgeld_runtime::plan::{DeviceIx, Plan};
+use edgeld_runtime::program::{Program, derive};
+use edgeld_runtime::solve::{Lane, Lanes, Solution, solve_among};
+use edgeld_runtime::units::{Bytes, Ms};
+use edgeld_runtime::wire::NodeId;
+
+use super::solver::SolveRequest;
+
+impl SolveRequest {
+    /// Lanes that are ready sooner than these, if there is reason to hurry.
+    pub(super) fn interim(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
+        match (self.reason, &lanes.lanes[..]) {
+            (Reason::Lost | Reason::Left | Reason::Link, [best]) => self.soonest(best),
+            (Reason::Lost | Reason::Left | Reason::Link, _) => self.without_fetching(lanes),
+            (Reason::Start, [first, ..]) => self.leader_first(first, lanes),
+            _ => Ok(None),
+        }
+    }
+
+    /// The plan under which the next frame is answered soonest, if that is not the best one: the best
+    /// plan may need weights that have to be fetched and packed first. Others are the best plan for
+    /// those devices that have packed weights by now, and both with the stages for which a device lacks
+    /// weights on the leader.
+    fn soonest(&self, best: &Lane) -> Result<Option<Lanes>, String> {
+        let mut plans = VecDeque::from([best.solution.plan.clone()]);
+        plans.extend(self.among_the_prepared());
+        let mut soonest = (Ms(f64::INFINITY), None);
+        while let Some(plan) = plans.pop_front() {
+            let derivation = derive(&self.graph, &plan).map_err(|error| error.to_string())?;
+            let programs = &derivation.programs[..];
+            let lacking = self.holdings.lacking(&self.graph, programs, &self.members);
+            if !lacking.is_empty() && best.solution.alone.is_some() {
+                plans.push_back(on_leader(&plan, &lacking));
+            }
+            let answered = self.ready_time(programs) + self.simulate(&derivation).total;
+            if answered < soonest.0 {
+                soonest = (answered, Some(plan));
+            }
+        }
+        match soonest.1 {
+            Some(plan) if plan != best.solution.plan => self.instead(best, plan).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The best plan for the leader and the devices that have packed weights, if there are others.
+    fn among_the_prepared(&self) -> Option<Plan> {
+        let is_prepared = |device: &DeviceIx| {
+            *device == DeviceIx::LEADER || self.holdings.has_prepared(self.members[device.index()])
+        };
+        let kept: Vec<DeviceIx> = self.profile.ids().filter(is_prepared).collect();
+        if kept.len() == self.members.len() {
+            return None;
+        }
+        // Without one the other plans remain.
+        let lanes = solve_among(&self.problem(), &kept, &self.apart()).ok()?;
+        Some(lanes.lanes.into_iter().next()?.solution.plan)
+    }
+
+    /// The lanes whose members have their weights, if those of others do not.
+    fn without_fetching(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
+        let mut ready = Vec::new();
+        for lane in &lanes.lanes {
+            let derivation = derive(&self.graph, &lane.solution.plan);
+            let programs = derivation.map_err(|error| error.to_string())?.programs;
+            if self.holdings.lacking(&self.graph, &programs, &self.members).is_empty() {
+                ready.push(lane.clone());
+            }
+        }
+        let fewer = !ready.is_empty() && ready.len() < lanes.lanes.len();
+        Ok(fewer.then_some(Lanes { lanes: ready, in_flight: lanes.in_flight }))
+    }
+
+    /// The leader alone, if it will have answered all expected frames before the others have their
+    /// weights.
+    fn leader_first(&self, first: &Lane, lanes: &Lanes) -> Result<Option<Lanes>, String> {
+        let (Some(frames), Some(alone)) = (self.expected_frames, first.solution.alone) else {
+            return Ok(None);
+        };
+        let mut programs = Vec::new();
+        for lane in &lanes.lanes {
+            let derivation = derive(&self.graph, &lane.solution.plan);
+            let derivation = derivation.map_err(|error| error.to_string())?;
+            programs.extend(self.members.iter().copied().zip(derivation.programs));
+        }
+        let moving = self.moving_time(programs.iter().map(|(node, program)| (*node, program)));
+        let whole = Plan::alone(self.graph.layers().len() as u32);
+        match with_idle(&whole, &self.members[..1], &self.members) {
+            Some(plan) if alone_is_sooner(frames, alone, moving) => {
+                self.instead(first, plan).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// One plan for all frames in place of the lanes that were solved for.
+    fn instead(&self, lane: &Lane, plan: Plan) -> Result<Lanes, String> {
+        let prediction = self.predict(&plan)?;
+        let predicted = prediction.total;
+        let solution = Solution { plan, prediction, predicted, ..lane.solution.clone() };
+        Ok(Lanes::of_one(solution, lane.in_flight))
+    }
+
+    /// How long until all devices have the weights for their programs.
+    fn moving_time<'a>(&self, programs: impl IntoIterator<Item = (NodeId, &'a Program)>) -> Ms {
+        let mut missing = vec![Bytes::ZERO; self.members.len()];
+        for (node, program) in programs {
+            if let Some(at) = self.members.iter().position(|member| *member == node) {
+                missing[at] += self.holdings.missing(&self.graph, program, node);
+            }
+        }
+        moving_time(&self.profile, &missing)
+    }
+
+    /// How long until all members have fetched and packed what they need for their programs.
+    fn ready_time(&self, programs: &[Program]) -> Ms {
+        let Self { graph, profile, members, .. } = self;
+        let moving = self.moving_time(members.iter().copied().zip(programs));
+        moving + self.holdings.packing_time(graph, profile, programs, members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
+    use edgeld_runtime::units::Mbps;
+
+    use super::super::solver::SolveRequest;
+    use super::super::solver::tests::request;
+    use super::*;
+
+    /// What is proposed after a loss to three devices that have all weights on disk; `prepared` have
+    /// them packed, too. Says whether it is a stopgap, and which devices have shares.
+    fn after_a_loss(prepared: &[u128]) -> (bool, Vec<bool>) {
+        let members: Vec<NodeId> = (0..3).map(NodeId).collect();
+        let device =
+            (DeviceProfile::described(10.0, 2.0), LinkProfile::described(Mbps(10_000.0), Ms(0.01)));
+        let mut request = SolveRequest {
+            reason: Reason::Lost,
+            profile: ClusterProfile::new(members.iter().map(|_| device.clone())),
+            names: vec![String::new(); members.len()],
+            members,
+            ..request(1, 2)
+        };
+        let whole = Plan::alone(request.graph.layers().len() as u32);
+        let program = derive(&request.graph, &whole).unwrap().programs.remove(0);
+        for node in &request.members {
+            request.holdings.add_all(*node, &request.graph);
+        }
+        for node in prepared {
+            request.holdings.prepared(NodeId(*node), &request.graph, &program);
+        }
+        let candidate = request.candidate().unwrap();
+        let members = &candidate.proposal.lanes[0].members;
+        let has_share = request.members.iter().map(|node| members.contains(node));
+        (candidate.proposal.provisional, has_share.collect())
+    }
+
+    #[test]
+    fn who_has_packed_nothing_yet_joins_later() {
+        assert_eq!(after_a_loss(&[0, 1, 2]), (false, vec![true; 3]));
+        assert_eq!(after_a_loss(&[0, 1]), (true, vec![true, true, false]));
+        assert_eq!(after_a_loss(&[0]), (true, vec![true, false, false]));
+    }
+}
