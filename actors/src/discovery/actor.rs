@@ -352,6 +352,7 @@ impl Handler<Dialled> for DiscoveryActor {
             results: context.address().recipient(),
             profile: None,
             link: None,
+            last_probe: None,
         };
         let profiler = profiler.start();
         let connected = Connected {

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::leader::Event as LeaderEvent;
-use edgeld_runtime::plan::Generation;
-use edgeld_runtime::units::Bytes;
+use edgeld_runtime::plan::{Generation, InFlight};
+use edgeld_runtime::units::{Bytes, Ms};
 use tokio::sync::oneshot;
 
 use super::actor::{PendingFrame, PipelineActor};
 use super::messages::Infer;
 use crate::api::{Answer, InferError, Output};
 use crate::planner::FrameAnswered;
+use crate::profiler::SuspectLink;
 use crate::worker::{FrameOutputs, StartFrame};
+
+/// How many times as long as predicted a frame takes if a link has become slower.
+const SUSPICIOUS: f64 = 1.5;
 
 impl PipelineActor {
     pub(super) fn start_frame(&mut self, frame: u64, generation: Generation) {
@@ -50,8 +54,20 @@ impl PipelineActor {
             outputs: named.collect(),
         });
         self.trace_frame(frame, generation, begun, total);
+        self.suspect_links(generation, total);
         if let Some(planner) = &self.planner {
             planner.do_send(FrameAnswered { generation, total });
+        }
+    }
+
+    /// Has the links of a plan probed if a frame took much longer than predicted.
+    fn suspect_links(&self, generation: Generation, total: Ms) {
+        let Some(plan) = self.plans.get(&generation) else { return };
+        let follows = plan.lane.in_flight == InFlight::ONE;
+        if follows && total > plan.info.predicted * SUSPICIOUS {
+            for peer in plan.lane.members.iter().filter_map(|node| self.peers.get(node)) {
+                peer.profiler.do_send(SuspectLink);
+            }
         }
     }
 

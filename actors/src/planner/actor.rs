@@ -11,7 +11,7 @@ use actix::prelude::*;
 use edgeld_runtime::coord::emergency::with_idle;
 use edgeld_runtime::coord::holdings::Holdings;
 use edgeld_runtime::coord::leader::Lane;
-use edgeld_runtime::coord::replan::{Hysteresis, Overhead, reason};
+use edgeld_runtime::coord::replan::{Change, Hysteresis, Overhead, reason};
 use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::cost::{ClusterProfile, LinkProfile};
 use edgeld_runtime::ids::Pair;
@@ -170,7 +170,8 @@ impl PlannerActor {
             other.plan == only.plan && other.members == only.members
         };
         let same = matches!(&candidate.proposal.lanes[..], [other] if is_same(other));
-        active.hysteresis.consider(now, self.frames, current, candidate.cost) && !same
+        let change = Change { present: current, other: candidate.cost, moving: candidate.moving };
+        active.hysteresis.consider(now, self.frames, change) && !same
     }
 
     /// Learns from the frames of the only plan how much longer they take than simulated, and

@@ -109,7 +109,10 @@ impl SolveRequest {
     }
 
     /// How long until all devices have the weights for their programs.
-    fn moving_time<'a>(&self, programs: impl IntoIterator<Item = (NodeId, &'a Program)>) -> Ms {
+    pub(super) fn moving_time<'a>(
+        &self,
+        programs: impl IntoIterator<Item = (NodeId, &'a Program)>,
+    ) -> Ms {
         let mut missing = vec![Bytes::ZERO; self.members.len()];
         for (node, program) in programs {
             if let Some(at) = self.members.iter().position(|member| *member == node) {
@@ -124,49 +127,5 @@ impl SolveRequest {
         let Self { graph, profile, members, .. } = self;
         let moving = self.moving_time(members.iter().copied().zip(programs));
         moving + self.holdings.packing_time(graph, profile, programs, members)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
-    use edgeld_runtime::units::Mbps;
-
-    use super::super::solver::SolveRequest;
-    use super::super::solver::tests::request;
-    use super::*;
-
-    /// What is proposed after a loss to three devices that have all weights on disk; `prepared` have
-    /// them packed, too. Says whether it is a stopgap, and which devices have shares.
-    fn after_a_loss(prepared: &[u128]) -> (bool, Vec<bool>) {
-        let members: Vec<NodeId> = (0..3).map(NodeId).collect();
-        let device =
-            (DeviceProfile::described(10.0, 2.0), LinkProfile::described(Mbps(10_000.0), Ms(0.01)));
-        let mut request = SolveRequest {
-            reason: Reason::Lost,
-            profile: ClusterProfile::new(members.iter().map(|_| device.clone())),
-            names: vec![String::new(); members.len()],
-            members,
-            ..request(1, 2)
-        };
-        let whole = Plan::alone(request.graph.layers().len() as u32);
-        let program = derive(&request.graph, &whole).unwrap().programs.remove(0);
-        for node in &request.members {
-            request.holdings.add_all(*node, &request.graph);
-        }
-        for node in prepared {
-            request.holdings.prepared(NodeId(*node), &request.graph, &program);
-        }
-        let candidate = request.candidate().unwrap();
-        let members = &candidate.proposal.lanes[0].members;
-        let has_share = request.members.iter().map(|node| members.contains(node));
-        (candidate.proposal.provisional, has_share.collect())
-    }
-
-    #[test]
-    fn who_has_packed_nothing_yet_joins_later() {
-        assert_eq!(after_a_loss(&[0, 1, 2]), (false, vec![true; 3]));
-        assert_eq!(after_a_loss(&[0, 1]), (true, vec![true, true, false]));
-        assert_eq!(after_a_loss(&[0]), (true, vec![true, false, false]));
     }
 }

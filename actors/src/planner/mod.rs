@@ -11,6 +11,8 @@ mod interim;
 mod messages;
 mod options;
 mod solver;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use actor::PlannerActor;
 pub(crate) use messages::{

@@ -124,6 +124,8 @@ pub(crate) struct Candidate {
     pub lanes: Vec<PlannedLane>,
     /// By the objective: the predicted time of a frame, or that from one answer to the next.
     pub cost: Ms,
+    /// How long the weights that its devices lack occupy the links.
+    pub moving: Ms,
     /// Predicted compute time per frame of every device considered.
     pub computes: Vec<(NodeId, Ms)>,
 }
@@ -257,6 +259,11 @@ impl SolveRequest {
             Objective::Latency => planned.first().map_or(Ms::ZERO, |first| first.lane.predicted),
             Objective::Throughput => Ms(1e3 / lanes.frames_per_second()),
         };
+        let programs = planned.iter().flat_map(|planned| {
+            let programs = planned.programs.iter().map(|program| &**program);
+            planned.lane.members.iter().copied().zip(programs)
+        });
+        let moving = self.moving_time(programs);
         Ok(Candidate {
             proposal: Proposal {
                 lanes: planned.iter().map(|planned| planned.lane.clone()).collect(),
@@ -266,6 +273,7 @@ impl SolveRequest {
             },
             lanes: planned,
             cost,
+            moving,
             computes: self.members.iter().copied().zip(computes).collect(),
         })
     }
@@ -291,55 +299,5 @@ impl SolveRequest {
         let programs = derivation.programs.into_iter().map(Arc::new).collect();
         let transfers = derivation.transfers.into();
         Ok(PlannedLane { lane, info, programs, transfers, bytes_moved })
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use std::time::Duration;
-
-    use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
-    use edgeld_runtime::models::{self, Options};
-    use edgeld_runtime::units::Mbps;
-
-    use super::*;
-
-    /// A request for a plan over two devices, of which this many have names.
-    pub(in super::super) fn request(number: u32, named: usize) -> SolveRequest {
-        let model = models::open("vgg11?size=32&classes=3", &Options::default()).unwrap();
-        let device = DeviceProfile::described(10.0, 2.0);
-        let link = LinkProfile::described(Mbps(1000.0), Ms(0.1));
-        SolveRequest {
-            question: Question::Plan(number),
-            reason: Reason::Start,
-            graph: model.graph,
-            encodings: vec![Encoding::F32],
-            policy: Policy { spread: true, ..Policy::default() },
-            explain: false,
-            members: (0..named as u128).map(NodeId).collect(),
-            apart: Vec::new(),
-            names: vec![String::new(); named],
-            profile: ClusterProfile::new([(device.clone(), link), (device, link)]),
-            previous: Vec::new(),
-            holdings: Holdings::default(),
-            exact: true,
-            expected_frames: None,
-        }
-    }
-
-    #[test]
-    fn a_panic_is_an_answer_and_the_next_request_has_one_too() {
-        let (sender, answers) = channel();
-        let solver = start(move |outcome| drop(sender.send(outcome))).unwrap();
-        solver.send(request(1, 1)).unwrap();
-        solver.send(request(2, 2)).unwrap();
-        let next = || answers.recv_timeout(Duration::from_secs(60)).unwrap();
-        let failed = next();
-        assert_eq!(failed.question, Question::Plan(1));
-        let error = failed.result.unwrap().err().unwrap();
-        assert!(error.contains("panicked"), "{error}");
-        let solved = next();
-        assert_eq!(solved.question, Question::Plan(2));
-        assert!(solved.result.unwrap().is_ok());
     }
 }

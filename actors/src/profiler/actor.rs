@@ -1,11 +1,14 @@
 //! The actor that knows how fast one device is: it requests the benchmark and probes the link when
 //! the device appears, then learns from the times of every frame.
+//!
+//! The link is probed again so seldom that probes take a hundredth of its time, and sooner if frames
+//! take much longer than predicted.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
+use edgeld_runtime::cost::{DeviceProfile, LinkEstimate, LinkProfile};
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::units::{Bytes, Mbps, Ms};
 use edgeld_runtime::wire::{Hello, LeaderMessage, StageTime, encode};
@@ -14,11 +17,17 @@ use tokio::time::timeout;
 
 use super::benchmark::cost_samples;
 use super::link_probe;
-use super::messages::{BenchmarkDone, LinkProbed, ProfileUpdated, StagesTimed};
+use super::messages::{BenchmarkDone, LinkProbed, ProfileUpdated, StagesTimed, SuspectLink};
 use crate::transport::{Network, Sender};
 
 /// A device that has not answered by then gets an average profile.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between probes of a link, as a multiple of the time that one takes, and at least.
+const PAUSE: (u32, Duration) = (100, Duration::from_secs(10));
+
+/// The same if there is reason to believe that it has become slower.
+const SUSPICIOUS_PAUSE: (u32, Duration) = (10, Duration::from_millis(200));
 
 /// The actor; one per device.
 pub(crate) struct ProfilerActor {
@@ -43,7 +52,10 @@ pub(crate) struct ProfilerActor {
     /// Its speed, once measured.
     pub profile: Option<DeviceProfile>,
     /// Its link, once measured.
-    pub link: Option<LinkProfile>,
+    pub link: Option<LinkEstimate>,
+    /// The last probe of the link: when it ended, how long it took, and what leads to the next one.
+    /// None while a probe is under way.
+    pub last_probe: Option<(Instant, Duration, SpawnHandle)>,
 }
 
 impl ProfilerActor {
@@ -53,32 +65,35 @@ impl ProfilerActor {
     }
 
     fn publish(&self) {
-        if let (Some(profile), Some(link)) = (self.profile.clone(), self.link) {
-            let (node, connection_id) = (self.hello.node, self.connection_id);
+        if let (Some(profile), Some(estimate)) = (self.profile.clone(), self.link) {
+            let (node, connection_id, link) =
+                (self.hello.node, self.connection_id, estimate.profile());
             self.results.do_send(ProfileUpdated { node, connection_id, profile, link });
         }
     }
 
-    fn probe(&self, context: &mut Context<Self>) {
+    fn probe(&mut self, context: &mut Context<Self>) {
+        if let Some((.., next)) = self.last_probe.take() {
+            context.cancel_future(next);
+        }
         let (network, addresses) = (self.network.clone(), self.addresses.clone());
         let (node, address) = (self.hello.node, context.address());
         let probe_lock = self.probe_lock.clone();
         self.network.spawn(async move {
             let guard = probe_lock.lock().await;
+            let begun = Instant::now();
             let probe = link_probe::measure(&network, &addresses, node);
             let probed = timeout(MEASURE_TIMEOUT, probe).await;
             drop(guard);
             let link = match probed {
-                Ok(Ok(link)) => link,
+                Ok(Ok(link)) => Some(link),
                 Ok(Err(error)) => {
-                    tracing::warn!(
-                        "cannot measure the link to {node}: {error}; assuming an average one"
-                    );
-                    LinkProfile::unmeasured()
+                    tracing::info!("cannot measure the link to {node}: {error}");
+                    None
                 }
-                Err(_) => LinkProfile::unmeasured(),
+                Err(_) => None,
             };
-            address.do_send(LinkProbed(link));
+            address.do_send(LinkProbed { link, took: begun.elapsed() });
         });
     }
 }
@@ -91,7 +106,8 @@ impl Actor for ProfilerActor {
         // If the connection has ended, its reader notices.
         let _ = self.control.send(encode(&message), Vec::new());
         if self.is_self {
-            self.link = Some(LinkProfile::described(Mbps(10_000.0), Ms::ZERO));
+            let link = LinkProfile::described(Mbps(10_000.0), Ms::ZERO);
+            self.link = Some(LinkEstimate::new(link));
         } else {
             self.probe(context);
         }
@@ -122,10 +138,44 @@ impl Handler<BenchmarkDone> for ProfilerActor {
 impl Handler<LinkProbed> for ProfilerActor {
     type Result = ();
 
-    fn handle(&mut self, LinkProbed(link): LinkProbed, _: &mut Self::Context) {
-        self.link = Some(link);
+    fn handle(&mut self, LinkProbed { link, took }: LinkProbed, context: &mut Self::Context) {
+        let is_doubtful = match (&mut self.link, link) {
+            (Some(estimate), Some(link)) => estimate.observe(link),
+            (Some(_), None) => false,
+            (None, _) => {
+                let name = &self.hello.name;
+                let link = link.unwrap_or_else(|| {
+                    tracing::warn!(
+                        "the link to {name} cannot be measured; assuming an average one"
+                    );
+                    LinkProfile::unmeasured()
+                });
+                self.link = Some(LinkEstimate::new(link));
+                false
+            }
+        };
         self.publish();
+        let pause = pause(if is_doubtful { SUSPICIOUS_PAUSE } else { PAUSE }, took);
+        let next = context.run_later(pause, |profiler, context| profiler.probe(context));
+        self.last_probe = Some((Instant::now(), took, next));
     }
+}
+
+impl Handler<SuspectLink> for ProfilerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: SuspectLink, context: &mut Self::Context) {
+        if let Some((ended, took, _)) = self.last_probe
+            && ended.elapsed() >= pause(SUSPICIOUS_PAUSE, took)
+        {
+            self.probe(context);
+        }
+    }
+}
+
+/// The pause after a probe that took so long.
+fn pause((factor, least): (u32, Duration), took: Duration) -> Duration {
+    took.saturating_mul(factor).max(least)
 }
 
 impl Handler<StagesTimed> for ProfilerActor {

@@ -1,6 +1,7 @@
 //! Messages to a ProfilerActor, and the event it sends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
@@ -25,9 +26,20 @@ pub(crate) struct StagesTimed {
     pub times: Vec<StageTime>,
 }
 
+/// A frame took so long that the link to the device may have become slower.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct LinkProbed(pub(super) LinkProfile);
+pub(crate) struct SuspectLink;
+
+/// A probe of the link is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct LinkProbed {
+    /// What it measured, if it did not fail.
+    pub(super) link: Option<LinkProfile>,
+    /// How long it took.
+    pub(super) took: Duration,
+}
 
 /// A device's profile is known or has changed.
 #[derive(Message)]

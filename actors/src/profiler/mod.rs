@@ -1,8 +1,8 @@
 //! Measures how fast devices and links are.
 //!
 //! Each connected device has a [`ProfilerActor`], which requests a [`benchmark`] and probes the
-//! link ([`link_probe`]) when the device appears, then refines its profile from every frame. The
-//! benchmark runs on the measured device, which also watches how often its process is stalled
+//! link ([`link_probe`]) when the device appears, then refines its profile from every frame and probes
+//! the link now and then. The benchmark runs on the measured device, which also watches how often its process is stalled
 //! ([`StallMonitor`]). Called by `discovery` (owns the actors), `pipeline` (reports frame times)
 //! and `worker` (runs the benchmark). It never acts on a measurement: that is the planner's job.
 
@@ -14,5 +14,5 @@ mod messages;
 mod stalls;
 
 pub(crate) use actor::ProfilerActor;
-pub(crate) use messages::{BenchmarkDone, ProfileUpdated, StagesTimed};
+pub(crate) use messages::{BenchmarkDone, ProfileUpdated, StagesTimed, SuspectLink};
 pub(crate) use stalls::StallMonitor;

@@ -177,7 +177,7 @@ pub fn moving_time(profile: &ClusterProfile, missing: &[Bytes]) -> Ms {
 mod tests {
     use super::*;
     use crate::cost::{DeviceProfile, LinkProfile};
-    use crate::models::Vgg;
+    use crate::graph::{Activation, Builder, Conv, DType, Op, Parameter, Shape, Sweep, Window};
     use crate::plan::Plan;
     use crate::program::derive;
     use crate::units::Mbps;
@@ -196,9 +196,21 @@ mod tests {
         assert!(!holdings.has(B, layer, ChannelRange::new(8, 40)));
     }
 
+    fn one_convolution() -> Graph {
+        let mut builder = Builder::new("model");
+        let x = builder.input("x", Shape::new(8, 4, 4), vec![8, 4, 4]).unwrap();
+        let parameter = Parameter { name: "w".to_owned(), features: 16, row: 8, dtype: DType::F32 };
+        let weight = builder.parameter(parameter).unwrap();
+        let window = Window::square(Sweep::point());
+        let conv = Conv { features: 16, groups: 1, window, weight, scale: None, bias: None };
+        let y = builder.layer("y", Op::Conv(conv), &[x], Activation::Linear).unwrap();
+        builder.output("y", y, vec![16, 4, 4]).unwrap();
+        builder.finish().unwrap()
+    }
+
     #[test]
     fn what_is_packed_is_that_of_the_last_program() {
-        let graph = Vgg::new(11).unwrap().size(32).classes(3).model().unwrap().graph;
+        let graph = one_convolution();
         let whole = Plan::alone(graph.layers().len() as u32);
         let programs = derive(&graph, &whole).unwrap().programs;
         let device = DeviceProfile::described(10.0, 2.0);
@@ -216,5 +228,18 @@ mod tests {
         assert_eq!(time(&holdings, A), Ms::ZERO);
         assert_eq!(time(&holdings, B), all);
         assert!(holdings.has_prepared(A) && !holdings.has_prepared(B));
+    }
+
+    #[test]
+    fn weights_share_the_link_of_the_leader() {
+        let links = [80.0, 80.0, 8.0].map(|rate| LinkProfile::described(Mbps(rate), Ms(0.1)));
+        let device = DeviceProfile::described(1.0, 1.0);
+        let profile = ClusterProfile::new(links.map(|link| (device.clone(), link)));
+        // At 10 bytes a microsecond, and one for the last device. What the leader lacks is nothing.
+        let time = |missing: [u64; 3]| moving_time(&profile, &missing.map(Bytes));
+        assert_eq!(time([9_000_000, 20_000, 0]), Ms(2.0));
+        assert_eq!(time([0, 20_000, 1_000]), Ms(2.1));
+        assert_eq!(time([0, 0, 1_000]), Ms(1.0));
+        assert_eq!(time([0; 3]), Ms::ZERO);
     }
 }

@@ -2,21 +2,45 @@
 //!
 //! Every frame reports what each stage cost on each device, which corrects the devices' profiles
 //! ([`DeviceProfile::observe`](crate::cost::DeviceProfile::observe)). [`Hysteresis`] keeps plans
-//! from flapping: another plan must have been better by 10 % for five frames in a row (as far as the
-//! planner ran after them), and the present one must have run for two seconds. Losses and
-//! joins do not go through it; they are planned for at once. [`Overhead`] is what frames of several
-//! devices take beyond what the profiles explain.
+//! from flapping. Losses and joins do not go through it; they are planned for at once. [`Overhead`]
+//! is what frames of several devices take beyond what the profiles explain.
+//!
+//! # What a change must gain
+//!
+//! Another plan must have been better by 10 % for five frames in a row (as far as the planner ran
+//! after them), and the present one must have run for two seconds. What it gains must also pay for
+//! the weights that its devices lack. With times per frame under the `present` plan and the `other`,
+//!
+//! ```text
+//! present - other  >=  10 % of present + moving / frames
+//! frames            =  horizon / time from one frame to the next
+//! ```
+//!
+//! where `moving` is how long the weights occupy the links ([`moving_time`](super::holdings::moving_time)). Frames go on under the
+//! present plan meanwhile, but their strips share the links with the weights, so in the worst case
+//! `moving` is lost to them. All frames that profit bear it in equal parts: those of the next minute,
+//! at the pace at which frames came since the other plan was better. Nobody knows for how long speeds
+//! stay as they are; a minute is as long as an overhead is remembered.
+//!
+//! Worked example: frames of 100 ms follow each other, 600 a minute. A plan of 80 ms gains 20 ms a
+//! frame, of which 10 ms are the hysteresis; the other 10 ms pay for 6 s of weights. If frames come
+//! once a second, they pay for 600 ms.
 //!
 //! ```
 //! use edgeld_runtime::coord::Moment;
-//! use edgeld_runtime::coord::replan::Hysteresis;
+//! use edgeld_runtime::coord::replan::{Change, Hysteresis};
 //! use edgeld_runtime::units::Ms;
-//! let mut hysteresis = Hysteresis::new(Moment(0.0));
-//! let mut after = |frame: u32, other| {
-//!     hysteresis.consider(Moment(f64::from(frame) * 500.0), frame.into(), Ms(100.0), Ms(other))
+//! let fifth_frame_changes = |interval, moving| {
+//!     let change = Change { present: Ms(100.0), other: Ms(80.0), moving: Ms(moving) };
+//!     let mut hysteresis = Hysteresis::new(Moment(-2_000.0));
+//!     let mut after = |frame: u32| {
+//!         hysteresis.consider(Moment(f64::from(frame) * interval), frame.into(), change)
+//!     };
+//!     assert!((1..=4).all(|frame| !after(frame)));
+//!     after(5)
 //! };
-//! assert!((1..=4).all(|frame| !after(frame, 80.0)));
-//! assert!(after(5, 80.0));
+//! assert!(fifth_frame_changes(100.0, 5_900.0) && !fifth_frame_changes(100.0, 6_100.0));
+//! assert!(fifth_frame_changes(1_000.0, 590.0) && !fifth_frame_changes(1_000.0, 610.0));
 //! ```
 
 use std::collections::VecDeque;
@@ -33,12 +57,33 @@ const FRAMES: u64 = 5;
 /// How long a plan runs before it may be replaced.
 const HOLD: Ms = Ms(2_000.0);
 
+/// The frames of this time pay for a change of plans.
+const HORIZON: Ms = Ms(60_000.0);
+
+/// What a change of plans would bring.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// Predicted time of a frame, or from one answer to the next, under the present plan.
+    pub present: Ms,
+    /// The same under the other plan.
+    pub other: Ms,
+    /// How long the weights that its devices lack occupy the links.
+    pub moving: Ms,
+}
+
+impl Change {
+    /// What it gains per frame beyond the hysteresis; negative if it does not.
+    fn gain(&self) -> Ms {
+        self.present * (1.0 - GAIN) - self.other
+    }
+}
+
 /// Keeps plans from flapping.
 #[derive(Debug, Clone, Copy)]
 pub struct Hysteresis {
     since: Moment,
-    /// The first frame of those since which another plan has been better.
-    better: Option<u64>,
+    /// The first frame of those since which another plan has been better, and when it was.
+    better: Option<(u64, Moment)>,
 }
 
 impl Hysteresis {
@@ -47,16 +92,19 @@ impl Hysteresis {
         Hysteresis { since: now, better: None }
     }
 
-    /// Whether it is time to change plans, after `frames` frames so far, if the present plan is
-    /// predicted to take `present` and another one `other`. If solving takes longer than a frame,
-    /// it is not called after every frame.
-    pub fn consider(&mut self, now: Moment, frames: u64, present: Ms, other: Ms) -> bool {
-        if other.0 > present.0 * (1.0 - GAIN) {
+    /// Whether it is time to change plans, after `frames` frames so far. If solving takes longer than
+    /// a frame, it is not called after every frame.
+    pub fn consider(&mut self, now: Moment, frames: u64, change: Change) -> bool {
+        let gain = change.gain();
+        if gain < Ms::ZERO {
             self.better = None;
             return false;
         }
-        let first = *self.better.get_or_insert(frames);
-        frames.saturating_sub(first) + 1 >= FRAMES && now.since(self.since) >= HOLD
+        let (first, began) = *self.better.get_or_insert((frames, now));
+        let passed = frames.saturating_sub(first);
+        let lasts = passed + 1 >= FRAMES && now.since(self.since) >= HOLD;
+        // Times the duration on both sides: frames may be answered at the same moment.
+        lasts && gain * passed as f64 * HORIZON.0 >= change.moving * now.since(began).0
     }
 }
 
@@ -203,12 +251,17 @@ fn typical(mut factors: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
 
+    /// From a plan of 100 ms, moving nothing.
+    fn to(other: f64) -> Change {
+        Change { present: Ms(100.0), other: Ms(other), moving: Ms::ZERO }
+    }
+
     #[test]
     fn a_gain_must_be_real_and_lasting() {
         let mut hysteresis = Hysteresis::new(Moment(0.0));
         let mut after = |frame: u32, other| {
             let now = Moment(f64::from(frame) * 1_000.0);
-            hysteresis.consider(now, frame.into(), Ms(100.0), Ms(other))
+            hysteresis.consider(now, frame.into(), to(other))
         };
         assert!((1..=4).all(|frame| !after(frame, 80.0)));
         assert!(!after(5, 95.0));
@@ -216,16 +269,16 @@ mod tests {
         assert!(after(10, 80.0));
         let mut young = Hysteresis::new(Moment(0.0));
         assert!((1..20).all(|frame: u32| {
-            !young.consider(Moment(f64::from(frame) * 100.0), frame.into(), Ms(100.0), Ms(50.0))
+            !young.consider(Moment(f64::from(frame) * 100.0), frame.into(), to(50.0))
         }));
     }
 
     #[test]
     fn frames_count_that_were_not_considered() {
         let mut hysteresis = Hysteresis::new(Moment(0.0));
-        assert!(!hysteresis.consider(Moment(3_000.0), 40, Ms(100.0), Ms(50.0)));
-        assert!(!hysteresis.consider(Moment(3_300.0), 43, Ms(100.0), Ms(50.0)));
-        assert!(hysteresis.consider(Moment(5_000.0), 60, Ms(100.0), Ms(50.0)));
+        assert!(!hysteresis.consider(Moment(3_000.0), 40, to(50.0)));
+        assert!(!hysteresis.consider(Moment(3_300.0), 43, to(50.0)));
+        assert!(hysteresis.consider(Moment(5_000.0), 60, to(50.0)));
     }
 
     #[test]

@@ -16,16 +16,18 @@
 //! assert!(time >= Ms(10.0) && time < Ms(10.1));
 //! ```
 
-mod ewma;
 mod fit;
+mod link;
 mod makespan;
 mod memory;
 mod profile;
 mod rate;
+mod smoothed;
 mod traffic;
 mod work;
 
 pub use fit::Sample;
+pub use link::LinkEstimate;
 pub use makespan::{DeviceTime, Prediction, Resource, makespan};
 pub use memory::{MemoryNeed, memory, weight_bytes};
 pub use profile::{ClusterProfile, DeviceProfile, LinkProfile, MessageCost};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ewma::Ewma;
 use super::fit::{Fit, Sample};
+use super::smoothed::Smoothed;
 use super::work::{LayerKind, Work};
 use crate::graph::{DType, Graph, LayerId, Tile};
 use crate::plan::DeviceIx;
@@ -13,8 +13,6 @@ use crate::program::{Action, Program, Run};
 use crate::region::Region;
 use crate::units::{Bytes, Mbps, Ms};
 
-/// How far one frame's measurement moves the correction of a fit.
-const CORRECTION_FRACTION: f64 = 0.3;
 /// A kind of layer with at least this part of a frame is corrected in full, a smaller one less: its
 /// times are mostly noise.
 const SUBSTANTIAL: f64 = 0.05;
@@ -25,7 +23,7 @@ const CORRECTION_LIMIT: f64 = 50.0;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceProfile {
     fits: [Fit; LayerKind::COUNT],
-    corrections: [Ewma; LayerKind::COUNT],
+    corrections: [Smoothed; LayerKind::COUNT],
     /// What strips cost its processor.
     pub messages: MessageCost,
     /// What sessions may use on this device.
@@ -90,7 +88,7 @@ impl DeviceProfile {
     }
 
     fn of(fits: [Fit; LayerKind::COUNT], messages: MessageCost) -> DeviceProfile {
-        let corrections = [Ewma::new(1.0, CORRECTION_FRACTION); LayerKind::COUNT];
+        let corrections = [Smoothed::new(1.0); LayerKind::COUNT];
         DeviceProfile {
             fits,
             corrections,

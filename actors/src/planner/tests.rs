@@ -1,0 +1,89 @@
+//! What the planner answers, and with what it starts after a loss.
+
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use edgeld_runtime::coord::Reason;
+use edgeld_runtime::coord::holdings::Holdings;
+use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
+use edgeld_runtime::models::{self, Options};
+use edgeld_runtime::plan::Plan;
+use edgeld_runtime::program::{Encoding, derive};
+use edgeld_runtime::solve::Policy;
+use edgeld_runtime::units::{Mbps, Ms};
+use edgeld_runtime::wire::NodeId;
+
+use super::solver::{Question, SolveRequest, start};
+
+/// A request for a plan over two devices, of which this many have names.
+fn request(number: u32, named: usize) -> SolveRequest {
+    let model = models::open("vgg11?size=32&classes=3", &Options::default()).unwrap();
+    let device = DeviceProfile::described(10.0, 2.0);
+    let link = LinkProfile::described(Mbps(1000.0), Ms(0.1));
+    SolveRequest {
+        question: Question::Plan(number),
+        reason: Reason::Start,
+        graph: model.graph,
+        encodings: vec![Encoding::F32],
+        policy: Policy { spread: true, ..Policy::default() },
+        explain: false,
+        members: (0..named as u128).map(NodeId).collect(),
+        apart: Vec::new(),
+        names: vec![String::new(); named],
+        profile: ClusterProfile::new([(device.clone(), link), (device, link)]),
+        previous: Vec::new(),
+        holdings: Holdings::default(),
+        exact: true,
+        expected_frames: None,
+    }
+}
+
+#[test]
+fn a_panic_is_an_answer_and_the_next_request_has_one_too() {
+    let (sender, answers) = channel();
+    let solver = start(move |outcome| drop(sender.send(outcome))).unwrap();
+    solver.send(request(1, 1)).unwrap();
+    solver.send(request(2, 2)).unwrap();
+    let next = || answers.recv_timeout(Duration::from_secs(60)).unwrap();
+    let failed = next();
+    assert_eq!(failed.question, Question::Plan(1));
+    let error = failed.result.unwrap().err().unwrap();
+    assert!(error.contains("panicked"), "{error}");
+    let solved = next();
+    assert_eq!(solved.question, Question::Plan(2));
+    assert!(solved.result.unwrap().is_ok());
+}
+
+/// What is proposed after a loss to three devices that have all weights on disk; `prepared` have
+/// them packed, too. Says whether it is a stopgap, and which devices have shares.
+fn after_a_loss(prepared: &[u128]) -> (bool, Vec<bool>) {
+    let members: Vec<NodeId> = (0..3).map(NodeId).collect();
+    let device =
+        (DeviceProfile::described(10.0, 2.0), LinkProfile::described(Mbps(10_000.0), Ms(0.01)));
+    let mut request = SolveRequest {
+        reason: Reason::Lost,
+        profile: ClusterProfile::new(members.iter().map(|_| device.clone())),
+        names: vec![String::new(); members.len()],
+        members,
+        ..request(1, 2)
+    };
+    let whole = Plan::alone(request.graph.layers().len() as u32);
+    let program = derive(&request.graph, &whole).unwrap().programs.remove(0);
+    for node in &request.members {
+        request.holdings.add_all(*node, &request.graph);
+    }
+    for node in prepared {
+        request.holdings.prepared(NodeId(*node), &request.graph, &program);
+    }
+    let candidate = request.candidate().unwrap();
+    let members = &candidate.proposal.lanes[0].members;
+    let has_share = request.members.iter().map(|node| members.contains(node));
+    (candidate.proposal.provisional, has_share.collect())
+}
+
+#[test]
+fn who_has_packed_nothing_yet_joins_later() {
+    assert_eq!(after_a_loss(&[0, 1, 2]), (false, vec![true; 3]));
+    assert_eq!(after_a_loss(&[0, 1]), (true, vec![true, true, false]));
+    assert_eq!(after_a_loss(&[0]), (true, vec![true, false, false]));
+}
