@@ -22,6 +22,10 @@ demo *flags:
 sim seeds="10000":
     SIM_SEEDS={{ seeds }} cargo test --release --workspace --test coord_sim -- seeds --nocapture
 
+# Coordination broken on purpose, piece by piece: what the simulation says to it (half an hour)
+mutations *words:
+    deploy/simulation/mutations.py {{ words }}
+
 # Documentation of all crates, opened
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --open

@@ -399,7 +399,9 @@ impl World {
     }
 
     fn retire(&mut self, node: NodeId, generation: Generation) {
-        self.device(node).worker.retire(SESSION, generation);
+        let worker = &mut self.device(node).worker;
+        worker.retire(SESSION, generation);
+        assert!(!worker.knows(SESSION, generation), "{node} keeps the memory of {generation:?}");
         let Some(session) = self.session(node) else { return };
         session.gate.close(generation);
         session.plans.remove(&generation);
