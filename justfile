@@ -22,6 +22,10 @@ demo *flags:
 sim seeds="10000":
     SIM_SEEDS={{ seeds }} cargo test --release --workspace --test coord_sim -- seeds --nocapture
 
+# Bytes from outside, mutated: so many inputs for each of what reads them
+fuzz inputs="100000":
+    EDGELD_FUZZ_INPUTS={{ inputs }} cargo test --workspace --test fuzz
+
 # Coordination broken on purpose, piece by piece: what the simulation says to it (half an hour)
 mutations *words:
     deploy/simulation/mutations.py {{ words }}

@@ -1,0 +1,125 @@
+//! What reads bytes from outside, each as far as it goes without a network.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use edgeld::input::{Origin, decode_picture, read_labels};
+use edgeld::transport::ClusterKey;
+use edgeld_runtime::graph::{Port, Shape, TensorId};
+use edgeld_runtime::manifest::Manifest;
+use edgeld_runtime::models::{self, Options};
+use edgeld_runtime::plan::Plan;
+use edgeld_runtime::program::{derivation_effort, derive};
+use edgeld_runtime::wire::{
+    Hello, LeaderMessage, StripHeader, WeightsMessage, WorkerMessage, decode, encode,
+};
+
+use crate::corpus;
+
+/// As a worker bounds the work of deriving a plan.
+const MAX_EFFORT: u64 = 64 << 20;
+
+/// Decoded, and understood the same again after it was encoded.
+macro_rules! message {
+    ($name:ident, $message:ty) => {
+        pub fn $name(bytes: &[u8]) {
+            if let Ok(message) = decode::<$message>(bytes) {
+                let again = decode::<$message>(&encode(&message));
+                // Compared as text: NaN is not equal to itself.
+                assert_eq!(format!("{:?}", again.unwrap()), format!("{message:?}"));
+            }
+        }
+    };
+}
+
+message!(worker_messages, WorkerMessage);
+message!(weights_messages, WeightsMessage);
+message!(hellos, Hello);
+
+pub fn strips(bytes: &[u8]) {
+    if let Ok(header) = decode::<StripHeader>(bytes) {
+        drop(encode(&header));
+    }
+}
+
+/// A message, and what a worker does with the model or the plan in it.
+pub fn leader_messages(bytes: &[u8]) {
+    match decode::<LeaderMessage>(bytes) {
+        Ok(LeaderMessage::Open { manifest, .. }) => manifests(&manifest),
+        Ok(LeaderMessage::Prepare { prepare, .. }) => check(&prepare.plan),
+        Ok(message) => drop(encode(&message)),
+        Err(_) => {}
+    }
+}
+
+pub fn plans(bytes: &[u8]) {
+    if let Ok(plan) = decode::<Plan>(bytes) {
+        check(&plan);
+    }
+}
+
+fn check(plan: &Plan) {
+    let graph = corpus::graph();
+    if derivation_effort(&graph, plan) <= MAX_EFFORT
+        && let Ok(derivation) = derive(&graph, plan)
+    {
+        assert_eq!(derivation.programs.len(), usize::from(plan.devices));
+    }
+}
+
+pub fn manifests(bytes: &[u8]) {
+    if let Ok(manifest) = Manifest::decode(bytes) {
+        let graph = manifest.graph();
+        let alone = Plan::alone(graph.layers().len() as u32);
+        if let Ok(derivation) = derive(graph, &alone) {
+            drop(manifest.chunks_for(&derivation.programs[0].features(graph)));
+        }
+    }
+}
+
+pub fn models(bytes: &[u8]) {
+    let path = file("onnx", bytes);
+    if let Ok(model) = models::open(&path.to_string_lossy(), &Options::default()) {
+        assert!(!model.graph.outputs().is_empty());
+    }
+}
+
+pub fn pictures(bytes: &[u8]) {
+    let shape = Shape::new(3, 16, 16);
+    if let Ok(pixels) = decode_picture(Path::new("picture"), bytes, shape, 0.875) {
+        assert_eq!(pixels.len() as u64, shape.elements());
+    }
+}
+
+pub fn arrays(bytes: &[u8]) {
+    let path = file("npy", bytes);
+    let port = Port { name: "x".into(), tensor: TensorId(0), dims: vec![1, 3, 4, 4] };
+    let origin: Origin = path.to_string_lossy().parse().expect("a path is an origin");
+    drop(origin.read(&port, Shape::new(3, 4, 4), 0.875));
+}
+
+pub fn labels(bytes: &[u8]) {
+    drop(read_labels(&file("txt", bytes)));
+}
+
+pub fn keys(bytes: &[u8]) {
+    drop(ClusterKey::read(&file("key", bytes)));
+}
+
+/// A file with this content, the same for every input of a test.
+fn file(ending: &str, bytes: &[u8]) -> PathBuf {
+    thread_local! {
+        static FOLDER: RefCell<tempfile::TempDir> =
+            RefCell::new(tempfile::tempdir().expect("there is room for a file"));
+    }
+    let path = FOLDER.with_borrow(|folder| folder.path().join(format!("input.{ending}")));
+    fs::write(&path, bytes).expect("there is room for a file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&path, private).expect("it is this test's own");
+    }
+    path
+}
