@@ -415,3 +415,25 @@ fn everybody_computes_whole_frames_if_asked_for() {
     let lanes = solve_lanes(&problem(&vgg16(), &profile, policy)).unwrap();
     assert_eq!(lanes.lanes.len(), 3);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    /// VGG16 has 528 MiB of weights. Each device has the convolutions' 56, and the shares of the dense
+    /// layers have to be balanced to some MiB.
+    #[test]
+    fn vgg16_fits_on_four_devices_of_256_mib(
+        speeds in prop::array::uniform4((15.0..40.0f64, 0.05..0.2f64, 100.0..1500.0f64)),
+    ) {
+        let graph = vgg16();
+        let memory_of_each = Bytes(256 << 20);
+        let profile = ClusterProfile::new(speeds.map(|(gflops, dense, mbps)| {
+            let device = DeviceProfile::described(gflops, gflops * dense);
+            (device.with_memory(memory_of_each), LinkProfile::described(Mbps(mbps), Ms(0.3)))
+        }));
+        let solution = solve(&problem(&graph, &profile, Policy::default())).unwrap();
+        for program in derived(&graph, &solution).programs {
+            prop_assert!(memory(&graph, &program, InFlight::ONE).total() <= memory_of_each);
+        }
+    }
+}

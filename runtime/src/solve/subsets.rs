@@ -14,9 +14,11 @@ use super::models;
 use super::path::Planner;
 use super::problem::{Candidate, Problem, SolveError};
 use super::stages::{Group, cuts_freely};
-use crate::cost::{Prediction, makespan, memory};
+use crate::cost::{Prediction, makespan, memory, weight_bytes};
+use crate::graph::{Graph, LayerId};
 use crate::plan::{DeviceIx, Exchange, Plan, Split};
 use crate::program::derive;
+use crate::region::ChannelRange;
 use crate::units::{Bytes, Ms};
 
 /// A plan that fits in memory, and its predicted time.
@@ -35,8 +37,8 @@ pub(super) struct Shortage {
     pub device: DeviceIx,
     pub needed: Bytes,
     pub available: Bytes,
-    /// How much of that is weights.
-    weights: Bytes,
+    /// The part of the weights of all layers split by features that it has memory for.
+    features: f64,
 }
 
 impl Shortage {
@@ -249,7 +251,7 @@ impl<'a> Search<'a> {
                     self.found.push(evaluated);
                     return Ok(Some(cost));
                 }
-                Err(short) if !relieve(&mut members, &plan, short) => return Ok(None),
+                Err(short) if !relieve(&mut members, &plan, &short) => return Ok(None),
                 Err(_) => {}
             }
         }
@@ -261,22 +263,24 @@ impl<'a> Search<'a> {
         &mut self,
         candidate: Candidate,
         plan: Plan,
-    ) -> Result<Result<Evaluated, Shortage>, SolveError> {
+    ) -> Result<Result<Evaluated, Vec<Shortage>>, SolveError> {
         let Problem { graph, encodings, profile, policy, .. } = self.problem;
         let derivation = derive(graph, &plan)?;
-        let shortages = derivation.programs.iter().filter_map(|program| {
-            let need = memory(graph, program, policy.depth());
-            let available = profile.device(program.device).memory;
-            (need.total() > available).then_some(Shortage {
-                device: program.device,
-                needed: need.total(),
-                available,
-                weights: need.weights,
+        let short = derivation.programs.iter().filter_map(|program| {
+            let device = program.device;
+            let (needed, available) =
+                (memory(graph, program, policy.depth()).total(), profile.device(device).memory);
+            (needed > available).then(|| {
+                let (held, all) = feature_weights(graph, &plan, device);
+                let left = (available + held).saturating_sub(needed);
+                let features = left.as_f64() / all.as_f64().max(1.0);
+                Shortage { device, needed, available, features }
             })
         });
-        if let Some(short) = shortages.max_by_key(Shortage::missing) {
-            if self.closest.is_none_or(|closest| short.missing() < closest.missing()) {
-                self.closest = Some(short);
+        let short: Vec<Shortage> = short.collect();
+        if let Some(most) = short.iter().max_by_key(|short| short.missing()) {
+            if self.closest.is_none_or(|closest| most.missing() < closest.missing()) {
+                self.closest = Some(*most);
             }
             return Ok(Err(short));
         }
@@ -307,27 +311,45 @@ fn halvings(count: usize) -> Vec<usize> {
 /// Attempts to make a plan fit in memory; each takes something from one device.
 const ATTEMPTS: u32 = 24;
 
-/// Takes something from the device that is short of memory: dense features as long as it has some,
-/// then its share of split stages. Returns false if there is nothing left to take.
-fn relieve(members: &mut Members, plan: &Plan, short: Shortage) -> bool {
-    let at = short.device.index();
-    let whole = plan.stages.iter().any(|stage| stage.split == Split::Whole(short.device));
-    if whole && !members.must_split {
+/// Takes something from every device that is short of memory: features as long as it has some, then
+/// its share of split stages. Returns false if there is nothing left to take.
+fn relieve(members: &mut Members, plan: &Plan, short: &[Shortage]) -> bool {
+    let is_whole = |short: &Shortage| {
+        plan.stages.iter().any(|stage| stage.split == Split::Whole(short.device))
+    };
+    if !members.must_split && short.iter().any(is_whole) {
         members.must_split = true;
         return true;
     }
-    let features = plan.stages.iter().filter_map(|stage| match &stage.split {
-        Split::Features(cuts) => {
-            let range = cuts.range::<()>(short.device);
-            Some(f64::from(range.len()) / f64::from(cuts.total()))
-        }
-        _ => None,
-    });
-    let held = features.fold(0.0, f64::max);
-    if held > 0.0 {
-        let keep = 1.0 - short.missing().as_f64() / short.weights.as_f64().max(1.0);
-        members.feature_cap[at] = if keep > 0.05 { held * keep } else { 0.0 };
+    short.iter().all(|short| relieve_one(members, plan, short))
+}
+
+fn relieve_one(members: &mut Members, plan: &Plan, short: &Shortage) -> bool {
+    let at = short.device.index();
+    let has_features = |split: &Split| match split {
+        Split::Features(cuts) => !cuts.range::<()>(short.device).is_empty(),
+        _ => false,
+    };
+    if plan.stages.iter().any(|stage| has_features(&stage.split)) {
+        // At least a little less than before, or it would go on for ever.
+        let less = members.feature_cap[at] * 0.995;
+        members.feature_cap[at] =
+            if short.features > 0.01 { short.features.min(less) } else { 0.0 };
         return true;
     }
     std::mem::replace(&mut members.has_share[at], false) && members.ids().next().is_some()
+}
+
+/// The weights of layers split by features: those of a device, and all.
+fn feature_weights(graph: &Graph, plan: &Plan, device: DeviceIx) -> (Bytes, Bytes) {
+    let mut sums = (Bytes::ZERO, Bytes::ZERO);
+    for stage in &plan.stages {
+        let Split::Features(cuts) = &stage.split else { continue };
+        for layer in stage.layers.clone().map(LayerId) {
+            let bytes = |features| weight_bytes(graph, layer, features, plan.weights);
+            sums.0 += bytes(cuts.range(device));
+            sums.1 += bytes(ChannelRange::new(0, cuts.total()));
+        }
+    }
+    sums
 }
