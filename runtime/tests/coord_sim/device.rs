@@ -30,7 +30,10 @@ pub struct Device {
     /// Which run of its process this is.
     pub run: u64,
     pub slowness: f64,
+    /// Its next computation fails.
     pub spoilt: bool,
+    /// Its next preparation never ends.
+    pub stuck: bool,
     pub limit: Bytes,
     pub worker: Worker,
     pub detector: FailureDetector,
@@ -99,6 +102,7 @@ impl Device {
             run,
             slowness,
             spoilt: false,
+            stuck: false,
             limit,
             worker: Worker::new(limit),
             detector: FailureDetector::new(Moment(now)),
@@ -386,7 +390,9 @@ impl World {
         let partners = partners.into_values().collect();
         self.handle_links(node, links::Event::Prepare { generation, partners });
         let me = (node, self.devices[&node].run);
-        self.schedule(takes, Some(me), What::Packed(node, id, generation));
+        if !std::mem::take(&mut self.device(node).stuck) {
+            self.schedule(takes, Some(me), What::Packed(node, id, generation));
+        }
     }
 
     pub fn packed(&mut self, node: NodeId, control: ConnId, generation: Generation) {

@@ -1,5 +1,5 @@
-//! Simulates clusters: processes that start, leave, die, stand still and slow down, links that fall
-//! silent in one direction or both, while frames run, one or several at once, under one plan or under
+//! Simulates clusters: processes that start, leave, die, stand still and slow down, computations that
+//! fail, preparations that never end, links that fall silent in one direction or both, while frames run, one or several at once, under one plan or under
 //! several side by side. The state machines are those that run in earnest: the leader's, the workers'
 //! sessions and connections, the gates for strips, the promises of memory, the failure detectors; and
 //! so is the planner. Time is virtual, and everything follows from the script.

@@ -33,6 +33,8 @@ pub enum Op {
     Heal(Slot, Slot),
     /// Its next computation fails.
     Spoil(Slot),
+    /// Its next preparation never ends.
+    Stick(Slot),
     /// A frame is submitted.
     Frame,
 }
@@ -173,7 +175,8 @@ impl Broken {
                 let (one, any) = mended(&mut self.links, dice).unwrap_or((one, any));
                 Op::Heal(one, any)
             }
-            _ => Op::Spoil(any),
+            98 => Op::Spoil(any),
+            _ => Op::Stick(one),
         }
     }
 }

@@ -300,6 +300,11 @@ impl World {
                     device.spoilt = true;
                 }
             }
+            Op::Stick(slot) => {
+                if let Some(device) = self.devices.get_mut(&node(slot)) {
+                    device.stuck = true;
+                }
+            }
             Op::Frame if self.net.frozen.contains(&LEADER) => {
                 // Whoever submits it is as frozen as the leader.
                 let (at, order, owner, what) = (self.now, 0, None, What::Op(index));
