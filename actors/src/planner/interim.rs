@@ -100,6 +100,17 @@ impl SolveRequest {
         }
     }
 
+    /// How long it takes until the leader alone has answered a frame, if it prepares itself for that
+    /// first.
+    pub(super) fn alone_time(&self) -> Ms {
+        let whole = Plan::alone(self.graph.layers().len() as u32);
+        let plan = with_idle(&whole, &self.members[..1], &self.members);
+        let derivation = plan.and_then(|plan| derive(&self.graph, &plan).ok());
+        derivation.map_or(Ms::ZERO, |derivation| {
+            self.ready_time(&derivation.programs) + self.simulate(&derivation).total
+        })
+    }
+
     /// One plan for all frames in place of the lanes that were solved for.
     fn instead(&self, lane: &Lane, plan: Plan) -> Result<Lanes, String> {
         let prediction = self.predict(&plan)?;

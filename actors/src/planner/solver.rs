@@ -270,6 +270,7 @@ impl SolveRequest {
                 in_flight: lanes.in_flight,
                 reason: self.reason,
                 provisional,
+                alone: self.alone_time(),
             },
             lanes: planned,
             cost,

@@ -394,7 +394,7 @@ impl World {
                 assert!(!apart.iter().any(is_apart), "{ends:?} cannot exchange strips");
             }
         }
-        Ok(Proposal { lanes, in_flight, reason, provisional })
+        Ok(Proposal { lanes, in_flight, reason, provisional, alone })
     }
 }
 

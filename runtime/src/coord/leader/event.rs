@@ -41,6 +41,9 @@ pub struct Proposal {
     pub reason: Reason,
     /// Good only until the weights for a better one have moved; once active, another is requested.
     pub provisional: bool,
+    /// How long it would take until the leader alone has answered a frame, if it had to prepare itself
+    /// for that first; zero if that is not known.
+    pub alone: Ms,
 }
 
 /// A strip that a device waits for.

@@ -83,6 +83,8 @@ struct Lanes {
     in_flight: InFlight,
     reason: Reason,
     provisional: bool,
+    /// As in their proposal.
+    alone: Ms,
     /// When their preparation began.
     since: Moment,
 }
@@ -400,7 +402,7 @@ impl Leader {
     /// already need no preparation; if all are, they are what is active from now on.
     fn prepare(&mut self, now: Moment, proposal: Proposal, out: &mut Vec<Command>) {
         self.stop_preparing(out);
-        let Proposal { lanes, in_flight, reason, provisional } = proposal;
+        let Proposal { lanes, in_flight, reason, provisional, alone } = proposal;
         let mut live = Vec::new();
         for lane in lanes {
             let mut active = self.active.iter().flat_map(|lanes| &lanes.live);
@@ -418,7 +420,7 @@ impl Leader {
             };
             live.push(Live { generation, lane, reason, waiting });
         }
-        self.preparing = Some(Lanes { live, in_flight, reason, provisional, since: now });
+        self.preparing = Some(Lanes { live, in_flight, reason, provisional, alone, since: now });
         self.activate_if_ready(out);
     }
 

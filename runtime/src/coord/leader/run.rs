@@ -5,6 +5,7 @@ use super::{LOOKAHEAD, Leader, Live};
 use crate::coord::{Moment, Reason};
 use crate::ids::NodeId;
 use crate::plan::Generation;
+use crate::units::Ms;
 
 impl Leader {
     pub(super) fn submitted(&mut self, frame: u64, out: &mut Vec<Command>) {
@@ -52,7 +53,8 @@ impl Leader {
             self.request_plan(Reason::Lost, out);
         } else if self.preparing.is_none() && self.requested.is_none() {
             let in_flight = lane.in_flight;
-            let again = Proposal { lanes: vec![lane], in_flight, reason, provisional: false };
+            let (provisional, alone) = (false, Ms::ZERO);
+            let again = Proposal { lanes: vec![lane], in_flight, reason, provisional, alone };
             // Others may still be active side by side with it.
             let same = self.active.is_none() && !self.needs_shelter();
             if same && self.is_possible(&again) {

@@ -8,7 +8,9 @@ use super::{Leader, Live};
 use crate::coord::{Moment, Reason};
 use crate::units::Ms;
 
-/// How long frames without a plan wait for other devices to prepare one.
+/// How long frames without a plan wait for other devices to prepare one, and at least as long as the
+/// leader alone would take: so they wait at most twice as long as under the better choice, whichever it
+/// would have been.
 const HURRY_AFTER: Ms = Ms(2_000.0);
 
 impl Leader {
@@ -43,7 +45,7 @@ impl Leader {
         let Some(lanes) = &self.preparing else { return };
         let waits_for_me = |live: &Live| live.waiting.contains_key(&self.me);
         let waits_for_others = !lanes.live.iter().any(waits_for_me);
-        let waited = now.since(lanes.since) >= HURRY_AFTER;
+        let waited = now.since(lanes.since) >= HURRY_AFTER.max(lanes.alone);
         let frames_wait = self.active.is_none() && self.frames.waiting() > 0;
         if waited && waits_for_others && frames_wait && !self.alone_fails {
             let reason = lanes.reason;

@@ -112,7 +112,13 @@ fn proposal(members: &[NodeId]) -> Proposal {
         in_flight: InFlight::ONE,
     };
     let in_flight = lane.in_flight;
-    Proposal { lanes: vec![lane], in_flight, reason: Reason::Start, provisional: false }
+    Proposal {
+        lanes: vec![lane],
+        in_flight,
+        reason: Reason::Start,
+        provisional: false,
+        alone: Ms::ZERO,
+    }
 }
 
 fn retired(commands: &[Command]) -> Vec<Generation> {
@@ -459,7 +465,7 @@ fn whole(node: NodeId, interval: f64) -> Lane {
 
 fn side_by_side(lanes: Vec<Lane>) -> Proposal {
     let in_flight = InFlight::of(2 * lanes.len());
-    Proposal { lanes, in_flight, reason: Reason::Start, provisional: false }
+    Proposal { lanes, in_flight, reason: Reason::Start, provisional: false, alone: Ms::ZERO }
 }
 
 fn started(commands: &[Command]) -> Vec<(u64, Generation)> {
@@ -528,4 +534,24 @@ fn lanes_that_run_already_are_not_prepared_again() {
     script.all_ready(Generation(3), &[ME, THIRD]);
     assert_eq!(retired(&script.commands), []);
     assert_eq!(script.leader.active().count(), 3);
+}
+
+#[test]
+fn frames_wait_for_others_as_long_as_the_leader_alone_would_take() {
+    for (alone, patience) in [(0.0, 2_000.0), (5_000.0, 5_000.0)] {
+        let mut script = Script::new(&[OTHER]);
+        let (request, proposal) = (script.request(), proposal(&[ME, OTHER]));
+        let proposal = Ok(Proposal { alone: Ms(alone), ..proposal });
+        script.handle(Event::Proposed { request, proposal });
+        let generation = script.prepared();
+        script.handle(Event::Submitted { frame: 0 });
+        script.handle(Event::Ready { node: ME, generation });
+        assert_eq!(script.wait(patience - 200.0), []);
+        let requested = script.wait(400.0);
+        let alone = |command: &Command| match command {
+            Command::RequestPlan { members, .. } => *members == [ME],
+            _ => false,
+        };
+        assert!(requested.iter().any(alone), "{requested:?}");
+    }
 }
