@@ -70,8 +70,6 @@ MUTATIONS = [
              "self.sessions.remove(&session).map(", "self.sessions.get(&session).map("),
     Mutation("strips of plans that are over are kept", "coord/worker/mod.rs",
              "return Arrival::Drop;", "return Arrival::Hold;"),
-    Mutation("strips for plans to come are dropped", "coord/worker/mod.rs",
-             "        Arrival::Hold\n", "        Arrival::Drop\n"),
     Mutation("a plan starts before its weights are packed", "coord/worker/session.rs",
              "let (packed, state) = (None, State::Preparing);",
              "let (packed, state) = (Some(Moment(0.0)), State::Preparing);"),

@@ -133,6 +133,10 @@ const REMEMBERED: usize = 9;
 /// given up for a network that has recovered since is tried again.
 const HALF_LIFE: Ms = Ms(60_000.0);
 
+/// The overhead before anything is known of it. A plan for several devices that promises next to
+/// nothing is not worth the risk.
+const EXPECTED: f64 = 1.05;
+
 /// No frame counts as further off than this.
 const MOST: f64 = 100.0;
 
@@ -171,7 +175,8 @@ pub struct Overhead {
 
 impl Default for Overhead {
     fn default() -> Overhead {
-        Overhead { times: VecDeque::new(), simulated: Ms::ZERO, before: 1.0, last: Moment(0.0) }
+        let (simulated, last) = (Ms::ZERO, Moment(0.0));
+        Overhead { times: VecDeque::new(), simulated, before: EXPECTED, last }
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Session {
     pub plans: BTreeMap<Generation, DevicePlan>,
     frames: BTreeMap<(Generation, u64), Run>,
     early: Vec<(Generation, u64, TransferId, Provenance)>,
+    /// The newest plan that is over.
+    over: Option<Generation>,
     inspections: VecDeque<(Generation, u64)>,
     /// Until what is computed.
     computing: Option<(Generation, u64, usize)>,
@@ -340,6 +342,7 @@ impl World {
             plans: BTreeMap::new(),
             frames: BTreeMap::new(),
             early: Vec::new(),
+            over: None,
             inspections: VecDeque::new(),
             computing: None,
         });
@@ -413,6 +416,7 @@ impl World {
         session.plans.remove(&generation);
         session.frames.retain(|(of, _), _| *of != generation);
         session.early.retain(|(of, ..)| *of > generation);
+        session.over = session.over.max(Some(generation));
         self.handle_links(node, links::Event::Retire(generation));
     }
 
@@ -582,6 +586,8 @@ impl World {
                 "{node} runs {generation:?} for nothing"
             );
         }
+        let kept = session.early.iter().map(|(of, ..)| *of).min();
+        assert!(kept.is_none() || kept > session.over, "{node} keeps strips of {kept:?}");
         for (generation, _) in session.frames.keys() {
             assert!(
                 session.plans.contains_key(generation),
