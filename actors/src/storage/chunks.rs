@@ -5,6 +5,7 @@
 //! [`read`](ChunkStore::read) and [`touch`](ChunkStore::touch) mark a chunk as used. When the store
 //! exceeds its cap, the least recently used chunks are evicted, except recently used ones.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -196,9 +197,13 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(crate) struct StoreWeights {
     store: Arc<ChunkStore>,
     manifest: Arc<Manifest>,
-    /// The chunk read last: packing reads fewer rows at a time than a chunk holds.
-    last: Mutex<Option<(Hash, Vec<u8>)>>,
+    /// The chunks read last, newest first: packing reads fewer rows at a time than a chunk holds, and
+    /// those of a weight and of a bias by turns.
+    last: Mutex<VecDeque<(Hash, Vec<u8>)>>,
 }
+
+/// How many chunks stay in memory while weights are packed.
+const LAST: usize = 3;
 
 impl StoreWeights {
     /// The weights listed in `manifest`, read from `store`.
@@ -224,17 +229,20 @@ impl WeightSource for StoreWeights {
         let mut next = features.start;
         for index in self.manifest.chunks_of(parameter, features) {
             let chunk = &self.manifest.chunks()[index as usize];
-            let (_, bytes) = match last.take_if(|(hash, _)| *hash == chunk.hash) {
-                Some(same) => last.insert(same),
+            let known = last.iter().position(|(hash, _)| *hash == chunk.hash);
+            let bytes = match known.and_then(|at| last.remove(at)) {
+                Some((_, bytes)) => bytes,
                 None => {
-                    let bytes = self.store.read(&chunk.hash);
-                    last.insert((chunk.hash, bytes.ok_or_else(|| missing(chunk.features))?))
+                    let read = self.store.read(&chunk.hash);
+                    last.truncate(LAST - 1);
+                    read.ok_or_else(|| missing(chunk.features))?
                 }
             };
             let row = bytes.len() / chunk.features.len().max(1) as usize;
             let rows = chunk.features.intersect(features);
             let from = (rows.start - chunk.features.start) as usize * row;
             out.extend_from_slice(&bytes[from..from + rows.len() as usize * row]);
+            last.push_front((chunk.hash, bytes));
             next = rows.end;
         }
         match next >= features.end {
