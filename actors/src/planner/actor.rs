@@ -33,6 +33,10 @@ use crate::clock::Clock;
 /// their share of the leader's time.
 const PAUSE_FACTOR: f64 = 50.0;
 
+/// The same while frames take so many times longer or shorter than their plan promised.
+const SURPRISED_PAUSE_FACTOR: f64 = 10.0;
+const SURPRISE: f64 = 1.3;
+
 /// The actor.
 pub(crate) struct PlannerActor {
     me: NodeId,
@@ -79,6 +83,15 @@ struct ActivePlans {
     /// When they were made: each device's compute time per frame, and its link's goodput.
     baseline: BTreeMap<NodeId, (Ms, Mbps)>,
     hysteresis: Hysteresis,
+}
+
+impl ActivePlans {
+    /// Whether frames take much longer or shorter than the only plan promised.
+    fn is_surprised(&self) -> bool {
+        let [(_, only)] = &self.lanes[..] else { return false };
+        let ratio = self.smoothed.map_or(1.0, |seen| seen / only.predicted);
+        !(1.0 / SURPRISE..SURPRISE).contains(&ratio)
+    }
 }
 
 impl PlannerActor {
@@ -311,7 +324,8 @@ impl Handler<FrameAnswered> for PlannerActor {
             return;
         }
         let now = self.clock.now();
-        let is_due = now.since(self.last_check) >= self.last_check_took * PAUSE_FACTOR;
+        let factor = if active.is_surprised() { SURPRISED_PAUSE_FACTOR } else { PAUSE_FACTOR };
+        let is_due = now.since(self.last_check) >= self.last_check_took * factor;
         let question = if is_due { Question::Better } else { Question::Prediction };
         if let Some(request) = self.request(question, Reason::Faster) {
             if is_due {
