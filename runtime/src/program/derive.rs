@@ -520,7 +520,16 @@ impl Deriver<'_> {
             part.iter().map(|(_, region)| region.rows.len()).sum()
         };
         let all: u32 = pieces.iter().map(|piece| height(piece)).sum();
-        (all == height(&share.computed)).then_some(pieces)
+        // Rows that the last layer does not read, but others do, may be in none.
+        let is_covered = |(layer, region): &(LayerId, Region)| {
+            let parts = pieces.iter().flatten().filter(|(of, _)| of == layer);
+            let missing = parts.fold(vec![*region], |missing, (_, part)| {
+                missing.into_iter().flat_map(|rest| rest.minus(*part)).collect()
+            });
+            missing.is_empty()
+        };
+        let exactly = all == height(&share.computed) && share.computed.iter().all(is_covered);
+        exactly.then_some(pieces)
     }
 
     /// How many rows of a layer are computed at once where `rows` of them are.
