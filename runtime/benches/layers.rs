@@ -178,7 +178,7 @@ impl Share {
     ) -> Result<Share, KernelError> {
         let source = Even(Arc::clone(graph));
         let setup = Setup { weights, ..KernelKind::Fast.into() };
-        let kernels = Kernels::prepare(graph, &regions, &source, setup, None)?;
+        let kernels = Kernels::prepare(graph, &regions, &source, setup, &[])?;
         let maps = |(layer, region): (LayerId, Region)| {
             let input = graph.layer(layer).inputs[0];
             let reads = graph.layer(layer).op.reads(0, graph.input_shapes(layer), region);

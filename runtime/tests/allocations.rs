@@ -47,7 +47,7 @@ fn frames_compute_in_memory_that_is_there() {
     let program = derivation.programs.into_iter().next().unwrap();
     let kind = KernelKind::Fast;
     let regions = program.regions(graph);
-    let kernels = Kernels::prepare(graph, &regions, &*model.weights, kind, None).unwrap();
+    let kernels = Kernels::prepare(graph, &regions, &*model.weights, kind, &[]).unwrap();
     let prepared = Arc::new(Prepared::new(
         (SessionId(0), Generation(0)),
         Arc::clone(graph),

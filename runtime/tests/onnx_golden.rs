@@ -42,7 +42,7 @@ fn run(model: &Model, input: &[f32], kind: KernelKind) -> Vec<Vec<f32>> {
         graph.layer_ids().filter(|id| graph.layer(*id).op.parameters().next().is_some());
     let regions: BTreeMap<_, _> =
         with_parameters.map(|id| (id, graph.output_shape(id).region())).collect();
-    let kernels = Kernels::prepare(&model.graph, &regions, &*model.weights, kind, None).unwrap();
+    let kernels = Kernels::prepare(&model.graph, &regions, &*model.weights, kind, &[]).unwrap();
     let port = &graph.inputs()[0];
     let shape = graph.shape(port.tensor);
     let mut map = kernels.map(port.tensor, shape.region());

@@ -134,10 +134,11 @@ fn prepare(
         kind: args.kernels.kernels.into(),
         isa: args.machine.isa.unwrap_or_else(Isa::detect),
         memory: args.machine.memory,
+        reuse: false,
         weights: program.weights,
     };
     let regions = program.regions(graph);
-    let kernels = Kernels::prepare(graph, &regions, &*model.weights, setup, previous);
+    let kernels = Kernels::prepare(graph, &regions, &*model.weights, setup, previous.as_slice());
     let kernels = kernels.map_err(bug)?;
     Ok(Arc::new(Prepared::new(
         (SessionId(0), Generation(0)),

@@ -89,7 +89,8 @@ impl Leader {
         }];
         let (generation, plan) = (Generation(1), Plan::alone(1));
         let in_flight = InFlight::ONE;
-        let mut prepare = Prepare { generation, plan, device, members, in_flight };
+        let stopgap = false;
+        let mut prepare = Prepare { generation, plan, device, members, in_flight, stopgap };
         change(&mut prepare);
         self.send(&LeaderMessage::Prepare { session: SessionId(session), prepare });
         let answer = async {

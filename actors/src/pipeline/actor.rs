@@ -15,7 +15,7 @@ use edgeld_runtime::exec::Input;
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::program::TransferId;
-use edgeld_runtime::units::Bytes;
+use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{LeaderMessage, NodeId, Refusal, SessionId, WorkerMessage, encode};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
@@ -30,6 +30,9 @@ use crate::planner::{
 };
 use crate::profiler::StagesTimed;
 use crate::worker::{Device, HostSession, ReleaseSession, WorkerActor};
+
+/// For how long at most frames count as disturbed by a device that packs weights.
+const MAX_PACKING: Ms = Ms(15_000.0);
 
 /// Candidates to keep.
 pub(super) const MAX_CANDIDATES: usize = 16;
@@ -92,6 +95,8 @@ pub(crate) struct PipelineActor {
     pub(super) published_devices: Vec<DeviceInfo>,
     /// Devices that are fetching weights.
     pub(super) fetching: BTreeSet<NodeId>,
+    /// Devices that are packing weights, and since when: what they compute meanwhile takes longer.
+    pub(super) packing: BTreeMap<NodeId, Moment>,
     pub(super) subscribers: Vec<UnboundedSender<Event>>,
     pub(super) plan: watch::Sender<Vec<Arc<PlanInfo>>>,
     pub(super) loaded: Option<oneshot::Sender<Result<(), LoadError>>>,
@@ -140,6 +145,7 @@ impl PipelineActor {
             devices: Vec::new(),
             published_devices: Vec::new(),
             fetching: BTreeSet::new(),
+            packing: BTreeMap::new(),
             subscribers: Vec::new(),
             plan,
             loaded: Some(loaded),
@@ -198,6 +204,7 @@ impl PipelineActor {
                         clocks.retire(generation, plan);
                     }
                     self.warmed_up.retain(|(_, of)| *of != generation);
+                    self.packing.retain(|node, _| !members.contains(node));
                     let session = self.id;
                     self.send(&members, &LeaderMessage::Retire { session, generation });
                 }
@@ -298,13 +305,19 @@ impl PipelineActor {
             WorkerMessage::Ready { generation, .. } => {
                 tracing::debug!(%node, generation = generation.0, "ready");
                 self.weights_held(node, generation);
-                self.fetched(node);
+                self.fetching.remove(&node);
+                self.packing.remove(&node);
                 self.handle_event(LeaderEvent::Ready { node, generation }, context);
             }
             WorkerMessage::Fetching { generation, have, need, packed, .. } => {
                 let progress = (have, need, packed);
                 tracing::debug!(%node, generation = generation.0, ?progress, "fetching");
                 self.fetching(node, have, need);
+                if have < need {
+                    self.packing.remove(&node);
+                } else {
+                    self.begins_packing(node);
+                }
                 let done = have + packed;
                 self.handle_event(LeaderEvent::Progress { node, generation, done, need }, context);
             }
@@ -320,6 +333,7 @@ impl PipelineActor {
                 tracing::debug!(%node, generation = generation.0, %why, "refused");
                 // The device may not have opened the session: open it again next time.
                 self.opened.remove(&node);
+                self.packing.remove(&node);
                 let why = why.to_string();
                 self.handle_event(LeaderEvent::Refused { node, generation, why }, context);
             }
@@ -328,7 +342,7 @@ impl PipelineActor {
                 let compute = times.iter().map(|time| time.compute).sum();
                 self.publish(&Event::Finished { device: node, generation, frame, compute });
                 // Ignore the first frame under a plan: it touches its memory for the first time.
-                if self.warmed_up.insert((node, generation)) {
+                if self.warmed_up.insert((node, generation)) || self.is_packing(node) {
                     return;
                 }
                 let Some(plan) = self.plans.get(&generation) else { return };
@@ -341,6 +355,15 @@ impl PipelineActor {
             }
             WorkerMessage::Failed { generation, frame, error, .. } => {
                 self.handle_event(LeaderEvent::Failed { node, generation, frame, error }, context);
+            }
+            WorkerMessage::StandsBy { set, plans, done, .. } => {
+                tracing::debug!(%node, set, plans, done, "stands by");
+                if done {
+                    self.packing.remove(&node);
+                }
+                if let Some(planner) = &self.planner {
+                    planner.do_send(WeightsHeld { node, held: Held::Standby { set, plans } });
+                }
             }
             WorkerMessage::Stored { .. } => {
                 if let Some(planner) = &self.planner {
@@ -367,6 +390,17 @@ impl PipelineActor {
         }
     }
 
+    /// Notes that a device has begun to pack weights.
+    pub(super) fn begins_packing(&mut self, node: NodeId) {
+        self.packing.entry(node).or_insert(self.device.clock.now());
+    }
+
+    /// Whether a device packs weights, as far as is known.
+    pub(super) fn is_packing(&self, node: NodeId) -> bool {
+        let since = self.packing.get(&node);
+        since.is_some_and(|since| self.device.clock.now().since(*since) < MAX_PACKING)
+    }
+
     fn fetching(&mut self, device: NodeId, have: Bytes, need: Bytes) {
         if have < need {
             self.fetching.insert(device);
@@ -379,10 +413,6 @@ impl PipelineActor {
             }
             self.publish(&event);
         }
-    }
-
-    fn fetched(&mut self, node: NodeId) {
-        self.fetching.remove(&node);
     }
 }
 
@@ -398,9 +428,10 @@ impl Actor for PipelineActor {
         };
         self.worker.do_send(host);
         let (plans, predictions) = (context.address().recipient(), context.address().recipient());
+        let standby = context.address().recipient();
         let (me, clock) = (self.me(), self.device.clock);
         let (source, options) = (self.source.clone(), self.planner_options);
-        let planner = PlannerActor::new(me, clock, source, options, plans, predictions);
+        let planner = PlannerActor::new(me, clock, source, options, plans, predictions, standby);
         self.planner = Some(planner.start());
         let tick = Duration::from_secs_f64(TICK.0 / 1e3);
         context.run_interval(tick, |pipeline, context| {
@@ -438,8 +469,12 @@ impl Handler<DeviceEvent> for PipelineActor {
                     return;
                 }
                 self.opened.remove(&node);
+                if let Some(planner) = &self.planner {
+                    planner.do_send(WeightsHeld { node, held: Held::Stored });
+                }
                 self.serving_weights.remove(&node);
                 self.fetching.remove(&node);
+                self.packing.remove(&node);
                 if let Some(clocks) = &mut self.clocks {
                     clocks.forget(node);
                 }

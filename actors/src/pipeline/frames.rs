@@ -54,6 +54,12 @@ impl PipelineActor {
             outputs: named.collect(),
         });
         self.trace_frame(frame, generation, begun, total);
+        // One that was begun again, or beside which weights were packed, says nothing of its plan.
+        let plan = self.plans.get(&generation);
+        let members = plan.map_or(&[][..], |plan| &plan.lane.members);
+        if retries > 0 || members.iter().any(|node| self.is_packing(*node)) {
+            return;
+        }
         self.suspect_links(generation, total);
         if let Some(planner) = &self.planner {
             planner.do_send(FrameAnswered { generation, total });

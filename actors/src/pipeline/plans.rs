@@ -15,7 +15,7 @@ use super::messages::{Close, ManifestBuilt, WeightsServed};
 use crate::api::{Event, LoadError, PlanInfo, Source};
 use crate::discovery::Peer;
 use crate::planner::{
-    Candidate, Held, PlanActivated, Planned, PlannedLane, PredictionChanged, WeightsHeld,
+    Candidate, Held, PlanActivated, Planned, PlannedLane, PredictionChanged, StandBy, WeightsHeld,
 };
 use crate::storage::Supply;
 use crate::worker::Device;
@@ -27,8 +27,8 @@ impl PipelineActor {
         lane: &Lane,
         context: &mut Context<Self>,
     ) {
-        let Some((_, planned)) = self.planned(lane) else { return };
-        let planned = planned.clone();
+        let Some((candidate, planned)) = self.planned(lane) else { return };
+        let (planned, stopgap) = (planned.clone(), candidate.proposal.provisional);
         self.plans.insert(generation, planned);
         let members: Vec<Member> = (0..)
             .map(DeviceIx)
@@ -44,8 +44,10 @@ impl PipelineActor {
                 device: member.device,
                 members: members.clone(),
                 in_flight: lane.in_flight,
+                stopgap,
             };
             self.send(&[member.node], &LeaderMessage::Prepare { session: self.id, prepare });
+            self.begins_packing(member.node);
         }
     }
 
@@ -251,6 +253,20 @@ impl Handler<Planned> for PipelineActor {
         }
         if self.candidates.len() > MAX_CANDIDATES {
             self.candidates.remove(0);
+        }
+    }
+}
+
+impl Handler<StandBy> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, StandBy { set, weights, plans }: StandBy, _: &mut Self::Context) {
+        let session = self.id;
+        for (node, plans) in plans {
+            if !plans.is_empty() {
+                self.begins_packing(node);
+            }
+            self.send(&[node], &LeaderMessage::Standby { session, set, weights, plans });
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::emergency::with_idle;
@@ -21,11 +22,12 @@ use edgeld_runtime::units::{Mbps, Ms};
 use edgeld_runtime::wire::NodeId;
 
 use super::messages::{
-    FrameAnswered, Held, PlanActivated, Planned, PredictionChanged, RequestPlan, Solved,
+    FrameAnswered, Held, PlanActivated, Planned, PredictionChanged, RequestPlan, Solved, StandBy,
     UpdateDevice, WeightsHeld,
 };
 use super::options::PlannerOptions;
 use super::solver::{self, Candidate, PreviousLane, Question, SolveOutcome, SolveRequest};
+use super::standby::Contingencies;
 use crate::api::Source;
 use crate::clock::Clock;
 
@@ -36,6 +38,9 @@ const PAUSE_FACTOR: f64 = 50.0;
 /// The same while frames take so many times longer or shorter than their plan promised.
 const SURPRISED_PAUSE_FACTOR: f64 = 10.0;
 const SURPRISE: f64 = 1.3;
+
+/// How often to see whether it is time to plan for losses.
+const CONTINGENCY_CHECK: Duration = Duration::from_millis(100);
 
 /// The actor.
 pub(crate) struct PlannerActor {
@@ -57,8 +62,10 @@ pub(crate) struct PlannerActor {
     /// Frames answered.
     frames: u64,
     overhead: Overhead,
+    contingencies: Contingencies,
     session: Recipient<Planned>,
     predictions: Recipient<PredictionChanged>,
+    standby: Recipient<StandBy>,
     solver: Option<Sender<SolveRequest>>,
 }
 
@@ -96,7 +103,7 @@ impl ActivePlans {
 
 impl PlannerActor {
     /// A planner for the session led by `me`; plans are sent to `session`, changed predictions to
-    /// `predictions`.
+    /// `predictions`, and what devices should be ready for to `standby`.
     pub(crate) fn new(
         me: NodeId,
         clock: Clock,
@@ -104,6 +111,7 @@ impl PlannerActor {
         options: PlannerOptions,
         session: Recipient<Planned>,
         predictions: Recipient<PredictionChanged>,
+        standby: Recipient<StandBy>,
     ) -> PlannerActor {
         PlannerActor {
             me,
@@ -111,7 +119,7 @@ impl PlannerActor {
             source,
             options,
             devices: BTreeMap::new(),
-            holdings: Holdings::default(),
+            holdings: Holdings::new(options.kernels == KernelKind::Fast),
             members: vec![me],
             apart: Vec::new(),
             active: None,
@@ -120,8 +128,10 @@ impl PlannerActor {
             is_checking: false,
             frames: 0,
             overhead: Overhead::default(),
+            contingencies: Contingencies::default(),
             session,
             predictions,
+            standby,
             solver: None,
         }
     }
@@ -161,6 +171,7 @@ impl PlannerActor {
                 .with_overhead(self.overhead.factor(self.clock.now())),
             previous: previous.unwrap_or_default(),
             holdings: self.holdings.clone(),
+            contingency: self.contingencies.plan_for(&self.members),
             exact: one_isa && self.options.kernels == KernelKind::Exact,
             expected_frames: self.options.expected_frames,
         })
@@ -209,6 +220,17 @@ impl PlannerActor {
         }
     }
 
+    /// Has plans made for the loss of devices, when it is time.
+    fn plan_for_losses(&mut self) {
+        let (now, graph) = (self.clock.now(), &self.source.graph);
+        let stored = self.members.iter().skip(1).all(|node| self.holdings.has_all(*node, graph));
+        if self.contingencies.are_due(now, stored)
+            && let Some(request) = self.request(Question::Contingencies, Reason::Lost)
+        {
+            self.solve(request);
+        }
+    }
+
     /// What changed most since the active plan was made, as the reason for a new one.
     fn change_reason(&self, now: &[(NodeId, Ms)]) -> Reason {
         let Some(active) = &self.active else { return Reason::Faster };
@@ -229,6 +251,7 @@ impl Actor for PlannerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(CONTINGENCY_CHECK, |planner, _| planner.plan_for_losses());
         // A weak address, so that the thread does not keep this actor alive.
         let address = context.address().downgrade();
         let answer = move |outcome| {
@@ -279,6 +302,11 @@ impl Handler<WeightsHeld> for PlannerActor {
         match held {
             Held::Program(program) => self.holdings.prepared(node, graph, &program),
             Held::All => self.holdings.add_all(node, graph),
+            Held::Standby { set, plans } => {
+                let programs = self.contingencies.programs(node, set, plans);
+                self.holdings.stands_by(node, graph, programs);
+            }
+            Held::Stored => self.holdings.lost(node),
         }
     }
 }
@@ -297,6 +325,7 @@ impl Handler<PlanActivated> for PlannerActor {
             _ => None,
         };
         self.overhead.change_plan(self.clock.now());
+        self.contingencies.begin(self.clock.now());
         self.active = Some(ActivePlans {
             lanes,
             announced,
@@ -341,7 +370,13 @@ impl Handler<Solved> for PlannerActor {
     type Result = ();
 
     fn handle(&mut self, Solved(outcome): Solved, _: &mut Self::Context) {
-        let SolveOutcome { question, result, overhead, current, took } = outcome;
+        let SolveOutcome { question, result, contingencies, overhead, current, took } = outcome;
+        if question == Question::Contingencies {
+            let lanes = self.active.iter().flat_map(|active| &active.lanes);
+            let active = lanes.flat_map(|(_, lane)| &lane.members).copied();
+            let told = self.contingencies.replace(contingencies, active, &self.source.graph);
+            return self.standby.do_send(told);
+        }
         if let Question::Plan(request) = question {
             if let Some(result) = result {
                 let (request_id, result) = (Some(request), result.map(Box::new));

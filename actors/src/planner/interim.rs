@@ -26,11 +26,12 @@ impl SolveRequest {
 
     /// The plan under which the next frame is answered soonest, if that is not the best one: the best
     /// plan may need weights that have to be fetched and packed first. Others are the best plan for
-    /// those devices that have packed weights by now, and both with the stages for which a device lacks
-    /// weights on the leader.
+    /// those devices that have packed weights by now, the one that devices stand by for, and all with the
+    /// stages for which a device lacks weights on the leader.
     fn soonest(&self, best: &Lane) -> Result<Option<Lanes>, String> {
         let mut plans = VecDeque::from([best.solution.plan.clone()]);
         plans.extend(self.among_the_prepared());
+        plans.extend(self.contingency.clone());
         let mut soonest = (Ms(f64::INFINITY), None);
         while let Some(plan) = plans.pop_front() {
             let derivation = derive(&self.graph, &plan).map_err(|error| error.to_string())?;
@@ -39,7 +40,9 @@ impl SolveRequest {
             if !lacking.is_empty() && best.solution.alone.is_some() {
                 plans.push_back(on_leader(&plan, &lacking));
             }
-            let answered = self.ready_time(programs) + self.simulate(&derivation).total;
+            let stopgap = plan != best.solution.plan;
+            let answered =
+                self.all_ready_time(programs, stopgap) + self.simulate(&derivation).total;
             if answered < soonest.0 {
                 soonest = (answered, Some(plan));
             }
@@ -107,7 +110,7 @@ impl SolveRequest {
         let plan = with_idle(&whole, &self.members[..1], &self.members);
         let derivation = plan.and_then(|plan| derive(&self.graph, &plan).ok());
         derivation.map_or(Ms::ZERO, |derivation| {
-            self.ready_time(&derivation.programs) + self.simulate(&derivation).total
+            self.all_ready_time(&derivation.programs, true) + self.simulate(&derivation).total
         })
     }
 
@@ -120,23 +123,40 @@ impl SolveRequest {
     }
 
     /// How long until all devices have the weights for their programs.
-    pub(super) fn moving_time<'a>(
-        &self,
-        programs: impl IntoIterator<Item = (NodeId, &'a Program)>,
-    ) -> Ms {
+    fn moving_time<'a>(&self, programs: impl IntoIterator<Item = (NodeId, &'a Program)>) -> Ms {
         let mut missing = vec![Bytes::ZERO; self.members.len()];
-        for (node, program) in programs {
-            if let Some(at) = self.members.iter().position(|member| *member == node) {
-                missing[at] += self.holdings.missing(&self.graph, program, node);
-            }
+        for (device, node, program) in self.placed(programs) {
+            missing[device.index()] += self.holdings.missing(&self.graph, program, node);
         }
         moving_time(&self.profile, &missing)
     }
 
-    /// How long until all members have fetched and packed what they need for their programs.
-    fn ready_time(&self, programs: &[Program]) -> Ms {
-        let Self { graph, profile, members, .. } = self;
-        let moving = self.moving_time(members.iter().copied().zip(programs));
-        moving + self.holdings.packing_time(graph, profile, programs, members)
+    /// How long until devices have fetched and packed what they need for their programs; for a stopgap
+    /// they use weights as they are packed.
+    pub(super) fn ready_time<'a>(
+        &self,
+        programs: impl IntoIterator<Item = (NodeId, &'a Program)> + Clone,
+        stopgap: bool,
+    ) -> Ms {
+        let Self { graph, profile, holdings, .. } = self;
+        let placed = self.placed(programs.clone());
+        let packing = holdings.packing_time(graph, profile, stopgap, placed);
+        self.moving_time(programs) + packing
+    }
+
+    /// The same for programs of all members.
+    fn all_ready_time(&self, programs: &[Program], stopgap: bool) -> Ms {
+        self.ready_time(self.members.iter().copied().zip(programs), stopgap)
+    }
+
+    /// Programs of members, and their places.
+    fn placed<'a>(
+        &self,
+        programs: impl IntoIterator<Item = (NodeId, &'a Program)>,
+    ) -> impl Iterator<Item = (DeviceIx, NodeId, &'a Program)> {
+        programs.into_iter().filter_map(|(node, program)| {
+            let at = self.members.iter().position(|member| *member == node)?;
+            Some((DeviceIx(at as u16), node, program))
+        })
     }
 }

@@ -1,15 +1,18 @@
 //! Messages to a PlannerActor, and its answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
 use edgeld_runtime::coord::Reason;
 use edgeld_runtime::coord::leader::Lane;
 use edgeld_runtime::cost::{DeviceProfile, LinkProfile};
+use edgeld_runtime::graph::{DType, LayerId};
 use edgeld_runtime::ids::Pair;
 use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Program;
+use edgeld_runtime::region::Region;
 use edgeld_runtime::units::Ms;
 use edgeld_runtime::wire::NodeId;
 
@@ -71,6 +74,28 @@ pub(crate) enum Held {
     Program(Arc<Program>),
     /// All of the model.
     All,
+    /// Packed ones, for the first plans of a set in [`StandBy`].
+    Standby {
+        /// The set's number.
+        set: u32,
+        /// How many plans.
+        plans: u32,
+    },
+    /// Only those on its disk: its process is gone.
+    Stored,
+}
+
+/// Have devices pack weights for plans that may follow. Sent by the actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StandBy {
+    /// Numbers the sets of plans.
+    pub set: u32,
+    /// What packed weights are kept as.
+    pub weights: DType,
+    /// For each device, and each plan of the set: which region it computes of every layer with
+    /// parameters.
+    pub plans: BTreeMap<NodeId, Vec<BTreeMap<LayerId, Region>>>,
 }
 
 /// Plans were activated, to run side by side.

@@ -26,7 +26,7 @@ use crate::api::{PlanInfo, PlanNames, describe};
 use crate::worker::panic_text;
 
 /// What the solver is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Question {
     /// Which plan is best, for the session's request of this number.
     Plan(u32),
@@ -34,6 +34,8 @@ pub(super) enum Question {
     Better,
     /// How long the active plan takes: a hundredth of the effort.
     Prediction,
+    /// Which plans to be ready for.
+    Contingencies,
 }
 
 /// A request to the solver.
@@ -62,6 +64,8 @@ pub(super) struct SolveRequest {
     pub previous: Vec<PreviousLane>,
     /// Which devices hold which weights.
     pub holdings: Holdings,
+    /// A plan that devices were told to be ready for.
+    pub contingency: Option<Plan>,
     /// Whether all devices compute bit-identical results.
     pub exact: bool,
     /// Expected number of frames, if a short run may be done before weights have moved.
@@ -86,12 +90,25 @@ pub(super) struct Current {
     pub computes: Vec<Ms>,
 }
 
+/// A plan for the time after a device was lost.
+#[derive(Clone)]
+pub(super) struct Contingency {
+    /// For the members.
+    pub plan: Plan,
+    /// Who has a share, the leader first.
+    pub members: Vec<NodeId>,
+    /// A program for each.
+    pub programs: Vec<Arc<Program>>,
+}
+
 /// The solver's answer.
 pub(super) struct SolveOutcome {
     /// As in the request.
     pub question: Question,
     /// The best plan, or why there is none; nothing where only a prediction was asked for.
     pub result: Option<Result<Candidate, String>>,
+    /// Plans to be ready for, if they were asked for.
+    pub contingencies: Vec<Contingency>,
     /// The overhead that the predictions contain.
     pub overhead: f64,
     /// Prediction for the active plans with the current profiles.
@@ -124,7 +141,7 @@ pub(crate) struct Candidate {
     pub lanes: Vec<PlannedLane>,
     /// By the objective: the predicted time of a frame, or that from one answer to the next.
     pub cost: Ms,
-    /// How long the weights that its devices lack occupy the links.
+    /// How long it takes to fetch and pack the weights that its devices lack.
     pub moving: Ms,
     /// Predicted compute time per frame of every device considered.
     pub computes: Vec<(NodeId, Ms)>,
@@ -150,10 +167,11 @@ pub(super) fn start(
 impl SolveRequest {
     /// The answer; after a panic it is that there is no plan, so that nobody waits for it.
     fn answer(self) -> SolveOutcome {
-        let (question, overhead) = (self.question, self.profile.overhead);
+        let (question, overhead) = (self.question.clone(), self.profile.overhead);
         catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|panic| SolveOutcome {
             question,
             result: Some(Err(format!("the planner panicked: {}", panic_text(&*panic)))),
+            contingencies: Vec::new(),
             overhead,
             current: None,
             took: Ms::ZERO,
@@ -162,11 +180,19 @@ impl SolveRequest {
 
     fn run(self) -> SolveOutcome {
         let start = Instant::now();
-        let current = self.current();
-        let result = (self.question != Question::Prediction).then(|| self.candidate());
+        let (mut result, mut contingencies, mut current) = (None, Vec::new(), None);
+        match &self.question {
+            Question::Contingencies => contingencies = self.contingencies(),
+            Question::Prediction => current = self.current(),
+            Question::Plan(_) | Question::Better => {
+                current = self.current();
+                result = Some(self.candidate());
+            }
+        }
         SolveOutcome {
             question: self.question,
             result,
+            contingencies,
             overhead: self.profile.overhead,
             current,
             took: Ms::from_duration(start.elapsed()),
@@ -263,7 +289,7 @@ impl SolveRequest {
             let programs = planned.programs.iter().map(|program| &**program);
             planned.lane.members.iter().copied().zip(programs)
         });
-        let moving = self.moving_time(programs);
+        let moving = self.ready_time(programs, provisional);
         Ok(Candidate {
             proposal: Proposal {
                 lanes: planned.iter().map(|planned| planned.lane.clone()).collect(),

@@ -4,6 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use edgeld_runtime::coord::Reason;
+use edgeld_runtime::coord::emergency::with_idle;
 use edgeld_runtime::coord::holdings::Holdings;
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
 use edgeld_runtime::models::{self, Options};
@@ -32,7 +33,8 @@ fn request(number: u32, named: usize) -> SolveRequest {
         names: vec![String::new(); named],
         profile: ClusterProfile::new([(device.clone(), link), (device, link)]),
         previous: Vec::new(),
-        holdings: Holdings::default(),
+        holdings: Holdings::new(true),
+        contingency: None,
         exact: true,
         expected_frames: None,
     }
@@ -55,8 +57,9 @@ fn a_panic_is_an_answer_and_the_next_request_has_one_too() {
 }
 
 /// What is proposed after a loss to three devices that have all weights on disk; `prepared` have
-/// them packed, too. Says whether it is a stopgap, and which devices have shares.
-fn after_a_loss(prepared: &[u128]) -> (bool, Vec<bool>) {
+/// them packed, too, and all stand by for a plan if there is one. Says whether it is a stopgap, and
+/// which devices have shares.
+fn after_a_loss(prepared: &[u128], contingency: Option<Plan>) -> (bool, Vec<bool>) {
     let members: Vec<NodeId> = (0..3).map(NodeId).collect();
     let device =
         (DeviceProfile::described(10.0, 2.0), LinkProfile::described(Mbps(10_000.0), Ms(0.01)));
@@ -75,6 +78,13 @@ fn after_a_loss(prepared: &[u128]) -> (bool, Vec<bool>) {
     for node in prepared {
         request.holdings.prepared(NodeId(*node), &request.graph, &program);
     }
+    if let Some(plan) = &contingency {
+        let programs = derive(&request.graph, plan).unwrap().programs;
+        for (node, program) in request.members.iter().zip(&programs) {
+            request.holdings.stands_by(*node, &request.graph, [program]);
+        }
+    }
+    request.contingency = contingency;
     let candidate = request.candidate().unwrap();
     let members = &candidate.proposal.lanes[0].members;
     let has_share = request.members.iter().map(|node| members.contains(node));
@@ -83,7 +93,16 @@ fn after_a_loss(prepared: &[u128]) -> (bool, Vec<bool>) {
 
 #[test]
 fn who_has_packed_nothing_yet_joins_later() {
-    assert_eq!(after_a_loss(&[0, 1, 2]), (false, vec![true; 3]));
-    assert_eq!(after_a_loss(&[0, 1]), (true, vec![true, true, false]));
-    assert_eq!(after_a_loss(&[0]), (true, vec![true, false, false]));
+    assert_eq!(after_a_loss(&[0, 1, 2], None), (false, vec![true; 3]));
+    assert_eq!(after_a_loss(&[0, 1], None), (true, vec![true, true, false]));
+    assert_eq!(after_a_loss(&[0], None), (true, vec![true, false, false]));
+}
+
+#[test]
+fn the_plan_that_devices_stand_by_for_comes_first() {
+    let lane = request(1, 2).candidate().unwrap().proposal.lanes.remove(0);
+    let members: Vec<NodeId> = (0..3).map(NodeId).collect();
+    let plan = with_idle(&lane.plan, &lane.members, &members);
+    assert!(plan.is_some());
+    assert_eq!(after_a_loss(&[0], plan), (true, vec![true, true, false]));
 }

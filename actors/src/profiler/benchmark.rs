@@ -104,7 +104,7 @@ pub(crate) fn measure(
         for rows in case.heights {
             let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(*rows));
             let share = BTreeMap::from([(layer, region)]);
-            let prepared = Kernels::prepare(&graph, &share, &weights, setup, None)?;
+            let prepared = Kernels::prepare(&graph, &share, &weights, setup, &[])?;
             let mut input = prepared.map(graph.layer(layer).inputs[0], case.input.region());
             for (index, cell) in input.as_mut_slice().iter_mut().enumerate() {
                 *cell = pattern(index);

@@ -67,6 +67,8 @@ struct Supplier {
 struct Undelivered {
     chunks: Vec<u32>,
     error: String,
+    /// Whether the connection is of no more use.
+    broken: bool,
 }
 
 /// What a supplier answered to a request.
@@ -134,13 +136,6 @@ impl ChunkFetcher {
         self.changed.notify_all();
     }
 
-    /// Waits; returns early, and false, if the session ends.
-    pub(crate) fn pause(&self, duration: Duration) -> bool {
-        let is_open = |shared: &mut Shared| !shared.closed;
-        let waited = self.changed.wait_timeout_while(self.lock(), duration, is_open);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.closed
-    }
-
     /// The weights, after [`fetch`](ChunkFetcher::fetch) has stored their chunks.
     pub(crate) fn source(&self) -> StoreWeights {
         StoreWeights::new(self.store.clone(), self.manifest.clone())
@@ -193,6 +188,60 @@ impl ChunkFetcher {
             self.changed.notify_all();
         }
         fetched
+    }
+
+    /// Fetches the missing ones of `chunks` without haste, one at a time: of the peer that had the last
+    /// one, else of another, else of the leader. Calls `rest` after each with the time that it took.
+    ///
+    /// # Errors
+    /// As [`fetch`](ChunkFetcher::fetch), and when it was cancelled.
+    pub(crate) fn fetch_one_by_one(
+        &self,
+        chunks: &[u32],
+        peers: &dyn Fn() -> Vec<Connection>,
+        cancelled: &AtomicBool,
+        rest: &dyn Fn(Duration),
+    ) -> Result<(), String> {
+        let missing = self.missing(chunks);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut peers: VecDeque<Supplier> =
+            peers().into_iter().map(|connection| self.supplier(connection)).collect();
+        for chunk in missing {
+            let begun = Instant::now();
+            if !self.receive_of_any(&mut peers, chunk, cancelled) {
+                self.fetch(&[chunk], &Vec::new, cancelled, &|_, _| ())?;
+            }
+            rest(begun.elapsed());
+            if cancelled.load(Ordering::Relaxed) || self.lock().closed {
+                return Err("it is no longer wanted".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks peers for a chunk until one has sent it. That one is asked first next time; one whose
+    /// connection ends is not asked again.
+    fn receive_of_any(
+        &self,
+        peers: &mut VecDeque<Supplier>,
+        chunk: u32,
+        cancelled: &AtomicBool,
+    ) -> bool {
+        for _ in 0..peers.len() {
+            let Some(mut peer) = peers.pop_front() else { break };
+            match self.receive_all(&mut peer, &Fetch::new([chunk], cancelled, &|_| ())) {
+                Ok(()) if !cancelled.load(Ordering::Relaxed) => {
+                    peers.push_front(peer);
+                    return true;
+                }
+                Ok(()) => return false,
+                Err(Undelivered { broken: false, .. }) => peers.push_back(peer),
+                Err(_) => {}
+            }
+        }
+        false
     }
 
     /// Requests `missing` of all suppliers until they are stored or the fetch is cancelled; then the
@@ -255,13 +304,13 @@ impl ChunkFetcher {
                     (fetch.stored)(self.manifest.chunks()[chunk as usize].bytes);
                 }
                 Ok(Answer::Unavailable(error)) => {
-                    let none = Undelivered { chunks: Vec::new(), error };
+                    let none = Undelivered { chunks: Vec::new(), error, broken: false };
                     unavailable.get_or_insert(none).chunks.push(chunk);
                 }
                 Err(error) => {
                     let before = unavailable.map_or_else(Vec::new, |before| before.chunks);
                     let chunks = before.into_iter().chain(requested).collect();
-                    return Err(Undelivered { chunks, error });
+                    return Err(Undelivered { chunks, error, broken: true });
                 }
             }
             requested.pop_front();

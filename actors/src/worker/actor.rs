@@ -12,12 +12,15 @@ use std::time::Duration;
 use actix::prelude::*;
 use edgeld_runtime::coord::Moment;
 use edgeld_runtime::coord::liveness::{FailureDetector, Liveness, TICK};
-use edgeld_runtime::coord::worker::Worker;
 use edgeld_runtime::coord::worker::session::{ConnectionId, Event as LinkEvent};
-use edgeld_runtime::graph::Graph;
-use edgeld_runtime::kernel::KernelKind;
+use edgeld_runtime::coord::worker::{OutOfMemory, Worker};
+use edgeld_runtime::cost::PROCESS;
+use edgeld_runtime::graph::{BlockId, DType, Graph, LayerId};
+use edgeld_runtime::kernel::{KernelKind, Setup};
 use edgeld_runtime::manifest::Manifest;
+use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Encoding;
+use edgeld_runtime::region::Region;
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{
     BenchmarkResult, LeaderMessage, Prepare, Purpose, Refusal, SessionId, WorkerMessage, encode,
@@ -26,11 +29,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use super::claim::Claim;
 use super::device::Device;
 use super::executor::{self, Job};
 use super::guests::Guests;
 use super::messages::{
-    Accepted, ExecutorReported, HostSession, LeaderSent, PreparationDone, WeightsProgress,
+    Accepted, ExecutorReported, HostSession, LeaderSent, PreparationDone, Released,
+    StandbyReported, WeightsProgress,
 };
 use super::preparation::{Preparation, demand};
 use super::preparations::Preparations;
@@ -58,6 +63,9 @@ const MAX_SUPPLIED: usize = 16;
 
 /// How many leaders may be connected.
 const MAX_LEADERS: usize = 64;
+
+/// Plans of a session to pack weights for in advance.
+const MAX_STANDBY: usize = 64;
 
 /// Sessions open at once; each has a thread.
 const MAX_SESSIONS: usize = 32;
@@ -102,7 +110,7 @@ impl WorkerActor {
     ) -> WorkerActor {
         let now = device.clock.now();
         WorkerActor {
-            worker: Worker::new(Bytes(device.hello.memory)),
+            worker: Worker::new(Bytes(device.hello.memory).saturating_sub(PROCESS)),
             device,
             network,
             controls: BTreeMap::new(),
@@ -221,6 +229,9 @@ impl Handler<LeaderSent> for WorkerActor {
                 if let Some(session) = self.sessions.get(&session) {
                     session.executor.send(Job::Inspect { generation, frame });
                 }
+            }
+            LeaderMessage::Standby { session, set, weights, plans } => {
+                self.stand_by(session, set, (plans, weights), context);
             }
             LeaderMessage::Disconnect { session, node, incarnation } => {
                 self.handle_links(session, LinkEvent::Gone { node, incarnation }, "", context);
@@ -394,32 +405,91 @@ impl WorkerActor {
             Ok(checked) => checked,
             Err(error) => return refuse(session, Refusal::Invalid(error)),
         };
-        let demand = demand(&session.graph, &checked.program, checked.in_flight);
-        let weights = demand.weights.values().copied().sum::<Bytes>();
-        if let Err(shortage) = self.worker.prepare(id, generation, demand) {
-            let (needed, available) = (shortage.needed, shortage.available);
-            return refuse(session, Refusal::Memory { needed, available });
-        }
-        // Larger forms of the weights may use half of the free memory; a next plan has the rest.
-        let memory = weights + Bytes(self.worker.free().0 / 2);
+        let (graph, program) = (session.graph.clone(), &checked.program);
+        let reserve = |worker: &mut Worker, setup: Setup| {
+            let held = |block: &BlockId| worker.has(id, block);
+            let demand = demand(&graph, program, checked.in_flight, setup, held);
+            let demand = demand.map_err(|error| Refusal::Invalid(error.to_string()))?;
+            let weights = demand.blocks.values().copied().sum::<Bytes>();
+            worker.prepare(id, generation, demand).map(|()| weights).map_err(|shortage| {
+                let OutOfMemory { needed, available } = shortage;
+                Refusal::Memory { needed, available }
+            })
+        };
+        // Larger forms of the weights may use half of what the smallest ones leave free; a next plan
+        // has the rest.
+        let setup = session.setup(self.device.hello.isa, program.weights);
+        let setup = Setup { reuse: checked.stopgap, ..setup };
+        let smallest = Setup { memory: Some(Bytes::ZERO), ..setup };
+        let reserved = reserve(&mut self.worker, smallest).and_then(|weights| {
+            let memory = Some(weights + Bytes(self.worker.free().0 / 2));
+            let setup = Setup { memory, ..setup };
+            reserve(&mut self.worker, setup).map(|_| setup)
+        });
+        let setup = match reserved {
+            Ok(setup) => setup,
+            Err(why) => {
+                self.worker.retire(id, generation);
+                self.worker.released(id, generation);
+                return refuse(session, why);
+            }
+        };
+        let address = context.address();
+        let claim = Claim::new(move || address.do_send(Released { session: id, generation }));
         let partners = checked.partners.clone();
-        let preparation =
-            session.begin_preparation(checked, self.device.hello.isa, memory, &self.network);
+        // Whatever else is packed can wait.
+        session.cancel_standby();
+        let preparation = session.begin_preparation(checked, setup, claim, &self.network);
         self.handle_links(id, LinkEvent::Prepare { generation, partners }, "", context);
         self.preparations.add(id, generation, preparation);
         self.attach_parked(id, context);
         self.start_preparations(context);
     }
 
-    /// Gives threads to the plans that may have one.
+    /// Has a session pack weights for plans to come, as far as there is room.
+    fn stand_by(
+        &mut self,
+        id: SessionId,
+        set: u32,
+        (mut plans, weights): (Vec<BTreeMap<LayerId, Region>>, DType),
+        context: &mut Context<Self>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        plans.truncate(MAX_STANDBY);
+        let isa = self.device.hello.isa;
+        let setup = Setup { reuse: true, ..session.setup(isa, weights) };
+        let blocks = |regions| {
+            setup.blocks(&session.graph, regions, |block| self.worker.has(id, block)).ok()
+        };
+        let blocks: Vec<_> = plans.iter().map_while(blocks).collect();
+        plans.truncate(self.worker.stand_by(id, blocks));
+        let address = context.address();
+        let report = move |step| address.do_send(StandbyReported { session: id, set, step });
+        session.stand_by(set, (plans, weights), isa, &self.network, report);
+    }
+
+    /// Gives threads to the plans that may have one, once there is room for what is promised: a plan
+    /// that has ended may still be in use.
     pub(super) fn start_preparations(&mut self, context: &mut Context<Self>) {
-        while let Some((id, generation, preparation)) = self.preparations.next() {
+        if !self.worker.fits() {
+            for keeper in self.worker.give_up() {
+                if let Some(session) = self.sessions.get_mut(&keeper) {
+                    session.give_up_kept();
+                }
+            }
+        }
+        while self.worker.fits()
+            && let Some((id, generation, preparation)) = self.preparations.next()
+        {
+            let session = self.sessions.get(&id);
+            let earlier = session.map(Session::packed).unwrap_or_default();
             let address = context.address();
             let run = move || {
                 let progress = |progress| {
                     address.do_send(WeightsProgress { session: id, generation, progress });
                 };
-                let result = preparation.run(&progress).map(Arc::new);
+                let result = preparation.run(&earlier, &progress);
+                drop(earlier);
                 address.do_send(PreparationDone { session: id, generation, result });
             };
             let spawned = thread::Builder::new().name("edgeld-prepare".to_owned()).spawn(run);
@@ -433,6 +503,16 @@ impl WorkerActor {
     /// A thread that prepared a plan has ended.
     pub(super) fn preparation_ended(&mut self, session: SessionId, context: &mut Context<Self>) {
         self.preparations.ended(session);
+        self.start_preparations(context);
+    }
+
+    /// Nobody uses the memory of a plan any more.
+    pub(super) fn memory_released(
+        &mut self,
+        (session, generation): (SessionId, Generation),
+        context: &mut Context<Self>,
+    ) {
+        self.worker.released(session, generation);
         self.start_preparations(context);
     }
 

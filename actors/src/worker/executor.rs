@@ -11,7 +11,7 @@ use std::thread::Builder;
 use std::time::Instant;
 
 use edgeld_runtime::coord::worker::{Arrival, Gate};
-use edgeld_runtime::exec::{Frame, Input, Prepared, Progress, awaits, owes};
+use edgeld_runtime::exec::{Frame, Input, Progress, awaits, owes};
 use edgeld_runtime::kernel::Scratch;
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
 use edgeld_runtime::program::{Action, Program, StepIx, TransferId};
@@ -21,6 +21,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::claim::ClaimedPlan;
 use super::compute::{Pool, panic_text};
 use super::device::Device;
 use crate::clock::Clock;
@@ -51,7 +52,7 @@ pub(super) enum Job {
     /// Add a plan that is ready to run.
     AddPlan {
         /// Program and kernels.
-        prepared: Arc<Prepared>,
+        prepared: ClaimedPlan,
         /// Its devices, in the plan's order.
         routes: Vec<Route>,
         /// How many frames it carries at once.
@@ -212,7 +213,7 @@ struct Executor {
 }
 
 struct Plan {
-    prepared: Arc<Prepared>,
+    prepared: ClaimedPlan,
     routes: Vec<Route>,
     in_flight: InFlight,
     /// Whether this device only passes strips on.

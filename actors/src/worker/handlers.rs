@@ -11,7 +11,8 @@ use super::actor::{WorkerActor, say_leaving};
 use super::executor::{Job, Report};
 use super::messages::{
     CloseSessions, ControlEnded, Dialled, ExecutorReported, FrameOutputs, HostSession, Leave,
-    PreparationDone, ReleaseSession, StartFrame, StripsEnded, WeightsProgress,
+    PreparationDone, ReleaseSession, Released, StandbyReported, StartFrame, StripsEnded,
+    WeightsProgress,
 };
 use super::session::Session;
 
@@ -143,10 +144,29 @@ impl Handler<PreparationDone> for WorkerActor {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match result {
             Ok(prepared) => {
+                self.worker.packed(id, generation, prepared.kernels.blocks());
                 session.preparation_done(generation, prepared);
                 self.handle_links(id, LinkEvent::Packed(generation), "", context);
             }
             Err(why) => session.send(&WorkerMessage::Refused { session: id, generation, why }),
+        }
+    }
+}
+
+impl Handler<Released> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, released: Released, context: &mut Self::Context) {
+        self.memory_released((released.session, released.generation), context);
+    }
+}
+
+impl Handler<StandbyReported> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, reported: StandbyReported, _: &mut Self::Context) {
+        if let Some(session) = self.sessions.get_mut(&reported.session) {
+            session.standby_reported(reported.set, reported.step);
         }
     }
 }

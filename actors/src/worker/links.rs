@@ -10,7 +10,7 @@ use edgeld_runtime::plan::Generation;
 use edgeld_runtime::wire::{Member, NodeId, Purpose, Refusal, SessionId, WorkerMessage};
 
 use super::actor::WorkerActor;
-use super::messages::Dialled;
+use super::messages::{Dialled, StandbyReported};
 use crate::api::WorkerEvent;
 
 impl WorkerActor {
@@ -29,7 +29,9 @@ impl WorkerActor {
             match command {
                 Command::Dial(node) => self.dial(id, node, context),
                 Command::Cut(connection) => self.cut(id, connection),
-                Command::Start { generation, routes } => self.start_plan(id, generation, &routes),
+                Command::Start { generation, routes } => {
+                    self.start_plan(id, generation, &routes, context);
+                }
                 Command::Refuse { generation, peer, error } => {
                     let why = Refusal::Unreachable { peer, error };
                     self.tell(id, &WorkerMessage::Refused { session: id, generation, why });
@@ -66,10 +68,14 @@ impl WorkerActor {
         id: SessionId,
         generation: Generation,
         routes: &BTreeMap<NodeId, ConnectionId>,
+        context: &mut Context<Self>,
     ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if let Some(stages) = session.start(generation, routes) {
-            session.prefetch(generation);
+            let address = context.address();
+            session.check_stored(move |step| {
+                address.do_send(StandbyReported { session: id, set: 0, step });
+            });
             self.emit(WorkerEvent::Program { generation, stages });
         }
     }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use edgeld_runtime::exec::{Input, Prepared};
+use edgeld_runtime::exec::Input;
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::weights::WeightSource;
 use edgeld_runtime::wire::{BenchmarkResult, LeaderMessage, NodeId, Refusal, SessionId};
 
+use super::claim::ClaimedPlan;
 use super::executor::Report;
 use super::preparation::Packing;
+use super::standby::Step;
 use crate::transport::Connection;
 
 /// A peer has connected.
@@ -127,7 +129,25 @@ pub(super) struct WeightsProgress {
 pub(super) struct PreparationDone {
     pub(super) session: SessionId,
     pub(super) generation: Generation,
-    pub(super) result: Result<Arc<Prepared>, Refusal>,
+    pub(super) result: Result<ClaimedPlan, Refusal>,
+}
+
+/// Nobody uses the memory of a plan any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Released {
+    pub(super) session: SessionId,
+    pub(super) generation: Generation,
+}
+
+/// Weights were packed in advance.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct StandbyReported {
+    pub(super) session: SessionId,
+    /// Which of the leader's messages it is about.
+    pub(super) set: u32,
+    pub(super) step: Step,
 }
 
 #[derive(Message)]

@@ -13,6 +13,7 @@
 
 mod actor;
 mod benchmark;
+mod claim;
 mod compute;
 mod device;
 mod executor;
@@ -21,11 +22,11 @@ mod handlers;
 mod links;
 mod messages;
 mod pace;
-mod prefetch;
 mod preparation;
 mod preparations;
 mod readers;
 mod session;
+mod standby;
 mod suppliers;
 #[cfg(test)]
 mod tests;

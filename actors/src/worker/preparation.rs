@@ -1,6 +1,5 @@
 //! Prepares a plan on a thread of its own: fetches the weights, then packs them.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use edgeld_runtime::coord::worker::Demand;
 use edgeld_runtime::cost;
 use edgeld_runtime::exec::Prepared;
-use edgeld_runtime::graph::{Graph, LayerId, ParameterId};
-use edgeld_runtime::kernel::{Kernels, Setup};
+use edgeld_runtime::graph::{BlockId, Graph, ParameterId};
+use edgeld_runtime::kernel::{KernelError, Kernels, Setup};
 use edgeld_runtime::plan::{Generation, InFlight};
 use edgeld_runtime::program::{Encoding, Program, Transfer};
 use edgeld_runtime::region::ChannelRange;
@@ -17,6 +16,7 @@ use edgeld_runtime::units::Bytes;
 use edgeld_runtime::weights::{WeightError, WeightSource};
 use edgeld_runtime::wire::{Refusal, SessionId};
 
+use super::claim::{Claim, ClaimedPlan, PackedWeights};
 use super::compute::panic_text;
 use super::suppliers::Suppliers;
 use crate::storage::SessionWeights;
@@ -41,10 +41,10 @@ pub(super) struct Preparation {
     pub weights: SessionWeights,
     /// Other devices to get them from, if they are fetched.
     pub suppliers: Option<Suppliers>,
-    /// An earlier plan whose packed weights can be reused.
-    pub previous: Option<Arc<Prepared>>,
     /// Set when the plan is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
+    /// On the memory that it takes.
+    pub claim: Claim,
 }
 
 /// How far a preparation has got.
@@ -59,31 +59,41 @@ pub(super) struct Packing {
 }
 
 impl Preparation {
-    /// Prepares the plan. Calls `progress` whenever there is some. A panic refuses the plan, like an
-    /// error.
+    /// Prepares the plan, with weights that are packed already where there are some. Calls `progress`
+    /// whenever there is some. A panic refuses the plan, like an error.
     ///
     /// # Errors
     /// When the weights cannot be fetched or packed, or the plan was cancelled.
-    pub(super) fn run(self, progress: &(dyn Fn(Packing) + Sync)) -> Result<Prepared, Refusal> {
-        catch_unwind(AssertUnwindSafe(|| self.fetch_and_pack(progress)))
+    pub(super) fn run(
+        self,
+        earlier: &[PackedWeights],
+        progress: &(dyn Fn(Packing) + Sync),
+    ) -> Result<ClaimedPlan, Refusal> {
+        catch_unwind(AssertUnwindSafe(|| self.fetch_and_pack(earlier, progress)))
             .unwrap_or_else(|panic| Err(Refusal::Weights(panic_text(&*panic))))
     }
 
-    fn fetch_and_pack(self, progress: &(dyn Fn(Packing) + Sync)) -> Result<Prepared, Refusal> {
+    fn fetch_and_pack(
+        self,
+        earlier: &[PackedWeights],
+        progress: &(dyn Fn(Packing) + Sync),
+    ) -> Result<ClaimedPlan, Refusal> {
+        let earlier: Vec<&Kernels> = earlier.iter().map(|weights| &weights.kernels).collect();
         let refuse = |error: &dyn ToString| Refusal::Weights(error.to_string());
         let features = self.program.features(&self.graph);
         let pack = |source: &dyn WeightSource, need| {
             let packing = Mutex::new(Packing { have: need, need, packed: Bytes::ZERO });
             let source = Counting { source, packing, progress };
-            let previous = self.previous.as_ref().map(|previous| &previous.kernels);
             let regions = self.program.regions(&self.graph);
-            let packed = Kernels::prepare(&self.graph, &regions, &source, self.setup, previous);
+            let packed = Kernels::prepare(&self.graph, &regions, &source, self.setup, &earlier);
             packed.map_err(|error| refuse(&error))
         };
         let kernels = match &self.weights {
             SessionWeights::Local(source) => {
-                let demand = weights(&self.graph, &self.program);
-                pack(&**source, demand.into_values().sum())?
+                let weights = |(layer, features)| {
+                    cost::weight_bytes(&self.graph, layer, features, self.program.weights)
+                };
+                pack(&**source, features.into_iter().map(weights).sum())?
             }
             SessionWeights::Remote(fetcher) => {
                 let chunks = fetcher.manifest().chunks_for(&features);
@@ -102,14 +112,15 @@ impl Preparation {
                 pack(&fetcher.source(), needed)?
             }
         };
-        Ok(Prepared::new(
+        let prepared = Prepared::new(
             (self.session, self.generation),
             self.graph,
             self.encodings,
             self.program,
             self.transfers,
             kernels,
-        ))
+        );
+        Ok(ClaimedPlan::new(prepared, self.claim))
     }
 }
 
@@ -141,19 +152,19 @@ impl WeightSource for Counting<'_> {
     }
 }
 
-/// The memory a program needs on this device to carry that many frames; weights shared by several
-/// plans count once.
-pub(super) fn demand(graph: &Graph, program: &Program, in_flight: InFlight) -> Demand {
+/// The memory that a program takes on this device to carry that many frames. `held` says which blocks
+/// of weights are packed already.
+///
+/// # Errors
+/// As [`Setup::blocks`].
+pub(super) fn demand(
+    graph: &Graph,
+    program: &Program,
+    in_flight: InFlight,
+    setup: Setup,
+    held: impl Fn(&BlockId) -> bool,
+) -> Result<Demand, KernelError> {
     let need = cost::memory(graph, program, in_flight);
-    Demand { weights: weights(graph, program), working: need.activations + need.workspace }
-}
-
-/// The weights that a program needs.
-fn weights(graph: &Graph, program: &Program) -> BTreeMap<(LayerId, u32, u32), Bytes> {
-    let features = program.features(graph).into_iter();
-    let weights = features.map(|(layer, features)| {
-        let key = (layer, features.start, features.end);
-        (key, cost::weight_bytes(graph, layer, features, program.weights))
-    });
-    weights.collect()
+    let blocks = setup.blocks(graph, &program.regions(graph), held)?;
+    Ok(Demand { blocks, working: need.activations + need.workspace })
 }

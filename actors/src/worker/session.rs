@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use edgeld_runtime::coord::worker::session::{self as links, ConnectionId, Partner};
-use edgeld_runtime::exec::Prepared;
-use edgeld_runtime::graph::Graph;
-use edgeld_runtime::kernel::{Isa, KernelKind, Setup};
+use edgeld_runtime::graph::{DType, Graph, LayerId};
+use edgeld_runtime::kernel::{Isa, KernelKind, Kernels, Setup};
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
 use edgeld_runtime::program::{Encoding, Program, Transfer, derivation_effort, derive};
+use edgeld_runtime::region::Region;
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{
     Hello, LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, WorkerMessage, encode,
 };
 
+use super::claim::{Claim, ClaimedPlan, PackedWeights};
 use super::executor::{ExecutorHandle, Job, Route, computes};
-use super::prefetch;
 use super::preparation::{Packing, Preparation};
+use super::standby::{self, Standby, Step};
 use super::suppliers::Suppliers;
 use crate::storage::SessionWeights;
 use crate::transport::{Network, Sender};
@@ -61,11 +62,24 @@ pub(super) struct Session {
     /// The longest strip that any plan brings or brought, in bytes: strips of a plan that has ended
     /// may still be on their way.
     longest_strip: usize,
-    /// The last plan with weights that was prepared, retired or not: the next one reuses them, packed
-    /// as they are.
-    last_prepared: Option<Arc<Prepared>>,
-    /// Whether the whole model is being fetched, or has been.
-    prefetches: bool,
+    /// The weights of the last plan that was prepared, retired or not: the next one reuses them,
+    /// packed as they are.
+    last: Option<Kernels>,
+    /// Weights for plans to come.
+    standby: Standbys,
+    /// Whether it was seen which weights are on disk.
+    stored_checked: bool,
+}
+
+/// Weights that are packed in advance.
+#[derive(Default)]
+struct Standbys {
+    /// Numbers what the leader wants.
+    set: u32,
+    /// For the first of its plans.
+    packed: Vec<Kernels>,
+    /// Ends the thread that packs them.
+    cancelled: Arc<AtomicBool>,
 }
 
 /// A plan in preparation, or ready.
@@ -74,7 +88,7 @@ struct SessionPlan {
     /// How many frames it carries at once.
     in_flight: InFlight,
     /// The result of preparation.
-    prepared: Option<Arc<Prepared>>,
+    prepared: Option<ClaimedPlan>,
     cancelled: Arc<AtomicBool>,
     progress: Packing,
 }
@@ -87,6 +101,8 @@ pub(super) struct CheckedPlan {
     pub program: Program,
     /// How many frames it carries at once.
     pub in_flight: InFlight,
+    /// Whether weights are used as they are packed.
+    pub stopgap: bool,
     transfers: Arc<[Transfer]>,
     members: Vec<Member>,
     /// Devices to exchange strips with.
@@ -120,8 +136,9 @@ impl Session {
             strips: BTreeMap::new(),
             plans: BTreeMap::new(),
             longest_strip: 0,
-            last_prepared: None,
-            prefetches: false,
+            last: None,
+            standby: Standbys::default(),
+            stored_checked: false,
         }
     }
 
@@ -153,21 +170,92 @@ impl Session {
         self.sender.peer().node == node
     }
 
-    /// Fetches the rest of the model in the background, if that has not been begun.
-    pub(super) fn prefetch(&mut self, generation: Generation) {
-        let (SessionWeights::Remote(fetcher), Some(plan)) =
-            (&self.weights, self.plans.get(&generation))
-        else {
-            return;
-        };
-        if !std::mem::replace(&mut self.prefetches, true) {
-            let (sender, session) = (self.sender.clone(), self.id);
-            let done = move || {
-                // If the connection has ended, its reader notices.
-                let _ = sender.send(encode(&WorkerMessage::Stored { session }), Vec::new());
-            };
-            prefetch::start(fetcher.clone(), plan.members.len(), prefetch::DELAY, done);
+    /// Tells the leader if all weights of the model are on disk; once.
+    pub(super) fn check_stored(&mut self, report: impl Fn(Step) + Send + 'static) {
+        if let SessionWeights::Remote(fetcher) = &self.weights
+            && !std::mem::replace(&mut self.stored_checked, true)
+        {
+            standby::check_stored(fetcher.clone(), report);
         }
+    }
+
+    /// Packs the weights for plans to come, for as many of these as there is room for: the first ones.
+    pub(super) fn stand_by(
+        &mut self,
+        set: u32,
+        (plans, weights): (Vec<BTreeMap<LayerId, Region>>, DType),
+        isa: Isa,
+        network: &Network,
+        report: impl Fn(Step) + Send + 'static,
+    ) {
+        self.cancel_standby();
+        // What is packed by now is handed on, and given up unless it is of use again.
+        let earlier = self.packed();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.standby = Standbys { set, packed: Vec::new(), cancelled: cancelled.clone() };
+        let newest = self.plans.values().next_back();
+        let suppliers = newest.filter(|_| matches!(self.weights, SessionWeights::Remote(_)));
+        let suppliers = suppliers.and_then(|plan| {
+            let program = &plan.prepared.as_ref()?.program;
+            Some(Suppliers::among(&plan.members, program.device, network.clone(), self.id))
+        });
+        let standby = Standby {
+            graph: self.graph.clone(),
+            setup: Setup { reuse: true, ..self.setup(isa, weights) },
+            plans,
+            weights: self.weights.clone(),
+            suppliers,
+            earlier,
+            cancelled,
+        };
+        standby.start(report);
+    }
+
+    /// How weights for plans to come are packed.
+    pub(super) fn setup(&self, isa: Isa, weights: DType) -> Setup {
+        Setup { kind: self.kernels, isa, memory: None, reuse: false, weights }
+    }
+
+    /// Records what the thread that packs weights in advance has done.
+    pub(super) fn standby_reported(&mut self, set: u32, step: Step) {
+        let is_wanted = set == self.standby.set;
+        match step {
+            Step::Packed(kernels) if is_wanted => {
+                self.standby.packed.push(kernels);
+                self.stands_by(false);
+            }
+            Step::Ready if is_wanted => self.stands_by(true),
+            Step::Stored => self.send(&WorkerMessage::Stored { session: self.id }),
+            Step::Packed(_) | Step::Ready => {}
+        }
+    }
+
+    fn stands_by(&self, done: bool) {
+        let Standbys { set, packed, .. } = &self.standby;
+        let (set, plans) = (*set, packed.len() as u32);
+        self.send(&WorkerMessage::StandsBy { session: self.id, set, plans, done });
+    }
+
+    /// Leaves the processor to something more urgent. What is packed stays.
+    pub(super) fn cancel_standby(&self) {
+        self.standby.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives up the weights that are kept beside those of plans.
+    pub(super) fn give_up_kept(&mut self) {
+        self.cancel_standby();
+        self.last = None;
+        if !self.standby.packed.is_empty() {
+            self.standby.packed.clear();
+            self.stands_by(true);
+        }
+    }
+
+    /// All weights that are packed.
+    pub(super) fn packed(&self) -> Vec<PackedWeights> {
+        let plans = self.plans.values().filter_map(|plan| plan.prepared.as_ref());
+        let kept = self.last.iter().chain(&self.standby.packed).cloned();
+        plans.map(ClaimedPlan::weights).chain(kept.map(PackedWeights::kept)).collect()
     }
 
     /// The longest strip that may arrive, in bytes.
@@ -180,7 +268,7 @@ impl Session {
     /// # Errors
     /// When the plan does not fit the model, its members or this session's limits.
     pub(super) fn check(&self, prepare: Prepare, me: NodeId) -> Result<CheckedPlan, String> {
-        let Prepare { generation, plan, device, members, in_flight } = prepare;
+        let Prepare { generation, plan, device, members, in_flight, stopgap } = prepare;
         if self.plans.len() >= MAX_PLANS || self.plans.contains_key(&generation) {
             return Err(format!("{} plans are already prepared", self.plans.len()));
         }
@@ -222,6 +310,7 @@ impl Session {
             generation,
             program,
             in_flight,
+            stopgap,
             transfers: derivation.transfers.into(),
             members,
             partners,
@@ -232,15 +321,14 @@ impl Session {
     pub(super) fn begin_preparation(
         &mut self,
         checked: CheckedPlan,
-        isa: Isa,
-        memory: Bytes,
+        setup: Setup,
+        claim: Claim,
         network: &Network,
     ) -> Preparation {
         let CheckedPlan { generation, program, in_flight, transfers, members, .. } = checked;
         let received = transfers.iter().filter(|transfer| transfer.to == program.device);
         let bytes = received.map(|transfer| transfer.bytes(&self.graph, &self.encodings).0);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let previous = self.last_prepared.clone();
         let suppliers = match self.weights {
             SessionWeights::Local(_) => None,
             SessionWeights::Remote(_) => {
@@ -263,18 +351,13 @@ impl Session {
             generation,
             graph: self.graph.clone(),
             encodings: self.encodings.clone(),
-            setup: Setup {
-                kind: self.kernels,
-                isa,
-                memory: Some(memory),
-                weights: program.weights,
-            },
+            setup,
             program,
             transfers,
             weights: self.weights.clone(),
             suppliers,
-            previous,
             cancelled,
+            claim,
         }
     }
 
@@ -300,12 +383,12 @@ impl Session {
     }
 
     /// Stores the result of preparing a plan.
-    pub(super) fn preparation_done(&mut self, generation: Generation, prepared: Arc<Prepared>) {
+    pub(super) fn preparation_done(&mut self, generation: Generation, prepared: ClaimedPlan) {
         if let Some(plan) = self.plans.get_mut(&generation) {
-            plan.prepared = Some(prepared.clone());
             if computes(&prepared.program) {
-                self.last_prepared = Some(prepared);
+                self.last = Some(prepared.kernels.clone());
             }
+            plan.prepared = Some(prepared);
         }
     }
 
@@ -361,6 +444,7 @@ impl Session {
 
     /// Cancels all work and closes all connections of the session.
     pub(super) fn close(&mut self) {
+        self.cancel_standby();
         for plan in self.plans.values() {
             plan.cancelled.store(true, Ordering::Relaxed);
         }
@@ -390,6 +474,7 @@ pub(super) fn session_of(message: &LeaderMessage) -> Option<SessionId> {
         | LeaderMessage::Abort { session, .. }
         | LeaderMessage::Retire { session, .. }
         | LeaderMessage::Inspect { session, .. }
+        | LeaderMessage::Standby { session, .. }
         | LeaderMessage::Disconnect { session, .. }
         | LeaderMessage::Close { session, .. } => Some(*session),
         LeaderMessage::Measure { .. } => None,
@@ -429,6 +514,7 @@ mod tests {
             device: DeviceIx(1),
             members: [(0, PEER), (1, ME)].map(member).to_vec(),
             in_flight: InFlight::ONE,
+            stopgap: false,
         }
     }
 
@@ -457,7 +543,8 @@ mod tests {
         let last = graph.layers().len() as u32 - 1;
         for (generation, layers) in [(1, 1), (2, last)] {
             let checked = session.check(after(layers, &graph, generation), ME).unwrap();
-            drop(session.begin_preparation(checked, Isa::Plain, Bytes::ZERO, &network));
+            let setup = session.setup(Isa::Plain, DType::F32);
+            drop(session.begin_preparation(checked, setup, Claim::new(|| ()), &network));
             session.retire(Generation(generation));
         }
         let map = graph.output_shape(graph.layer_ids().next().unwrap());

@@ -127,6 +127,7 @@ impl Leader<'_> {
             members: plan.device_ids().map(member).collect(),
             plan,
             in_flight: InFlight::ONE,
+            stopgap: false,
         };
         self.send(&LeaderMessage::Prepare { session: SessionId(1), prepare });
     }

@@ -40,12 +40,12 @@ pub mod seeds {
     use std::path::Path;
 
     use edgeld::transport::ClusterKey;
-    use edgeld_runtime::graph::TensorId;
+    use edgeld_runtime::graph::{DType, TensorId};
     use edgeld_runtime::ids::{Incarnation, NodeId, SessionId};
     use edgeld_runtime::kernel::{Isa, KernelKind};
     use edgeld_runtime::manifest::Manifest;
     use edgeld_runtime::plan::{Cuts, DeviceIx, Generation, InFlight, Plan, Split, Stage};
-    use edgeld_runtime::program::{Encoding, TransferId, derive};
+    use edgeld_runtime::program::{Encoding, Program, TransferId, derive};
     use edgeld_runtime::region::{ChannelRange, Region, RowRange};
     use edgeld_runtime::units::{Bytes, Ms};
     use edgeld_runtime::wire::{
@@ -78,6 +78,10 @@ pub mod seeds {
         plan
     }
 
+    fn programs() -> Vec<Program> {
+        derive(&graph(), &plan()).expect("it is a plan for this graph").programs
+    }
+
     pub fn plans() -> Vec<Vec<u8>> {
         let layers = graph().layers().len() as u32;
         vec![encode(&plan()), encode(&Plan::alone(layers))]
@@ -103,6 +107,7 @@ pub mod seeds {
             device: DeviceIx(1),
             members: vec![member(0), member(1)],
             in_flight: InFlight::ONE,
+            stopgap: false,
         };
         let messages = [
             LeaderMessage::Measure { kernels: KernelKind::Fast },
@@ -118,6 +123,12 @@ pub mod seeds {
             LeaderMessage::Abort { session: SESSION, generation: GENERATION, frames: vec![1, 2] },
             LeaderMessage::Retire { session: SESSION, generation: GENERATION },
             LeaderMessage::Inspect { session: SESSION, generation: GENERATION, frame: 9 },
+            LeaderMessage::Standby {
+                session: SESSION,
+                set: 1,
+                weights: DType::F32,
+                plans: programs().iter().map(|program| program.regions(&graph())).collect(),
+            },
             LeaderMessage::Close { session: SESSION, reason: "the end".to_owned() },
         ];
         messages.iter().map(encode).collect()
@@ -136,6 +147,7 @@ pub mod seeds {
             WorkerMessage::Finished { session, generation, frame, times, steps: Vec::new() },
             WorkerMessage::Failed { session, generation, frame, error: "no".to_owned() },
             WorkerMessage::Stored { session },
+            WorkerMessage::StandsBy { session, set: 1, plans: 2, done: true },
             WorkerMessage::LinkDown { session, generation, peer: NodeId(2), error: "cut".into() },
             WorkerMessage::Inspected {
                 session,

@@ -1,16 +1,19 @@
 //! What reads bytes from outside, each as far as it goes without a network.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use edgeld::input::{Origin, decode_picture, read_labels};
 use edgeld::transport::ClusterKey;
-use edgeld_runtime::graph::{Port, Shape, TensorId};
+use edgeld_runtime::graph::{LayerId, Port, Shape, TensorId};
+use edgeld_runtime::kernel::{KernelKind, Setup};
 use edgeld_runtime::manifest::Manifest;
 use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::plan::Plan;
 use edgeld_runtime::program::{derivation_effort, derive};
+use edgeld_runtime::region::Region;
 use edgeld_runtime::wire::{
     Hello, LeaderMessage, StripHeader, WeightsMessage, WorkerMessage, decode, encode,
 };
@@ -48,8 +51,17 @@ pub fn leader_messages(bytes: &[u8]) {
     match decode::<LeaderMessage>(bytes) {
         Ok(LeaderMessage::Open { manifest, .. }) => manifests(&manifest),
         Ok(LeaderMessage::Prepare { prepare, .. }) => check(&prepare.plan),
+        Ok(LeaderMessage::Standby { plans, .. }) => plans.iter().for_each(stand_by),
         Ok(message) => drop(encode(&message)),
         Err(_) => {}
+    }
+}
+
+/// What a worker does with the regions of a plan that it should be ready for.
+fn stand_by(regions: &BTreeMap<LayerId, Region>) {
+    let graph = corpus::graph();
+    if let Ok(blocks) = Setup::from(KernelKind::Fast).blocks(&graph, regions, |_| false) {
+        assert!(blocks.len() <= 256 * graph.layers().len(), "a layer has at most 4096 features");
     }
 }
 

@@ -4,9 +4,14 @@
 //! [never held](super::holdings), or bring in a device that has not packed any. A frame that waits is
 //! answered sooner if each stage for which a device lacks weights runs whole on the leader, which has
 //! them all, or if those go on alone that have been at work.
+//!
+//! The best plan for the others moves the shares of all. If the two nearest devices take over what the
+//! lost one had, nobody else needs other weights than before, and they need little: with five equal
+//! devices each packs a tenth of the features of a layer, ahead of any loss.
 
+use crate::graph::{Graph, LayerId};
 use crate::ids::NodeId;
-use crate::plan::{Cuts, DeviceIx, Plan, Split};
+use crate::plan::{Cuts, DeviceIx, Plan, Split, feature_step};
 use crate::units::Ms;
 
 /// `plan` with these stages whole on the leader.
@@ -16,6 +21,54 @@ pub fn on_leader(plan: &Plan, stages: &[usize]) -> Plan {
         plan.stages[*stage].split = Split::Whole(DeviceIx::LEADER);
     }
     plan
+}
+
+/// `plan` without a share for this device, which is not the leader: in each stage the two nearest
+/// devices that have one divide it and theirs, so that both have more work by the same factor. What
+/// the device had whole goes to the leader.
+pub fn absorbed(graph: &Graph, plan: &Plan, lost: DeviceIx) -> Plan {
+    let mut plan = plan.clone();
+    for stage in &mut plan.stages {
+        let step = feature_step(graph, LayerId(stage.layers.end - 1)).unwrap_or(1);
+        match &mut stage.split {
+            Split::Rows(cuts) => *cuts = absorb(cuts, lost, 1),
+            Split::Features(cuts) => *cuts = absorb(cuts, lost, step),
+            Split::Whole(owner) if *owner == lost => *owner = DeviceIx::LEADER,
+            Split::Whole(_) => {}
+        }
+    }
+    plan
+}
+
+/// Divides the share of a device between others; boundaries stay multiples of `step`.
+fn absorb(cuts: &Cuts, lost: DeviceIx, step: u32) -> Cuts {
+    let mut lengths: Vec<u32> =
+        cuts.boundaries().windows(2).map(|ends| ends[1] - ends[0]).collect();
+    let lost = lost.index();
+    let share = std::mem::take(&mut lengths[lost]);
+    let has_share = |at: &usize| lengths[*at] > 0;
+    let mut before = (0..lost).rev().filter(has_share);
+    let mut after = (lost + 1..lengths.len()).filter(has_share);
+    // The two between which the share lies, or the two next to it if it is at an end.
+    let pair = match (before.next(), after.next()) {
+        (Some(left), Some(right)) => [Some(left), Some(right)],
+        (Some(last), None) => [before.next(), Some(last)],
+        (None, first) => [first, after.next()],
+    };
+    match pair {
+        [Some(left), Some(right)] => {
+            let both = lengths[left] + lengths[right];
+            let all = both + share;
+            let exact = u64::from(lengths[left]) * u64::from(all) / u64::from(both);
+            // The left one begins at a boundary, so whole steps keep the next one valid.
+            let start: u32 = lengths[..left].iter().sum();
+            let end = (start + exact as u32 + step / 2) / step * step;
+            lengths[left] = end.clamp(start, start + all) - start;
+            lengths[right] = all - lengths[left];
+        }
+        [left, right] => lengths[left.or(right).unwrap_or(0)] += share,
+    }
+    Cuts::from_lengths(lengths)
 }
 
 /// Drops the devices without a share, so that nobody prepares or waits for them; the leader stays.
@@ -99,5 +152,20 @@ mod tests {
         assert_eq!(emergency.stages[..2], plan().stages[..2]);
         assert!(alone_is_sooner(3, Ms(100.0), Ms(300.0)));
         assert!(!alone_is_sooner(4, Ms(100.0), Ms(300.0)));
+    }
+
+    #[test]
+    fn the_nearest_two_take_over_what_a_device_had() {
+        let after = |lengths: [u32; 4], lost| {
+            let cuts = absorb(&Cuts::from_lengths(lengths), DeviceIx(lost), 16);
+            cuts.boundaries().to_vec()
+        };
+        assert_eq!(after([64, 64, 64, 64], 1), [0, 96, 96, 192, 256]);
+        assert_eq!(after([64, 64, 64, 64], 3), [0, 64, 160, 256, 256]);
+        assert_eq!(after([0, 32, 48, 80], 1), [0, 0, 0, 64, 160]);
+        // In proportion to what they had, in steps; the last one has a rest.
+        assert_eq!(after([96, 64, 32, 8], 1), [0, 144, 144, 192, 200]);
+        assert_eq!(after([0, 16, 0, 8], 3), [0, 0, 24, 24, 24]);
+        assert_eq!(after([0, 24, 0, 0], 1), [0, 24, 24, 24, 24]);
     }
 }

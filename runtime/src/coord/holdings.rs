@@ -1,82 +1,119 @@
 //! Which weights the devices have, and how long it takes until they are ready for a plan.
 //!
-//! A device fetches the weights that it does not have, then packs them for its kernels, as far as the
-//! last program that it prepared does not have them packed already. Both can take longer than many
-//! frames.
+//! A device fetches the weights that it does not have, then packs them for its kernels, as far as it
+//! does not have them packed already: for the last program that it prepared, or standing by for
+//! others. Both can take longer than many frames. What is packed for shares of one height may be of no
+//! use for those of another: convolutions are transformed by tiles that suit the height.
 //!
 //! Worked example: a device at 10 GFLOP/s that has never had a share packs 8 MB of weights in
-//! 8e6 * 200 / 10e9 = 160 ms.
+//! 8e6 * 500 / 10e9 = 400 ms.
 
 use std::collections::BTreeMap;
 
 use crate::cost::{ClusterProfile, LayerKind, Work};
-use crate::graph::{Graph, LayerId};
+use crate::graph::{DType, Graph, LayerId, Op, Tile};
 use crate::ids::NodeId;
 use crate::plan::DeviceIx;
 use crate::program::{Action, Program};
 use crate::region::ChannelRange;
 use crate::units::{Bytes, Ms};
 
-/// Operations of a convolution that take as long as packing a byte of weights. Measured on x86 from
-/// 100 (dense layers) to 400 (3x3 convolutions, which are transformed).
-const PACKING: f64 = 200.0;
+/// Operations of a convolution that take as long as packing a byte of weights. Measured on devices of a
+/// fifth of an x86 core; at full speed, with warm caches, it is half of that.
+const PACKING: f64 = 500.0;
 
-/// Which features of which layers every device has.
+/// Which features of which layers every device has, in which form.
 #[derive(Debug, Clone, Default)]
-struct Features(BTreeMap<(NodeId, LayerId), Vec<ChannelRange>>);
+struct Features(BTreeMap<(NodeId, LayerId, Kept), Vec<ChannelRange>>);
+
+/// How weights are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kept {
+    /// As in the model.
+    Raw,
+    /// As kernels read them.
+    Packed(Option<Tile>, DType),
+    /// As kernels can read them, though others may be faster: good enough for a stopgap.
+    Usable(DType),
+}
 
 impl Features {
-    fn add(&mut self, node: NodeId, features: &BTreeMap<LayerId, ChannelRange>) {
-        for (layer, range) in features {
-            let ranges = self.0.entry((node, *layer)).or_default();
-            if !ranges.iter().any(|held| held.covers(*range)) {
-                ranges.retain(|held| !range.covers(*held));
-                ranges.push(*range);
-            }
+    fn add(&mut self, node: NodeId, layer: LayerId, kept: Kept, range: ChannelRange) {
+        let ranges = self.0.entry((node, layer, kept)).or_default();
+        if !ranges.iter().any(|held| held.covers(range)) {
+            ranges.retain(|held| !range.covers(*held));
+            ranges.push(range);
         }
     }
 
     fn forget(&mut self, node: NodeId) {
-        self.0.retain(|(of, _), _| *of != node);
+        self.0.retain(|(of, ..), _| *of != node);
     }
 
-    fn has(&self, node: NodeId, layer: LayerId, features: ChannelRange) -> bool {
-        self.lacking(node, layer, features) == 0
+    fn ranges(&self, node: NodeId, layer: LayerId, kept: Kept) -> &[ChannelRange] {
+        self.0.get(&(node, layer, kept)).map_or(&[], Vec::as_slice)
     }
+}
 
-    /// How many of these features a device does not have.
-    fn lacking(&self, node: NodeId, layer: LayerId, features: ChannelRange) -> u64 {
-        let held = self.0.get(&(node, layer)).map_or(&[][..], Vec::as_slice);
-        let missing = held.iter().fold(vec![features], |missing, held| {
-            missing.into_iter().flat_map(|part| part.minus(*held)).collect()
-        });
-        missing.iter().map(|part| u64::from(part.len())).sum()
-    }
-
-    /// How many bytes of a program's weights a device does not have.
-    fn missing(&self, graph: &Graph, program: &Program, node: NodeId) -> Bytes {
-        let bytes = |(layer, range)| {
-            let features = self.lacking(node, layer, range);
-            let parameters = graph.layer(layer).op.parameters();
-            let rows = parameters.map(|id| graph.parameter(id).row_bytes());
-            rows.map(|bytes| features * bytes).sum::<u64>()
+/// What kernels read to compute a program, if memory is no limit.
+fn packed(
+    transforms: bool,
+    graph: &Graph,
+    program: &Program,
+) -> impl Iterator<Item = (LayerId, Kept, ChannelRange)> {
+    let weights = program.weights;
+    program.regions(graph).into_iter().map(move |(layer, region)| {
+        let tile = match &graph.layer(layer).op {
+            Op::Conv(conv) if transforms => {
+                Tile::best(conv, graph.input_shapes(layer)[0], region.rows.len(), weights)
+            }
+            _ => None,
         };
-        Bytes(program.features(graph).into_iter().map(bytes).sum())
-    }
+        (layer, Kept::Packed(tile, weights), region.channels)
+    })
+}
+
+/// How many of `features` are in none of these ranges.
+fn lacking<'a>(features: ChannelRange, held: impl Iterator<Item = &'a ChannelRange>) -> u64 {
+    let missing = held.fold(vec![features], |missing, held| {
+        missing.into_iter().flat_map(|part| part.minus(*held)).collect()
+    });
+    missing.iter().map(|part| u64::from(part.len())).sum()
+}
+
+/// The bytes of so many features of a layer, as in the model.
+fn raw_bytes(graph: &Graph, layer: LayerId, features: u64) -> u64 {
+    let parameters = graph.layer(layer).op.parameters();
+    let rows = parameters.map(|id| graph.parameter(id).row_bytes());
+    rows.map(|bytes| features * bytes).sum()
 }
 
 /// Which weights every device holds, in memory or on disk, and which of them are packed for its
 /// kernels.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Holdings {
+    /// Whether weights are transformed for the height of a share.
+    transforms: bool,
     held: Features,
+    /// For the last program of each device.
     packed: Features,
+    /// For programs that they stand by for.
+    standby: Features,
 }
 
 impl Holdings {
+    /// Nothing. `transforms` says whether kernels transform weights for the height of a share, as the
+    /// fast ones do.
+    pub fn new(transforms: bool) -> Holdings {
+        let none = Features::default;
+        Holdings { transforms, held: none(), packed: none(), standby: none() }
+    }
+
     /// Records that a device has these features of these layers.
     pub fn add(&mut self, node: NodeId, features: &BTreeMap<LayerId, ChannelRange>) {
-        self.held.add(node, features);
+        for (layer, range) in features {
+            self.held.add(node, *layer, Kept::Raw, *range);
+        }
     }
 
     /// Records that a device has all weights of the graph.
@@ -95,37 +132,97 @@ impl Holdings {
         self.add(node, &features);
         if !features.is_empty() {
             self.packed.forget(node);
-            self.packed.add(node, &features);
+            for (layer, kept, features) in packed(self.transforms, graph, program) {
+                self.packed.add(node, layer, kept, features);
+            }
         }
+    }
+
+    /// Records that a device has packed what these programs need, and keeps it in place of what it
+    /// stood by for before.
+    pub fn stands_by<'a>(
+        &mut self,
+        node: NodeId,
+        graph: &Graph,
+        programs: impl IntoIterator<Item = &'a Program>,
+    ) {
+        self.standby.forget(node);
+        for program in programs {
+            let features = program.features(graph);
+            self.add(node, &features);
+            for (layer, range) in features {
+                self.standby.add(node, layer, Kept::Usable(program.weights), range);
+            }
+        }
+    }
+
+    /// Records that a device's process is gone: it has nothing packed, but all that is on its disk.
+    pub fn lost(&mut self, node: NodeId) {
+        self.packed.forget(node);
+        self.standby.forget(node);
     }
 
     /// Whether a device has a program's weights packed, whichever program that is.
     pub fn has_prepared(&self, node: NodeId) -> bool {
-        self.packed.0.keys().any(|(of, _)| *of == node)
+        self.packed.0.keys().any(|(of, ..)| *of == node)
     }
 
     /// Whether a device has these features of a layer.
     pub fn has(&self, node: NodeId, layer: LayerId, features: ChannelRange) -> bool {
-        self.held.has(node, layer, features)
+        lacking(features, self.held.ranges(node, layer, Kept::Raw).iter()) == 0
+    }
+
+    /// Whether a device has all weights.
+    pub fn has_all(&self, node: NodeId, graph: &Graph) -> bool {
+        let mut layers = graph.layer_ids();
+        layers.all(|layer| {
+            let has_weights = graph.layer(layer).op.parameters().next().is_some();
+            let all = ChannelRange::new(0, graph.output_shape(layer).channels);
+            !has_weights || self.has(node, layer, all)
+        })
     }
 
     /// How many bytes of a program's weights a device does not hold.
     pub fn missing(&self, graph: &Graph, program: &Program, node: NodeId) -> Bytes {
-        self.held.missing(graph, program, node)
+        let bytes = |(layer, features)| {
+            let held = self.held.ranges(node, layer, Kept::Raw).iter();
+            raw_bytes(graph, layer, lacking(features, held))
+        };
+        Bytes(program.features(graph).into_iter().map(bytes).sum())
     }
 
-    /// How long until all members have packed what they need for their programs, once they have the
-    /// weights.
-    pub fn packing_time(
+    /// How many bytes of a program's weights a device has to pack. For a stopgap it uses whatever it
+    /// has.
+    fn unpacked(&self, graph: &Graph, program: &Program, node: NodeId, stopgap: bool) -> Bytes {
+        let bytes = |(layer, kept, features)| {
+            let fit = |(of, at, form): &(NodeId, LayerId, Kept)| {
+                let suits = match (form, kept) {
+                    (Kept::Packed(_, dtype) | Kept::Usable(dtype), Kept::Packed(_, wanted)) => {
+                        *form == kept || stopgap && *dtype == wanted
+                    }
+                    _ => false,
+                };
+                (*of, *at) == (node, layer) && suits
+            };
+            let all = self.packed.0.iter().chain(&self.standby.0);
+            let held = all.filter(|(key, _)| fit(key)).flat_map(|(_, ranges)| ranges);
+            raw_bytes(graph, layer, lacking(features, held))
+        };
+        Bytes(packed(self.transforms, graph, program).map(bytes).sum())
+    }
+
+    /// How long until devices have packed what they need for their programs, once they have the
+    /// weights. For a stopgap they use weights as they are packed.
+    pub fn packing_time<'a>(
         &self,
         graph: &Graph,
         profile: &ClusterProfile,
-        programs: &[Program],
-        members: &[NodeId],
+        stopgap: bool,
+        programs: impl IntoIterator<Item = (DeviceIx, NodeId, &'a Program)>,
     ) -> Ms {
-        let devices = profile.ids().map(|device| profile.device(device));
-        let times = programs.iter().zip(members).zip(devices).map(|((program, node), device)| {
-            match self.packed.missing(graph, program, *node) {
+        let times = programs.into_iter().map(|(device, node, program)| {
+            let device = profile.device(device);
+            match self.unpacked(graph, program, node, stopgap) {
                 Bytes::ZERO => Ms::ZERO,
                 Bytes(bytes) => {
                     let flops = PACKING * bytes as f64;
@@ -176,8 +273,8 @@ pub fn moving_time(profile: &ClusterProfile, missing: &[Bytes]) -> Ms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coord::testing::one_convolution;
     use crate::cost::{DeviceProfile, LinkProfile};
-    use crate::graph::{Activation, Builder, Conv, DType, Op, Parameter, Shape, Sweep, Window};
     use crate::plan::Plan;
     use crate::program::derive;
     use crate::units::Mbps;
@@ -187,25 +284,13 @@ mod tests {
 
     #[test]
     fn holdings_add_up() {
-        let mut holdings = Holdings::default();
+        let mut holdings = Holdings::new(true);
         let layer = LayerId(0);
         holdings.add(A, &BTreeMap::from([(layer, ChannelRange::new(0, 16))]));
         holdings.add(A, &BTreeMap::from([(layer, ChannelRange::new(16, 48))]));
         assert!(holdings.has(A, layer, ChannelRange::new(8, 40)));
         assert!(!holdings.has(A, layer, ChannelRange::new(8, 50)));
         assert!(!holdings.has(B, layer, ChannelRange::new(8, 40)));
-    }
-
-    fn one_convolution() -> Graph {
-        let mut builder = Builder::new("model");
-        let x = builder.input("x", Shape::new(8, 4, 4), vec![8, 4, 4]).unwrap();
-        let parameter = Parameter { name: "w".to_owned(), features: 16, row: 8, dtype: DType::F32 };
-        let weight = builder.parameter(parameter).unwrap();
-        let window = Window::square(Sweep::point());
-        let conv = Conv { features: 16, groups: 1, window, weight, scale: None, bias: None };
-        let y = builder.layer("y", Op::Conv(conv), &[x], Activation::Linear).unwrap();
-        builder.output("y", y, vec![16, 4, 4]).unwrap();
-        builder.finish().unwrap()
     }
 
     #[test]
@@ -216,9 +301,11 @@ mod tests {
         let device = DeviceProfile::described(10.0, 2.0);
         let link = LinkProfile::described(Mbps(1000.0), Ms(0.1));
         let profile = ClusterProfile::new([(device, link)]);
-        let mut holdings = Holdings::default();
-        let time =
-            |holdings: &Holdings, node| holdings.packing_time(&graph, &profile, &programs, &[node]);
+        let mut holdings = Holdings::new(true);
+        let time = |holdings: &Holdings, node| {
+            let programs = [(DeviceIx::LEADER, node, &programs[0])];
+            holdings.packing_time(&graph, &profile, true, programs)
+        };
         let all = time(&holdings, A);
         assert!(all > Ms::ZERO);
         holdings.add_all(A, &graph);
@@ -228,6 +315,36 @@ mod tests {
         assert_eq!(time(&holdings, A), Ms::ZERO);
         assert_eq!(time(&holdings, B), all);
         assert!(holdings.has_prepared(A) && !holdings.has_prepared(B));
+        // Standing by is as good, until the process is gone; its disk stays.
+        holdings.stands_by(B, &graph, &programs);
+        assert_eq!(time(&holdings, B), Ms::ZERO);
+        holdings.lost(B);
+        assert_eq!(time(&holdings, B), all);
+        assert_eq!(holdings.missing(&graph, &programs[0], B), Bytes::ZERO);
+        holdings.stands_by(B, &graph, &programs);
+        holdings.stands_by(B, &graph, []);
+        assert_eq!(time(&holdings, B), all, "for nothing any more");
+    }
+
+    #[test]
+    fn weights_transformed_for_low_shares_are_used_for_high_ones_only_in_a_stopgap() {
+        let graph = one_convolution();
+        let whole = derive(&graph, &Plan::alone(1)).unwrap().programs;
+        let mut low = whole[0].clone();
+        for step in &mut low.steps {
+            let Action::Compute { runs, .. } = &mut step.action else { continue };
+            for run in runs {
+                run.region.rows.end = run.region.rows.end.min(run.region.rows.start + 1);
+            }
+        }
+        let unpacked = |transforms, stopgap| {
+            let mut holdings = Holdings::new(transforms);
+            holdings.prepared(A, &graph, &low);
+            holdings.unpacked(&graph, &whole[0], A, stopgap)
+        };
+        assert!(unpacked(true, false) > Bytes::ZERO);
+        assert_eq!(unpacked(true, true), Bytes::ZERO);
+        assert_eq!(unpacked(false, false), Bytes::ZERO);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub mod leader;
 pub mod liveness;
 pub mod replan;
 pub mod stalls;
+#[cfg(test)]
+mod testing;
 pub mod worker;
 
 use std::ops::Add;

@@ -9,8 +9,8 @@ use crate::program::{Action, Program};
 use crate::region::ChannelRange;
 use crate::units::Bytes;
 
-/// The process itself: code, connections, queues.
-const PROCESS: Bytes = Bytes(64_000_000);
+/// What a worker's process takes by itself: code, connections, queues.
+pub const PROCESS: Bytes = Bytes(64_000_000);
 
 /// How much memory a program needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

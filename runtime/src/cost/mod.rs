@@ -29,7 +29,7 @@ mod work;
 pub use fit::Sample;
 pub use link::LinkEstimate;
 pub use makespan::{DeviceTime, Prediction, Resource, makespan};
-pub use memory::{MemoryNeed, memory, weight_bytes};
+pub use memory::{MemoryNeed, PROCESS, memory, weight_bytes};
 pub use profile::{ClusterProfile, DeviceProfile, LinkProfile, MessageCost};
 pub use rate::intervals;
 pub use traffic::{StageTraffic, Traffic, traffic};

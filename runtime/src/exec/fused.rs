@@ -160,7 +160,7 @@ mod tests {
         let program = derive(&graph, &Plan::alone(4)).unwrap().programs.remove(0);
         let source = Ripple(Arc::clone(&graph));
         let regions = program.regions(&graph);
-        let kernels = Kernels::prepare(&graph, &regions, &source, KernelKind::Exact, None).unwrap();
+        let kernels = Kernels::prepare(&graph, &regions, &source, KernelKind::Exact, &[]).unwrap();
         let step = |calls: Vec<Vec<Call>>| calls.into_iter().find(|calls| !calls.is_empty());
         let mut uses = vec![2; program.buffers.len()];
         let sums =

@@ -50,9 +50,9 @@ impl LocalCluster {
         let mut devices: Vec<Arc<Prepared>> = Vec::new();
         for program in derivation.programs {
             let regions = program.regions(graph);
-            let previous = devices.first().map(|device| &device.kernels);
+            let earlier: Vec<&Kernels> = devices.iter().map(|device| &device.kernels).collect();
             let setup = Setup { weights: program.weights, ..kind.into() };
-            let kernels = Kernels::prepare(graph, &regions, source, setup, previous)?;
+            let kernels = Kernels::prepare(graph, &regions, source, setup, &earlier)?;
             devices.push(Arc::new(Prepared::new(
                 (SessionId(0), Generation(0)),
                 Arc::clone(graph),

@@ -19,6 +19,7 @@ mod activation;
 mod error;
 mod ids;
 mod op;
+mod packed;
 mod reach;
 mod rearrange;
 mod shape;
@@ -31,16 +32,20 @@ pub use activation::Activation;
 pub use error::{GeometryError, GraphError};
 pub use ids::{LayerId, ParameterId, TensorId};
 pub use op::{Conv, Lrn, Op, Pool, Reduction};
+pub use packed::{BlockId, Form};
 pub(crate) use reach::Reach;
 pub use rearrange::{Pick, Reorder, Slice};
 pub use shape::Shape;
 pub use window::{Sweep, Window};
-pub(crate) use winograd::{Tile, TiledWork};
+pub use winograd::Tile;
+pub(crate) use winograd::TiledWork;
 
 use error::MAX_ELEMENTS;
 
 /// How elements are stored or travel; always little-endian. Kernels compute in float32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub enum DType {
     /// IEEE 754 binary32.
     #[default]

@@ -17,8 +17,8 @@ use super::window::Sweep;
 use crate::region::CHANNEL_BLOCK;
 
 /// The size of a tile: rows x columns of outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tile {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tile {
     /// 4 x 4 outputs from 6 x 6 inputs.
     F4x4,
     /// 3 x 4 outputs from 5 x 6 inputs.
@@ -46,7 +46,7 @@ pub(crate) struct TiledWork {
 
 impl Tile {
     /// All of them.
-    const ALL: [Tile; 4] = [Tile::F4x4, Tile::F3x4, Tile::F2x4, Tile::F2x2];
+    pub(crate) const ALL: [Tile; 4] = [Tile::F4x4, Tile::F3x4, Tile::F2x4, Tile::F2x2];
 
     /// The tile that computes `rows` rows fastest if weights are kept as `dtype`; `None` if direct convolution is faster, or the
     /// convolution is not 3x3 with stride 1 over at least a block of channels.

@@ -1,6 +1,6 @@
 //! The kernels of one device: prepared once for what it computes, then run layer by layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pulp::Arch;
@@ -9,17 +9,18 @@ use super::call::job::{Addend, Job};
 use super::call::scratch::Scratch;
 use super::call::threads::Threads;
 use super::conv::algorithm::Algorithm;
-use super::conv::weights::{Packing, Reader};
+use super::conv::weights::Reader;
 use super::error::KernelError;
+use super::kind::KernelKind;
 use super::memory::arena::Arena;
 use super::memory::map::{Map, Place};
 use super::ops::{elementwise, lrn, mul, rearrange, reduce};
 use super::packed::Packed;
-use super::setup::{KernelKind, Setup};
-use super::simd::element::reads_halves;
+use super::setup::Setup;
 use super::{backend, layout, reference};
-use crate::graph::{Activation, DType, Graph, Layer, LayerId, Op, TensorId};
+use crate::graph::{Activation, BlockId, Graph, Layer, LayerId, Op, TensorId};
 use crate::region::{ChannelRange, Region};
+use crate::units::Bytes;
 use crate::weights::WeightSource;
 
 /// Computes layers of one graph; holds the weights of the features for which it was prepared.
@@ -35,8 +36,8 @@ pub struct Kernels {
 
 impl Kernels {
     /// Reads and packs the weights for these regions of layers, a piece at a time, in the form that
-    /// suits the height of each region. What `previous` has packed for the same graph and kind is
-    /// shared instead of read again.
+    /// suits the height of each region. What `earlier` kernels have packed for the same graph and kind
+    /// is shared instead of read again.
     ///
     /// # Errors
     /// When the graph has no such features, their weights cannot be read, or burn's operators should
@@ -46,39 +47,29 @@ impl Kernels {
         regions: &BTreeMap<LayerId, Region>,
         source: &dyn WeightSource,
         setup: impl Into<Setup>,
-        previous: Option<&Kernels>,
+        earlier: &[&Kernels],
     ) -> Result<Kernels, KernelError> {
-        let mut setup = setup.into();
-        let kind = setup.kind;
-        if kind == KernelKind::Burn && setup.weights != DType::F32 {
-            return Err(KernelError::BurnWeights(setup.weights));
-        }
-        let arch = setup.isa.arch().unwrap_or_default();
-        if !reads_halves(arch) {
-            setup.weights = DType::F32;
-        }
-        let previous =
-            previous.filter(|previous| previous.graph == *graph && previous.kind == kind);
-        let lanes = layout::lanes(graph, kind);
-        for (id, region) in regions {
-            let known = id.index() < graph.layers().len();
-            if !known || !graph.output_shape(*id).region().covers(*region) {
-                return Err(KernelError::NoSuchLayer { layer: id.0, features: region.channels });
-            }
-        }
-        let algorithms = setup.algorithms(graph, regions);
+        let setup: Setup = setup.into();
+        let (kind, arch) = (setup.kind, setup.isa.arch().unwrap_or_default());
+        let mut earlier = earlier.to_vec();
+        earlier.retain(|kernels| kernels.graph == *graph && kernels.kind == kind);
         let mut weights = BTreeMap::new();
-        for (&id, &region) in regions {
-            let (layer, features) = (graph.layer(id), region.channels);
+        let held: BTreeSet<BlockId> = match setup.reuse {
+            true => earlier.iter().flat_map(|kernels| kernels.blocks().into_keys()).collect(),
+            false => BTreeSet::new(),
+        };
+        for (id, packing) in setup.packings(graph, regions, |block| held.contains(block))? {
+            let layer = graph.layer(id);
             if let Op::Conv(conv) = &layer.op {
-                let known = previous.and_then(|previous| previous.weights.get(&id));
-                let (algorithm, lanes) = (algorithms[&id], lanes[layer.inputs[0].index()]);
-                let how = (kind, Packing { algorithm, lanes, dtype: setup.weights });
+                let known = earlier.iter().filter_map(|kernels| kernels.weights.get(&id));
+                let known: Vec<&Packed> = known.collect();
                 let reader = Reader::new(graph, layer, source);
-                let shape = graph.input_shapes(id)[0];
-                weights.insert(id, Packed::read(how, reader, conv, shape, features, known)?);
+                let (shape, features) = (graph.input_shapes(id)[0], regions[&id].channels);
+                let how = (kind, packing);
+                weights.insert(id, Packed::read(how, reader, conv, shape, features, &known)?);
             }
         }
+        let lanes = layout::lanes(graph, kind);
         let (graph, lanes) = (Arc::clone(graph), lanes.into());
         Ok(Kernels { graph, kind, arch, lanes, weights })
     }
@@ -240,10 +231,20 @@ impl Kernels {
         Place { region, width, lanes }
     }
 
+    /// The blocks of packed weights that this holds, and the bytes of each. Those of burn's operators have
+    /// none.
+    pub fn blocks(&self) -> BTreeMap<BlockId, Bytes> {
+        let of_layer = |(id, packed): (&LayerId, &Packed)| match packed {
+            Packed::Own(weights) => weights.blocks(*id),
+            Packed::Burn(_) => Vec::new(),
+        };
+        self.weights.iter().flat_map(of_layer).collect()
+    }
+
     /// Bytes of all packed weights.
     #[cfg(test)]
-    pub(crate) fn weight_bytes(&self) -> crate::units::Bytes {
-        crate::units::Bytes(self.weights.values().map(Packed::bytes).sum())
+    pub(crate) fn weight_bytes(&self) -> Bytes {
+        Bytes(self.weights.values().map(Packed::bytes).sum())
     }
 
     /// How a layer is computed, for display.

@@ -11,8 +11,8 @@
 //! ```
 
 use super::conv::algorithm::Algorithm;
+use super::kind::KernelKind;
 use super::memory::lanes::LANES;
-use super::setup::KernelKind;
 use crate::graph::{Graph, Op, TensorId};
 
 /// The lanes of every tensor's maps.

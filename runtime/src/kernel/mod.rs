@@ -30,7 +30,7 @@
 //! builder.output("y", sum, vec![1, 1, 8, 4])?;
 //! let graph = Arc::new(builder.finish()?);
 //! let kernels =
-//!     Kernels::prepare(&graph, &BTreeMap::new(), &NoWeights, KernelKind::Exact, None)?;
+//!     Kernels::prepare(&graph, &BTreeMap::new(), &NoWeights, KernelKind::Exact, &[])?;
 //!
 //! let rows = Region::new(ChannelRange::all(1), RowRange::new(3, 5));
 //! let mut input = kernels.map(x, rows);
@@ -47,6 +47,7 @@ mod call;
 mod conv;
 mod error;
 mod kernels;
+mod kind;
 mod layout;
 mod memory;
 mod ops;
@@ -59,9 +60,10 @@ pub use call::scratch::Scratch;
 pub use call::threads::{Alone, Threads};
 pub use error::KernelError;
 pub use kernels::Kernels;
+pub use kind::KernelKind;
 pub(crate) use memory::arena::Arena;
 pub use memory::map::Map;
-pub use setup::{KernelKind, Setup};
+pub use setup::Setup;
 pub(crate) use simd::element::narrow;
 pub use simd::isa::Isa;
 

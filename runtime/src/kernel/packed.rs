@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::conv::weights::{Packing, Reader, Weights};
 use super::error::KernelError;
+use super::kind::KernelKind;
 use super::reference;
-use super::setup::KernelKind;
 use crate::graph::{Conv, Shape};
 use crate::region::ChannelRange;
 
@@ -19,31 +19,31 @@ pub(crate) enum Packed {
 }
 
 impl Packed {
-    /// Reads `features` of a layer, reusing what `previous` has. The input has this shape.
+    /// Reads `features` of a layer, reusing what `earlier` ones have. The input has this shape.
     pub(crate) fn read(
         (kind, packing): (KernelKind, Packing),
         mut reader: Reader<'_>,
         conv: &Conv,
         shape: Shape,
         features: ChannelRange,
-        previous: Option<&Packed>,
+        earlier: &[&Packed],
     ) -> Result<Packed, KernelError> {
-        Ok(match (kind, previous) {
-            (KernelKind::Burn, Some(Packed::Burn(held))) if held.features == features => {
-                Packed::Burn(Arc::clone(held))
-            }
-            (KernelKind::Burn, _) => {
-                let weights = reference::Weights::read(&mut reader, conv, shape, features)?;
-                Packed::Burn(Arc::new(weights))
-            }
-            (KernelKind::Exact | KernelKind::Fast, previous) => {
-                let held = match previous {
-                    Some(Packed::Own(weights)) => Some(weights),
-                    _ => None,
-                };
-                Packed::Own(Weights::pack(&mut reader, conv, shape, features, packing, held)?)
-            }
-        })
+        if kind == KernelKind::Burn {
+            let mut held = earlier.iter().filter_map(|packed| match packed {
+                Packed::Burn(weights) if weights.features == features => Some(weights),
+                _ => None,
+            });
+            return Ok(Packed::Burn(match held.next() {
+                Some(weights) => Arc::clone(weights),
+                None => Arc::new(reference::Weights::read(&mut reader, conv, shape, features)?),
+            }));
+        }
+        let held = earlier.iter().filter_map(|packed| match packed {
+            Packed::Own(weights) => Some(weights),
+            Packed::Burn(_) => None,
+        });
+        let held: Vec<&Weights> = held.collect();
+        Ok(Packed::Own(Weights::pack(&mut reader, conv, shape, features, packing, &held)?))
     }
 
     /// The features that it holds weights for.

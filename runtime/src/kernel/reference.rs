@@ -52,7 +52,7 @@ impl Weights {
             let first = biases.len();
             biases.extend(bias);
             if !dense {
-                weights[first * row..][..rows.len()].copy_from_slice(&rows);
+                weights[first * row..][..rows.len()].copy_from_slice(rows);
                 continue;
             }
             for (feature, elements) in rows.chunks_exact(row).enumerate() {

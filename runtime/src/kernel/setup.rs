@@ -2,27 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::conv::algorithm::Algorithm;
-use super::conv::weights;
+use super::conv::weights::{self, Packing};
+use super::error::KernelError;
+use super::kind::KernelKind;
+use super::layout;
+use super::simd::element::reads_halves;
 use super::simd::isa::Isa;
-use crate::graph::{DType, Graph, LayerId, Op};
+use crate::graph::{BlockId, DType, Graph, LayerId, Op, Tile};
 use crate::region::Region;
 use crate::units::Bytes;
-
-/// Which kernels compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KernelKind {
-    /// burn-ndarray's own operators: the reference against which the others are tested.
-    Burn,
-    /// Every output's order of summation depends on the layer alone: the same bits for every plan.
-    Exact,
-    /// The fastest; within 1e-4 of the largest logit. Convolutions are transformed where that is
-    /// faster, which depends on a share's height and memory: other plans may give other bits.
-    Fast,
-}
 
 /// How a device computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,19 +23,90 @@ pub struct Setup {
     /// How much packed weights should take at most. Transformed weights are several times larger:
     /// those that gain least are replaced by plain ones until the limit is met.
     pub memory: Option<Bytes>,
+    /// Whether convolutions are computed with weights as they are packed already, though others would be
+    /// faster: for plans that run for a short while.
+    pub reuse: bool,
     /// What packed weights are kept as; float32 in any case where the instructions cannot read
     /// halves. [`KernelKind::Burn`] takes float32 only.
     pub weights: DType,
 }
 
 impl From<KernelKind> for Setup {
-    /// With all instructions of this machine, no limit of memory, and weights of float32.
+    /// With all instructions of this machine, no limit of memory, weights of float32, in the fastest form.
     fn from(kind: KernelKind) -> Setup {
-        Setup { kind, isa: Isa::detect(), memory: None, weights: DType::F32 }
+        Setup { kind, isa: Isa::detect(), memory: None, reuse: false, weights: DType::F32 }
     }
 }
 
 impl Setup {
+    /// The blocks of packed weights that these regions of layers need, and the bytes of each. `held` says
+    /// which are packed already.
+    ///
+    /// # Errors
+    /// When the graph has no such regions, or burn's operators should use halves.
+    pub fn blocks(
+        &self,
+        graph: &Graph,
+        regions: &BTreeMap<LayerId, Region>,
+        held: impl Fn(&BlockId) -> bool,
+    ) -> Result<BTreeMap<BlockId, Bytes>, KernelError> {
+        let mut blocks = BTreeMap::new();
+        for (id, packing) in self.packings(graph, regions, held)? {
+            if let Op::Conv(conv) = &graph.layer(id).op {
+                let (shape, features) = (graph.input_shapes(id)[0], regions[&id].channels);
+                blocks.extend(weights::blocks((id, conv), shape, features, packing));
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// How the weights of each convolution in `regions` are packed.
+    ///
+    /// # Errors
+    /// As [`Setup::blocks`].
+    pub(super) fn packings(
+        &self,
+        graph: &Graph,
+        regions: &BTreeMap<LayerId, Region>,
+        held: impl Fn(&BlockId) -> bool,
+    ) -> Result<BTreeMap<LayerId, Packing>, KernelError> {
+        if self.kind == KernelKind::Burn && self.weights != DType::F32 {
+            return Err(KernelError::BurnWeights(self.weights));
+        }
+        for (id, region) in regions {
+            let known = id.index() < graph.layers().len();
+            if !known || !graph.output_shape(*id).region().covers(*region) {
+                return Err(KernelError::NoSuchLayer { layer: id.0, features: region.channels });
+            }
+        }
+        let dtype = match reads_halves(self.isa.arch().unwrap_or_default()) {
+            true => self.weights,
+            false => DType::F32,
+        };
+        let lanes = layout::lanes(graph, self.kind);
+        let algorithms = Setup { weights: dtype, ..*self }.algorithms(graph, regions).into_iter();
+        let packing = |(id, algorithm): (LayerId, Algorithm)| {
+            let layer = graph.layer(id);
+            let lanes = lanes[layer.inputs[0].index()];
+            let fastest = Packing { algorithm, lanes, dtype };
+            let Op::Conv(conv) = &layer.op else { return (id, fastest) };
+            let (shape, features) = (graph.input_shapes(id)[0], regions[&id].channels);
+            let is_held = |packing: &Packing| {
+                let mut blocks = weights::blocks((id, conv), shape, features, *packing);
+                blocks.all(|(block, _)| held(&block))
+            };
+            let others = Tile::ALL.map(Algorithm::Winograd).into_iter().chain([Algorithm::Direct]);
+            let others = others.map(|algorithm| Packing { algorithm, ..fastest });
+            // Dense and depthwise layers have one form only.
+            let has_others = matches!(algorithm, Algorithm::Winograd(_) | Algorithm::Direct);
+            let reused = (self.reuse && has_others && !is_held(&fastest))
+                .then(|| others.into_iter().find(is_held))
+                .flatten();
+            (id, reused.unwrap_or(fastest))
+        };
+        Ok(algorithms.map(packing).collect())
+    }
+
     /// The algorithm for each convolution in `regions`.
     pub(crate) fn algorithms(
         &self,

@@ -1,13 +1,17 @@
 //! Control messages. Messages to a worker are commands, those from it are events.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::text::shown;
 use crate::cost::MessageCost;
+use crate::graph::{DType, LayerId};
 use crate::ids::{Incarnation, NodeId, SessionId};
 use crate::kernel::KernelKind;
 use crate::plan::{DeviceIx, Generation, InFlight, Plan};
 use crate::program::{Encoding, TransferId};
+use crate::region::Region;
 use crate::units::{Bytes, Ms};
 
 /// A device of a plan, as its peers need to know it.
@@ -42,6 +46,9 @@ pub struct Prepare {
     /// How many frames it carries at once; one, if an older leader does not say.
     #[serde(default)]
     pub in_flight: InFlight,
+    /// Whether it is a stopgap: weights are used as they are packed, though others would be faster.
+    #[serde(default)]
+    pub stopgap: bool,
 }
 
 /// What a leader tells a worker.
@@ -103,6 +110,20 @@ pub enum LeaderMessage {
         generation: Generation,
         /// The frame.
         frame: u64,
+    },
+    /// Keep the weights at hand that these plans need: each may replace the present one from one moment
+    /// to the next, when another device is lost. Replaces what was wanted before. After that, fetch the
+    /// rest of the model. All of it with patience: frames come first. Answered by
+    /// [`WorkerMessage::StandsBy`], and [`WorkerMessage::Stored`].
+    Standby {
+        /// The session.
+        session: SessionId,
+        /// Numbers these messages.
+        set: u32,
+        /// What packed weights are kept as.
+        weights: DType,
+        /// For each plan, which region this device computes of every layer with parameters.
+        plans: Vec<BTreeMap<LayerId, Region>>,
     },
     /// A device is gone: give up the connections to it.
     Disconnect {
@@ -257,6 +278,17 @@ pub enum WorkerMessage {
         #[serde(deserialize_with = "shown")]
         error: String,
     },
+    /// It has packed some of what [`LeaderMessage::Standby`] asked for.
+    StandsBy {
+        /// The session.
+        session: SessionId,
+        /// Which message it answers.
+        set: u32,
+        /// For how many of the plans, the first ones.
+        plans: u32,
+        /// Whether that is all: there are no more, or there is no room for more.
+        done: bool,
+    },
     /// All weights of the model are on its disk.
     Stored {
         /// The session.
@@ -301,6 +333,7 @@ impl WorkerMessage {
             | WorkerMessage::Refused { session, .. }
             | WorkerMessage::Finished { session, .. }
             | WorkerMessage::Failed { session, .. }
+            | WorkerMessage::StandsBy { session, .. }
             | WorkerMessage::Stored { session }
             | WorkerMessage::LinkDown { session, .. }
             | WorkerMessage::Inspected { session, .. } => Some(*session),

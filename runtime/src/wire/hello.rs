@@ -7,7 +7,7 @@ use crate::ids::{Incarnation, NodeId, SessionId};
 use crate::kernel::Isa;
 
 /// The protocol versions that this build speaks, oldest and newest.
-pub const PROTOCOL: (u16, u16) = (7, 7);
+pub const PROTOCOL: (u16, u16) = (8, 8);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,6 +36,10 @@ pub struct Device {
     pub stuck: bool,
     pub limit: Bytes,
     pub worker: Worker,
+    /// What plans take of its memory, retired ones too, until nobody uses it.
+    pub using: BTreeMap<Generation, Bytes>,
+    /// Plans that wait for memory.
+    pub waiting: VecDeque<(ConnId, Generation)>,
     pub detector: FailureDetector,
     pub session: Option<Session>,
     /// Since when it waits to leave.
@@ -66,6 +70,7 @@ pub struct Session {
 pub struct DevicePlan {
     planned: Rc<Planned>,
     place: DeviceIx,
+    pub needs: Bytes,
     routes: Option<BTreeMap<NodeId, ConnectionId>>,
     closed: BTreeSet<u64>,
     /// Bytes fetched and packed.
@@ -107,6 +112,8 @@ impl Device {
             stuck: false,
             limit,
             worker: Worker::new(limit),
+            using: BTreeMap::new(),
+            waiting: VecDeque::new(),
             detector: FailureDetector::new(Moment(now)),
             session: None,
             leaving: None,
@@ -117,7 +124,7 @@ impl Device {
 }
 
 impl World {
-    fn device(&mut self, node: NodeId) -> &mut Device {
+    pub fn device(&mut self, node: NodeId) -> &mut Device {
         self.devices.get_mut(&node).expect("only devices that were started are named")
     }
 
@@ -192,6 +199,8 @@ impl World {
     fn close_session(&mut self, node: NodeId) {
         self.device(node).worker.close(SESSION);
         self.device(node).session = None;
+        let using: Vec<Generation> = self.devices[&node].using.keys().copied().collect();
+        using.into_iter().for_each(|generation| self.release_later(node, generation));
         let run = self.device(node).run;
         let ours = |end: &crate::network::End| end.open && end.process == (node, run);
         let mut strips = Vec::new();
@@ -374,14 +383,15 @@ impl World {
         }
         let program = &planned.derivation.programs[usize::from(place.0)];
         let demand = demand(program, &planned);
+        let needs = demand.working;
         if let Err(short) = self.device(node).worker.prepare(SESSION, generation, demand) {
             let why = format!("{short:?}");
             return self.tell(node, Message::Refused(generation, why));
         }
-        let takes = self.dice.between(1.0, 40.0) * self.devices[&node].slowness;
         let plan = DevicePlan {
             planned,
             place,
+            needs,
             routes: None,
             closed: BTreeSet::new(),
             done: Bytes::ZERO,
@@ -392,10 +402,8 @@ impl World {
         }
         let partners = partners.into_values().collect();
         self.handle_links(node, links::Event::Prepare { generation, partners });
-        let me = (node, self.devices[&node].run);
-        if !std::mem::take(&mut self.device(node).stuck) {
-            self.schedule(takes, Some(me), What::Packed(node, id, generation));
-        }
+        self.device(node).waiting.push_back((id, generation));
+        self.begin_preparations(node);
     }
 
     pub fn packed(&mut self, node: NodeId, control: ConnId, generation: Generation) {
@@ -411,6 +419,7 @@ impl World {
         let worker = &mut self.device(node).worker;
         worker.retire(SESSION, generation);
         assert!(!worker.knows(SESSION, generation), "{node} keeps the memory of {generation:?}");
+        self.release_later(node, generation);
         let Some(session) = self.session(node) else { return };
         session.gate.close(generation);
         session.plans.remove(&generation);
@@ -573,6 +582,8 @@ impl World {
         let device = &self.devices[&node];
         let Some(session) = &device.session else {
             assert_eq!(device.worker.free(), device.limit, "{node} has no session");
+            let kept = !device.using.is_empty() || device.worker.held() == Bytes::ZERO;
+            assert!(kept, "{node} keeps memory of sessions that are over");
             return;
         };
         assert_eq!(
@@ -655,5 +666,5 @@ impl Session {
 /// What a plan takes of a device's memory.
 fn demand(program: &Program, planned: &Planned) -> Demand {
     let need = cost::memory(graph(), program, planned.lane.in_flight);
-    Demand { weights: BTreeMap::new(), working: need.weights + need.activations + need.workspace }
+    Demand { blocks: BTreeMap::new(), working: need.weights + need.activations + need.workspace }
 }

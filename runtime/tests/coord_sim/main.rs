@@ -14,6 +14,7 @@
 mod boss;
 mod device;
 mod dice;
+mod memory;
 mod messages;
 mod network;
 mod script;

@@ -38,6 +38,7 @@ pub enum What {
     Profiled(NodeId, ConnId),
     StripsDialled(NodeId, NodeId),
     Packed(NodeId, ConnId, Generation),
+    Released(NodeId, Generation),
     StartFrame(Generation, u64),
     Computed(NodeId, Generation, u64, usize),
     ToLeader(Event),
@@ -188,6 +189,7 @@ impl World {
             What::Profiled(node, control) => self.profiled(node, control),
             What::StripsDialled(node, peer) => self.strips_dialled(node, peer),
             What::Packed(node, control, generation) => self.packed(node, control, generation),
+            What::Released(node, generation) => self.released(node, generation),
             What::StartFrame(generation, frame) => self.start_frame(generation, frame),
             What::Computed(node, generation, frame, at) => {
                 self.computed(node, generation, frame, at);

@@ -81,7 +81,7 @@ impl World {
             dice: Dice::new(seed),
             devices,
             links: links.into_iter().map(LinkEstimate::new).collect(),
-            holdings: Holdings::default(),
+            holdings: Holdings::new(true),
             plan: plan.clone(),
             hysteresis: Hysteresis::new(Moment(0.0)),
             overhead: Overhead::default(),

@@ -68,6 +68,12 @@ impl Frames {
         self.waiting.iter().chain(running).any(Frame::needs_shelter)
     }
 
+    /// Whether any frame that waits or runs was begun before, in vain.
+    pub(super) fn are_disturbed(&self) -> bool {
+        let running = self.running.iter().map(|run| &run.frame);
+        self.waiting.iter().chain(running).any(|frame| frame.retries > 0)
+    }
+
     /// Starts the next frame.
     pub(super) fn start(&mut self, now: Moment, generation: Generation) -> Option<u64> {
         let frame = self.waiting.pop_front()?;

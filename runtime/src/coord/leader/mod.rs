@@ -140,6 +140,8 @@ pub struct Leader {
     requested: Option<Reason>,
     /// To be requested when the current preparation has ended.
     deferred: Option<Reason>,
+    /// A stopgap is active: a better plan is to follow, once the frames that were disturbed are done.
+    is_stopgap: bool,
     /// Lanes that are to follow the active ones; some may be among those.
     preparing: Option<Lanes>,
     active: Option<Lanes>,
@@ -183,6 +185,7 @@ impl Leader {
             requests: 0,
             requested: None,
             deferred: None,
+            is_stopgap: false,
             preparing: None,
             active: None,
             reported: Vec::new(),
@@ -271,6 +274,7 @@ impl Leader {
         }
         self.mind_shelter(out);
         self.start_frames(now, out);
+        self.follow_stopgap(out);
         out.extend(self.frames.answer().map(|frame| Command::Answer { frame }));
         commands
     }
@@ -346,9 +350,17 @@ impl Leader {
         }
         (self.own_refusals, self.backoffs_awaited) = (0, 0);
         (self.no_plan, self.hurry) = (None, false);
-        let better = provisional.then_some(Reason::Weights);
-        if let Some(reason) = self.deferred.take().into_iter().chain(better).min() {
+        self.is_stopgap = provisional;
+        if let Some(reason) = self.deferred.take() {
             self.request_plan(reason, out);
+        }
+    }
+
+    /// Requests the plan that follows a stopgap: getting ready for it slows the frames that it is for.
+    fn follow_stopgap(&mut self, out: &mut Vec<Command>) {
+        if self.is_stopgap && self.active.is_some() && !self.frames.are_disturbed() {
+            self.is_stopgap = false;
+            self.request_plan(Reason::Weights, out);
         }
     }
 
@@ -488,7 +500,7 @@ impl Leader {
             self.deferred = Some(reason);
             return;
         }
-        self.no_plan = None;
+        (self.no_plan, self.is_stopgap) = (None, false);
         self.requests += 1;
         self.requested = Some(reason);
         let mut members = vec![self.me];

@@ -451,6 +451,28 @@ fn without_the_leaders_own_device_the_session_is_over() {
     assert!(!script.join(THIRD, FIRST));
 }
 
+#[test]
+fn the_plan_that_follows_a_stopgap_waits_for_the_frames_that_were_disturbed() {
+    let mut script = Script::new(&[OTHER, THIRD]);
+    script.run_on(&[ME, OTHER, THIRD]);
+    script.handle(Event::Submitted { frame: 0 });
+    script.handle(Event::Submitted { frame: 1 });
+    script.handle(Event::Lost(OTHER));
+    let request = script.request();
+    let stopgap = Proposal { provisional: true, ..proposal(&[ME, THIRD]) };
+    script.handle(Event::Proposed { request, proposal: Ok(stopgap) });
+    let generation = script.prepared();
+    script.all_ready(generation, &[ME, THIRD]);
+    let requests = |commands: &[Command]| {
+        commands.iter().any(|command| matches!(command, Command::RequestPlan { .. }))
+    };
+    assert_eq!(started(&script.commands), [(0, generation)]);
+    assert!(!requests(&script.commands));
+    let after = script.handle(Event::Answered { frame: 0, generation });
+    assert_eq!(started(after), [(1, generation)]);
+    assert!(requests(after), "the second frame had not begun");
+}
+
 /// Whole frames on a device, which answers at this interval.
 fn whole(node: NodeId, interval: f64) -> Lane {
     let (members, owner) = match node {

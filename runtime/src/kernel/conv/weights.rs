@@ -2,7 +2,7 @@
 //!
 //! Weights are kept in blocks of [`LANES`] features, those of the output's layout. Each block is
 //! read, packed and shared on its own: packing never holds more than one block twice, and a new
-//! plan takes over the blocks of the previous one even if shares have grown or shrunk. Features
+//! plan takes over the blocks of earlier ones even if shares have grown or shrunk. Features
 //! 16..32 are the same block for every device that computes them. A block's elements are floats or
 //! halves, all of a layer the same.
 
@@ -13,28 +13,28 @@ use half::f16;
 use super::algorithm::Algorithm;
 use super::taps;
 use super::winograd::pack::pack;
-use crate::graph::{Conv, DType, Graph, Layer, ParameterId, Shape, Tile};
+use crate::graph::{BlockId, Conv, DType, Form, Graph, Layer, LayerId, ParameterId, Shape};
 use crate::kernel::error::KernelError;
 use crate::kernel::memory::lanes::{BLOCK, LANES};
 use crate::kernel::simd::element::Element;
 use crate::region::ChannelRange;
+use crate::units::Bytes;
 use crate::weights::WeightSource;
 
-/// How a block's weights lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// Elements of a row x [`LANES`] features, with zeros for features that a block lacks. Elements
-    /// are in the order of a map in blocks: blocks of channels x cells of the window x channels of
-    /// the block.
-    Cells,
-    /// Elements of a window x [`LANES`] features. Elements are in the order of
-    /// [`taps`](taps::taps).
-    Windows {
-        /// Lanes of the input's maps.
-        lanes: u32,
-    },
-    /// Positions in a transformed tile x channels x [`LANES`] features.
-    Winograd(Tile),
+/// The blocks that `features` of a layer are packed into, and the bytes of each.
+pub(crate) fn blocks(
+    (layer, conv): (LayerId, &Conv),
+    shape: Shape,
+    features: ChannelRange,
+    Packing { algorithm, lanes, dtype }: Packing,
+) -> impl Iterator<Item = (BlockId, Bytes)> {
+    let form = form_of(algorithm, lanes);
+    features.blocks().map(move |block| {
+        let first = block * LANES;
+        let part = ChannelRange::new(first, first + LANES).intersect(features);
+        let bytes = Bytes(bytes(algorithm, conv, shape, part, dtype));
+        (BlockId { layer, first, form, dtype }, bytes)
+    })
 }
 
 /// Packed weights of some features of a layer.
@@ -80,32 +80,34 @@ pub(crate) struct Packing {
 }
 
 impl Weights {
-    /// Reads and packs `features` of a layer, taking over blocks of `previous`. The input has this
-    /// shape.
+    /// Reads and packs `features` of a layer, taking over blocks of `earlier` ones. The input has
+    /// this shape.
     pub(crate) fn pack(
         reader: &mut Reader<'_>,
         conv: &Conv,
         shape: Shape,
         features: ChannelRange,
         packing: Packing,
-        previous: Option<&Weights>,
+        earlier: &[&Weights],
     ) -> Result<Weights, KernelError> {
         let Packing { algorithm, lanes, dtype } = packing;
         let how = (algorithm, lanes);
         Ok(match dtype {
             DType::F32 => {
-                let held = match previous {
-                    Some(Weights::Floats(panels)) => Some(panels),
-                    _ => None,
-                };
-                Weights::Floats(Panels::pack(reader, conv, shape, features, how, held)?)
+                let held = earlier.iter().filter_map(|weights| match weights {
+                    Weights::Floats(panels) => Some(panels),
+                    Weights::Halves(_) => None,
+                });
+                let held: Vec<_> = held.collect();
+                Weights::Floats(Panels::pack(reader, conv, shape, features, how, &held)?)
             }
             DType::F16 => {
-                let held = match previous {
-                    Some(Weights::Halves(panels)) => Some(panels),
-                    _ => None,
-                };
-                Weights::Halves(Panels::pack(reader, conv, shape, features, how, held)?)
+                let held = earlier.iter().filter_map(|weights| match weights {
+                    Weights::Halves(panels) => Some(panels),
+                    Weights::Floats(_) => None,
+                });
+                let held: Vec<_> = held.collect();
+                Weights::Halves(Panels::pack(reader, conv, shape, features, how, &held)?)
             }
         })
     }
@@ -115,6 +117,14 @@ impl Weights {
         match self {
             Weights::Floats(panels) => panels.features,
             Weights::Halves(panels) => panels.features,
+        }
+    }
+
+    /// Its blocks, and the bytes of each.
+    pub(crate) fn blocks(&self, layer: LayerId) -> Vec<(BlockId, Bytes)> {
+        match self {
+            Weights::Floats(panels) => panels.named(layer, DType::F32),
+            Weights::Halves(panels) => panels.named(layer, DType::F16),
         }
     }
 
@@ -129,10 +139,7 @@ impl Weights {
     /// Bytes in memory.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
-        match self {
-            Weights::Floats(panels) => panels.bytes(),
-            Weights::Halves(panels) => panels.bytes(),
-        }
+        self.blocks(LayerId(0)).into_iter().map(|(_, bytes)| bytes.0).sum()
     }
 }
 
@@ -143,34 +150,32 @@ impl<W: Element> Panels<W> {
         shape: Shape,
         features: ChannelRange,
         (algorithm, lanes): (Algorithm, u32),
-        previous: Option<&Panels<W>>,
+        earlier: &[&Panels<W>],
     ) -> Result<Panels<W>, KernelError> {
-        let form = match algorithm {
-            Algorithm::Dense | Algorithm::Depthwise => Form::Cells,
-            Algorithm::Direct => Form::Windows { lanes },
-            Algorithm::Winograd(tile) => Form::Winograd(tile),
-        };
-        let previous = previous.filter(|previous| previous.form == form);
+        let form = form_of(algorithm, lanes);
         let mut blocks = Vec::new();
         let mut next = features.start;
         while next < features.end {
             let start = next / LANES * LANES;
             let part = ChannelRange::new(next, (start + LANES).min(features.end));
-            let known = previous.and_then(|previous| previous.blocks(part).first());
-            blocks.push(match known {
-                Some(block) if block.features.covers(part) => Arc::clone(block),
-                _ => Arc::new(reader.block(conv, shape, start, part, form)?),
+            let same_form = earlier.iter().filter(|panels| panels.form == form);
+            let mut known = same_form.filter_map(|panels| panels.blocks(part).first());
+            blocks.push(match known.find(|block| block.features.covers(part)) {
+                Some(block) => Arc::clone(block),
+                None => Arc::new(reader.block(conv, shape, start, part, form)?),
             });
             next = part.end;
         }
         Ok(Panels { features, algorithm, form, blocks })
     }
 
-    #[cfg(test)]
-    fn bytes(&self) -> u64 {
-        let bytes =
-            |block: &Arc<Block<W>>| size_of_val(&block.weights[..]) + size_of_val(&block.bias);
-        self.blocks.iter().map(bytes).sum::<usize>() as u64
+    fn named(&self, layer: LayerId, dtype: DType) -> Vec<(BlockId, Bytes)> {
+        let named = |block: &Arc<Block<W>>| {
+            let bytes = size_of_val(&block.weights[..]) + size_of_val(&block.bias);
+            let id = BlockId { layer, first: block.first, form: self.form, dtype };
+            (id, Bytes(bytes as u64))
+        };
+        self.blocks.iter().map(named).collect()
     }
 
     /// The blocks that hold any of `features`, in order.
@@ -205,12 +210,23 @@ pub(crate) fn bytes(
     }
 }
 
+/// What an algorithm reads if the input's maps have so many lanes.
+fn form_of(algorithm: Algorithm, lanes: u32) -> Form {
+    match algorithm {
+        Algorithm::Dense | Algorithm::Depthwise => Form::Cells,
+        Algorithm::Direct => Form::Windows { lanes },
+        Algorithm::Winograd(tile) => Form::Winograd(tile),
+    }
+}
+
 /// Reads rows of parameters, one block at a time.
 pub(crate) struct Reader<'a> {
     graph: &'a Graph,
     layer: &'a Layer,
     source: &'a dyn WeightSource,
+    /// What was read last, as it came and as floats: the memory is used again.
     bytes: Vec<u8>,
+    floats: Vec<f32>,
 }
 
 impl<'a> Reader<'a> {
@@ -219,7 +235,7 @@ impl<'a> Reader<'a> {
         layer: &'a Layer,
         source: &'a dyn WeightSource,
     ) -> Reader<'a> {
-        Reader { graph, layer, source, bytes: Vec::new() }
+        Reader { graph, layer, source, bytes: Vec::new(), floats: Vec::new() }
     }
 
     /// Elements of a feature's row of weights.
@@ -232,20 +248,27 @@ impl<'a> Reader<'a> {
         &mut self,
         conv: &Conv,
         features: ChannelRange,
-    ) -> Result<(Vec<f32>, Vec<f32>), KernelError> {
-        let mut weights = self.read(conv.weight, features)?;
-        if let Some(parameter) = conv.scale {
+    ) -> Result<(&[f32], Vec<f32>), KernelError> {
+        let small = |reader: &mut Self, parameter: Option<ParameterId>| {
+            let read = |parameter| {
+                let mut values = Vec::new();
+                reader.read(parameter, features, &mut values).map(|()| values)
+            };
+            parameter.map(read).transpose()
+        };
+        let scales = small(self, conv.scale)?;
+        let bias = small(self, conv.bias)?;
+        let mut floats = std::mem::take(&mut self.floats);
+        let read = self.read(conv.weight, features, &mut floats);
+        self.floats = floats;
+        read?;
+        if let Some(scales) = scales {
             let row = self.row(conv);
-            let scales = self.read(parameter, features)?;
-            for (row, scale) in weights.chunks_exact_mut(row).zip(scales) {
+            for (row, scale) in self.floats.chunks_exact_mut(row).zip(scales) {
                 row.iter_mut().for_each(|weight| *weight *= scale);
             }
         }
-        let bias = match conv.bias {
-            Some(parameter) => self.read(parameter, features)?,
-            None => vec![0.0; features.len() as usize],
-        };
-        Ok((weights, bias))
+        Ok((&self.floats, bias.unwrap_or_else(|| vec![0.0; features.len() as usize])))
     }
 
     fn block<W: Element>(
@@ -256,24 +279,25 @@ impl<'a> Reader<'a> {
         features: ChannelRange,
         form: Form,
     ) -> Result<Block<W>, KernelError> {
-        let skip = (features.start - start) as usize;
+        let (skip, row) = ((features.start - start) as usize, self.row(conv));
         let (weights, biases) = self.rows(conv, features)?;
         let mut bias = [0.0; BLOCK];
         bias[skip..skip + biases.len()].copy_from_slice(&biases);
         let weights = match form {
-            Form::Cells => cells(&weights, self.row(conv), conv.window.cells() as usize, skip),
-            Form::Windows { lanes } => taps::panel(conv, shape, lanes, start, skip, &weights),
-            Form::Winograd(tile) => pack(tile, shape.channels as usize, skip, &weights),
+            Form::Cells => cells(weights, row, conv.window.cells() as usize, skip),
+            Form::Windows { lanes } => taps::panel(conv, shape, lanes, start, skip, weights),
+            Form::Winograd(tile) => pack(tile, shape.channels as usize, skip, weights),
         };
         Ok(Block { first: start, features, weights: W::of(weights), bias })
     }
 
-    /// Rows of a parameter as float32.
+    /// Replaces `values` with rows of a parameter.
     fn read(
         &mut self,
         parameter: ParameterId,
         features: ChannelRange,
-    ) -> Result<Vec<f32>, KernelError> {
+        values: &mut Vec<f32>,
+    ) -> Result<(), KernelError> {
         let description = self.graph.parameter(parameter);
         self.bytes.clear();
         self.source
@@ -289,31 +313,45 @@ impl<'a> Reader<'a> {
                 wanted,
             });
         }
-        Ok(match description.dtype {
+        values.clear();
+        match description.dtype {
             DType::F32 => {
                 let (words, _) = self.bytes.as_chunks();
-                words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+                values.extend(words.iter().map(|word| f32::from_le_bytes(*word)));
             }
             DType::F16 => {
                 let (halves, _) = self.bytes.as_chunks();
-                halves.iter().map(|half| f16::from_le_bytes(*half).to_f32()).collect()
+                values.extend(halves.iter().map(|half| f16::from_le_bytes(*half).to_f32()));
             }
-        })
+        }
+        Ok(())
     }
 }
 
 /// Packs rows of features, each of channels x `cells`, side by side, in the order of a map in
 /// blocks; the block lacks its first `skip` features.
+///
+/// A tile of elements x features at a time is transposed where it stays in the cache: each feature's
+/// elements are read in a run, and what one element has of all features is written as a line.
 fn cells(rows: &[f32], row: usize, cells: usize, skip: usize) -> Vec<f32> {
-    let channels = row / cells;
+    const TILE: usize = 16;
     let mut packed = vec![0.0; row * BLOCK];
-    let mut elements = packed.chunks_exact_mut(BLOCK);
-    for block in (0..channels).step_by(BLOCK) {
-        for cell in 0..cells {
-            let channels = block..channels.min(block + BLOCK);
-            for (channel, element) in channels.zip(&mut elements) {
-                let from = rows[channel * cells + cell..].iter().step_by(row);
-                element[skip..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    let (lines, _) = packed.as_chunks_mut::<BLOCK>();
+    for first in (0..row).step_by(BLOCK * cells) {
+        // The channels of a block: elements are channel by channel here, cell by cell there.
+        let block = &mut lines[first..row.min(first + BLOCK * cells)];
+        let channels = block.len() / cells;
+        for start in (0..block.len()).step_by(TILE) {
+            let count = TILE.min(block.len() - start);
+            let mut tile = [[0.0; BLOCK]; TILE];
+            for (feature, elements) in rows.chunks_exact(row).enumerate() {
+                let elements = &elements[first + start..][..count];
+                for (line, element) in tile.iter_mut().zip(elements) {
+                    line[skip + feature] = *element;
+                }
+            }
+            for (element, line) in (start..).zip(&tile[..count]) {
+                block[element % cells * channels + element / cells] = *line;
             }
         }
     }

@@ -97,14 +97,17 @@ fn blocks_of_the_previous_kernels_are_shared() {
     let bench = convolution();
     let share = |start, end| Region::new(ChannelRange::new(start, end), RowRange::all(7));
     let first = bench.kernels(KernelKind::Exact, share(0, 32));
-    let prepare = |share, previous| {
+    let last = bench.kernels(KernelKind::Exact, share(32, 40));
+    let prepare = |share, earlier: &[&Kernels]| {
         let regions = BTreeMap::from([(LayerId(0), share)]);
-        Kernels::prepare(&bench.graph, &regions, &Nothing, KernelKind::Exact, Some(previous))
+        Kernels::prepare(&bench.graph, &regions, &Nothing, KernelKind::Exact, earlier)
     };
-    let shrunk = prepare(share(16, 30), &first).unwrap();
+    let shrunk = prepare(share(16, 30), &[&first]).unwrap();
     assert!(shrunk.weight_bytes() < first.weight_bytes());
-    let error = prepare(share(16, 40), &first).unwrap_err();
+    let error = prepare(share(16, 40), &[&first]).unwrap_err();
     assert!(error.to_string().contains("features 32..40 were read"), "{error}");
+    let both = prepare(share(0, 40), &[&shrunk, &last, &first]).unwrap();
+    assert_eq!(both.weight_bytes(), first.weight_bytes() + last.weight_bytes());
 }
 
 #[test]
@@ -135,10 +138,10 @@ fn what_is_not_there_is_named() {
     let halves = Setup { weights: DType::F16, ..KernelKind::Burn.into() };
     let regions = BTreeMap::from([(LayerId(0), region)]);
     let source = Values(Arc::clone(&bench.graph));
-    let error = Kernels::prepare(&bench.graph, &regions, &source, halves, None).unwrap_err();
+    let error = Kernels::prepare(&bench.graph, &regions, &source, halves, &[]).unwrap_err();
     assert!(matches!(error, KernelError::BurnWeights(DType::F16)), "{error}");
     let beyond = Region::new(ChannelRange::all(41), region.rows);
     let regions = BTreeMap::from([(LayerId(0), beyond)]);
-    let error = Kernels::prepare(&bench.graph, &regions, &source, KernelKind::Fast, None);
+    let error = Kernels::prepare(&bench.graph, &regions, &source, KernelKind::Fast, &[]);
     assert!(matches!(error, Err(KernelError::NoSuchLayer { .. })));
 }

@@ -144,7 +144,7 @@ impl Bench {
     fn kernels(&self, setup: impl Into<Setup>, region: Region) -> Kernels {
         let regions = BTreeMap::from([(LayerId(0), region)]);
         let source = Values(Arc::clone(&self.graph));
-        Kernels::prepare(&self.graph, &regions, &source, setup, None).unwrap()
+        Kernels::prepare(&self.graph, &regions, &source, setup, &[]).unwrap()
     }
 
     /// Computes `region`, to a map that holds just it, from inputs that hold what it reads and other

@@ -11,6 +11,7 @@ use crate::graph::{
 };
 use crate::kernel::conv::weights;
 use crate::kernel::{Alone, KernelKind, Kernels, Setup};
+use crate::units::Bytes;
 
 /// One axis: its length, and the window that slides along it.
 fn axis() -> impl Strategy<Value = (u32, Sweep)> {
@@ -229,6 +230,9 @@ proptest! {
             let shape = bench.graph.input_shapes(layer)[0];
             let forecast = weights::bytes(algorithm, conv, shape, region.channels, weights);
             prop_assert_eq!(bench.kernels(fast, region).weight_bytes().0, forecast);
+            let blocks = fast.blocks(&bench.graph, &regions, |_| false).unwrap();
+            prop_assert_eq!(blocks.values().copied().sum::<Bytes>().0, forecast);
+            prop_assert_eq!(bench.kernels(fast, region).blocks(), blocks);
         }
     }
 

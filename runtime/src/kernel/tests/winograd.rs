@@ -1,14 +1,19 @@
 //! Winograd convolutions with every tile, wherever a region starts and ends.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::{Bench, Values, archs, naive, region, single};
-use crate::graph::{Activation, Conv, DType, LayerId, Op, Parameter, Shape, Sweep, Tile, Window};
+use crate::graph::{
+    Activation, Conv, DType, LayerId, Op, Parameter, ParameterId, Shape, Sweep, Tile, Window,
+};
 use crate::kernel::conv::algorithm::Algorithm;
 use crate::kernel::conv::weights::{Packing, Reader};
 use crate::kernel::packed::Packed;
-use crate::kernel::{Alone, KernelKind, Kernels};
-use crate::region::Region;
+use crate::kernel::{Alone, KernelKind, Kernels, Setup};
+use crate::region::{ChannelRange, Region};
+use crate::weights::{WeightError, WeightSource};
 
 fn axis() -> impl Strategy<Value = (u32, Sweep)> {
     (1u32..20, 0u32..3, 0u32..3)
@@ -52,7 +57,7 @@ fn kernels(bench: &Bench, tile: Tile, dtype: DType, region: Region) -> Kernels {
     let packing = Packing { algorithm: Algorithm::Winograd(tile), lanes: 16, dtype };
     let how = (KernelKind::Fast, packing);
     let shape = bench.graph.input_shapes(LayerId(0))[0];
-    let packed = Packed::read(how, reader, conv, shape, region.channels, None).unwrap();
+    let packed = Packed::read(how, reader, conv, shape, region.channels, &[]).unwrap();
     kernels.weights.insert(LayerId(0), packed);
     kernels
 }
@@ -93,5 +98,43 @@ proptest! {
                 );
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn a_stopgap_computes_with_weights_as_they_are_packed(
+        bench in convolution(),
+        tile in prop_oneof![Just(Tile::F4x4), Just(Tile::F3x4), Just(Tile::F2x4), Just(Tile::F2x2)],
+        channels in any::<(u8, u8)>(),
+        rows in any::<(u8, u8)>(),
+    ) {
+        /// Weights that nobody may read.
+        struct Nothing;
+        impl WeightSource for Nothing {
+            fn read(
+                &self,
+                _: ParameterId,
+                features: ChannelRange,
+                _: &mut Vec<u8>,
+            ) -> Result<(), WeightError> {
+                Err(WeightError::Missing(format!("features {features} were read")))
+            }
+        }
+        let region = region(bench.shape(), channels, rows);
+        let packed = kernels(&bench, tile, DType::F32, region);
+        let regions = BTreeMap::from([(LayerId(0), region)]);
+        let setup = Setup { reuse: true, ..KernelKind::Fast.into() };
+        let held = packed.blocks();
+        let blocks = setup.blocks(&bench.graph, &regions, |block| held.contains_key(block)).unwrap();
+        let kernels = Kernels::prepare(&bench.graph, &regions, &Nothing, setup, &[&packed]).unwrap();
+        prop_assert_eq!(&kernels.blocks(), &blocks);
+        prop_assert_eq!(&blocks, &held);
+        prop_assert_eq!(
+            bench.region_by(&kernels, region, &Alone),
+            bench.region_by(&packed, region, &Alone)
+        );
     }
 }
