@@ -11,7 +11,7 @@ use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan};
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::wire::{
     Hello, Incarnation, LeaderMessage, Member, NodeId, PROTOCOL, Prepare, Purpose, Refusal,
-    SessionId, WorkerMessage, decode, encode,
+    SessionId, Urgency, WorkerMessage, decode, encode,
 };
 
 use tempfile::TempDir;
@@ -89,8 +89,8 @@ impl Leader {
         }];
         let (generation, plan) = (Generation(1), Plan::alone(1));
         let in_flight = InFlight::ONE;
-        let stopgap = false;
-        let mut prepare = Prepare { generation, plan, device, members, in_flight, stopgap };
+        let urgency = Urgency::Soon;
+        let mut prepare = Prepare { generation, plan, device, members, in_flight, urgency };
         change(&mut prepare);
         self.send(&LeaderMessage::Prepare { session: SessionId(session), prepare });
         let answer = async {

@@ -8,7 +8,9 @@ use edgeld_runtime::coord::leader::{Event as LeaderEvent, Lane, Leader};
 use edgeld_runtime::manifest::{Hash, Manifest};
 use edgeld_runtime::plan::{DeviceIx, Generation};
 use edgeld_runtime::weights::WeightError;
-use edgeld_runtime::wire::{Incarnation, LeaderMessage, Member, NodeId, Prepare, Purpose, encode};
+use edgeld_runtime::wire::{
+    Incarnation, LeaderMessage, Member, NodeId, Prepare, Purpose, Urgency, encode,
+};
 
 use super::actor::{MAX_CANDIDATES, PipelineActor};
 use super::messages::{Close, ManifestBuilt, WeightsServed};
@@ -28,7 +30,14 @@ impl PipelineActor {
         context: &mut Context<Self>,
     ) {
         let Some((candidate, planned)) = self.planned(lane) else { return };
-        let (planned, stopgap) = (planned.clone(), candidate.proposal.provisional);
+        let urgency = match candidate.proposal.reason {
+            _ if candidate.proposal.provisional => Urgency::Stopgap,
+            Reason::Weights | Reason::Slower | Reason::Faster => Urgency::Patient,
+            Reason::Start | Reason::Lost | Reason::Left | Reason::Link | Reason::Joined => {
+                Urgency::Soon
+            }
+        };
+        let planned = planned.clone();
         self.plans.insert(generation, planned);
         let members: Vec<Member> = (0..)
             .map(DeviceIx)
@@ -44,7 +53,7 @@ impl PipelineActor {
                 device: member.device,
                 members: members.clone(),
                 in_flight: lane.in_flight,
-                stopgap,
+                urgency,
             };
             self.send(&[member.node], &LeaderMessage::Prepare { session: self.id, prepare });
             self.begins_packing(member.node);

@@ -23,7 +23,8 @@ use edgeld_runtime::program::Encoding;
 use edgeld_runtime::region::Region;
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{
-    BenchmarkResult, LeaderMessage, Prepare, Purpose, Refusal, SessionId, WorkerMessage, encode,
+    BenchmarkResult, LeaderMessage, Prepare, Purpose, Refusal, SessionId, Urgency, WorkerMessage,
+    encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -419,7 +420,7 @@ impl WorkerActor {
         // Larger forms of the weights may use half of what the smallest ones leave free; a next plan
         // has the rest.
         let setup = session.setup(self.device.hello.isa, program.weights);
-        let setup = Setup { reuse: checked.stopgap, ..setup };
+        let setup = Setup { reuse: checked.urgency == Urgency::Stopgap, ..setup };
         let smallest = Setup { memory: Some(Bytes::ZERO), ..setup };
         let reserved = reserve(&mut self.worker, smallest).and_then(|weights| {
             let memory = Some(weights + Bytes(self.worker.free().0 / 2));

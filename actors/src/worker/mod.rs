@@ -22,6 +22,7 @@ mod handlers;
 mod links;
 mod messages;
 mod pace;
+mod patience;
 mod preparation;
 mod preparations;
 mod readers;

@@ -14,10 +14,11 @@ use edgeld_runtime::program::{Encoding, Program, Transfer};
 use edgeld_runtime::region::ChannelRange;
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::weights::{WeightError, WeightSource};
-use edgeld_runtime::wire::{Refusal, SessionId};
+use edgeld_runtime::wire::{Refusal, SessionId, Urgency};
 
 use super::claim::{Claim, ClaimedPlan, PackedWeights};
 use super::compute::panic_text;
+use super::patience::Patient;
 use super::suppliers::Suppliers;
 use crate::storage::SessionWeights;
 
@@ -41,6 +42,8 @@ pub(super) struct Preparation {
     pub weights: SessionWeights,
     /// Other devices to get them from, if they are fetched.
     pub suppliers: Option<Suppliers>,
+    /// How soon the plan is needed.
+    pub urgency: Urgency,
     /// Set when the plan is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
     /// On the memory that it takes.
@@ -83,6 +86,11 @@ impl Preparation {
         let features = self.program.features(&self.graph);
         let pack = |source: &dyn WeightSource, need| {
             let packing = Mutex::new(Packing { have: need, need, packed: Bytes::ZERO });
+            let patient = Patient::new(source, &self.cancelled);
+            let source = match self.urgency {
+                Urgency::Patient => &patient as &dyn WeightSource,
+                Urgency::Soon | Urgency::Stopgap => source,
+            };
             let source = Counting { source, packing, progress };
             let regions = self.program.regions(&self.graph);
             let packed = Kernels::prepare(&self.graph, &regions, &source, self.setup, &earlier);

@@ -12,7 +12,8 @@ use edgeld_runtime::program::{Encoding, Program, Transfer, derivation_effort, de
 use edgeld_runtime::region::Region;
 use edgeld_runtime::units::Bytes;
 use edgeld_runtime::wire::{
-    Hello, LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, WorkerMessage, encode,
+    Hello, LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, Urgency, WorkerMessage,
+    encode,
 };
 
 use super::claim::{Claim, ClaimedPlan, PackedWeights};
@@ -101,8 +102,8 @@ pub(super) struct CheckedPlan {
     pub program: Program,
     /// How many frames it carries at once.
     pub in_flight: InFlight,
-    /// Whether weights are used as they are packed.
-    pub stopgap: bool,
+    /// How soon it is needed.
+    pub urgency: Urgency,
     transfers: Arc<[Transfer]>,
     members: Vec<Member>,
     /// Devices to exchange strips with.
@@ -268,7 +269,7 @@ impl Session {
     /// # Errors
     /// When the plan does not fit the model, its members or this session's limits.
     pub(super) fn check(&self, prepare: Prepare, me: NodeId) -> Result<CheckedPlan, String> {
-        let Prepare { generation, plan, device, members, in_flight, stopgap } = prepare;
+        let Prepare { generation, plan, device, members, in_flight, urgency } = prepare;
         if self.plans.len() >= MAX_PLANS || self.plans.contains_key(&generation) {
             return Err(format!("{} plans are already prepared", self.plans.len()));
         }
@@ -310,7 +311,7 @@ impl Session {
             generation,
             program,
             in_flight,
-            stopgap,
+            urgency,
             transfers: derivation.transfers.into(),
             members,
             partners,
@@ -325,7 +326,8 @@ impl Session {
         claim: Claim,
         network: &Network,
     ) -> Preparation {
-        let CheckedPlan { generation, program, in_flight, transfers, members, .. } = checked;
+        let CheckedPlan { generation, program, in_flight, urgency, transfers, members, .. } =
+            checked;
         let received = transfers.iter().filter(|transfer| transfer.to == program.device);
         let bytes = received.map(|transfer| transfer.bytes(&self.graph, &self.encodings).0);
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -356,6 +358,7 @@ impl Session {
             transfers,
             weights: self.weights.clone(),
             suppliers,
+            urgency,
             cancelled,
             claim,
         }
@@ -514,7 +517,7 @@ mod tests {
             device: DeviceIx(1),
             members: [(0, PEER), (1, ME)].map(member).to_vec(),
             in_flight: InFlight::ONE,
-            stopgap: false,
+            urgency: Urgency::Soon,
         }
     }
 

@@ -10,23 +10,20 @@
 //! for weights first, as their links are not the one that the leader's frames need.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use edgeld_runtime::graph::{Graph, LayerId, ParameterId};
+use edgeld_runtime::graph::{Graph, LayerId};
 use edgeld_runtime::kernel::{Kernels, Setup};
-use edgeld_runtime::region::{ChannelRange, Region};
+use edgeld_runtime::region::Region;
 use edgeld_runtime::units::Bytes;
-use edgeld_runtime::weights::{WeightError, WeightSource};
+use edgeld_runtime::weights::WeightSource;
 
 use super::claim::PackedWeights;
+use super::patience::{Patient, rest};
 use super::suppliers::Suppliers;
 use crate::storage::{ChunkFetcher, SessionWeights};
-
-/// How soon a thread that rests notices that it is no longer wanted.
-const CANCEL_CHECK: Duration = Duration::from_millis(50);
 
 /// What to pack and fetch.
 pub(super) struct Standby {
@@ -93,7 +90,7 @@ impl Standby {
     fn pack(&self, regions: &BTreeMap<LayerId, Region>) -> Result<Kernels, String> {
         let earlier: Vec<&Kernels> = self.earlier.iter().map(|weights| &weights.kernels).collect();
         let pack = |source: &dyn WeightSource| {
-            let source = Patient { source, standby: self, awake: Mutex::new(Instant::now()) };
+            let source = Patient::new(source, &self.cancelled);
             Kernels::prepare(&self.graph, regions, &source, self.setup, &earlier)
                 .map_err(|error| error.to_string())
         };
@@ -110,19 +107,8 @@ impl Standby {
 
     fn fetch(&self, fetcher: &ChunkFetcher, chunks: &[u32]) -> Result<(), String> {
         let peers = || self.suppliers.as_ref().map(Suppliers::connect).unwrap_or_default();
-        fetcher.fetch_one_by_one(chunks, &peers, &self.cancelled, &|took| self.rest(took))
-    }
-
-    /// Rests after a step that took so long.
-    fn rest(&self, took: Duration) {
-        let until = Instant::now() + took;
-        while !self.is_cancelled() && Instant::now() < until {
-            thread::sleep(CANCEL_CHECK.min(until.saturating_duration_since(Instant::now())));
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        fetcher
+            .fetch_one_by_one(chunks, &peers, &self.cancelled, &|took| rest(took, &self.cancelled))
     }
 }
 
@@ -136,35 +122,5 @@ pub(super) fn check_stored(fetcher: Arc<ChunkFetcher>, report: impl Fn(Step) + S
     };
     if let Err(error) = thread::Builder::new().name("edgeld-standby".to_owned()).spawn(check) {
         tracing::warn!("cannot see which weights are on disk: {error}");
-    }
-}
-
-/// Weights that are read with rests, as long as reading and packing took since the last one.
-struct Patient<'a> {
-    source: &'a dyn WeightSource,
-    standby: &'a Standby,
-    /// Since when it has not rested.
-    awake: Mutex<Instant>,
-}
-
-impl WeightSource for Patient<'_> {
-    fn read(
-        &self,
-        parameter: ParameterId,
-        features: ChannelRange,
-        out: &mut Vec<u8>,
-    ) -> Result<(), WeightError> {
-        if self.standby.is_cancelled() {
-            return Err(WeightError::Missing("they are no longer wanted".to_owned()));
-        }
-        // A time is always valid, so poisoning can be ignored.
-        let mut awake = self.awake.lock().unwrap_or_else(PoisonError::into_inner);
-        self.standby.rest(awake.elapsed());
-        *awake = Instant::now();
-        self.source.read(parameter, features, out)
-    }
-
-    fn origin(&self) -> Option<String> {
-        self.source.origin()
     }
 }

@@ -13,7 +13,7 @@ use edgeld_runtime::plan::{Generation, InFlight, Plan};
 use edgeld_runtime::program::{Encoding, derive};
 use edgeld_runtime::region::{ChannelRange, Region};
 use edgeld_runtime::weights::{WeightError, WeightSource};
-use edgeld_runtime::wire::{NodeId, Refusal, SessionId};
+use edgeld_runtime::wire::{NodeId, Refusal, SessionId, Urgency};
 
 use super::claim::{Claim, ClaimedPlan, PackedWeights};
 use super::device::{Device, DeviceOptions};
@@ -41,6 +41,7 @@ fn preparation(weights: Option<Arc<dyn WeightSource>>) -> Preparation {
         transfers: derivation.transfers.into(),
         weights: SessionWeights::Local(weights.unwrap_or(model.weights)),
         suppliers: None,
+        urgency: Urgency::Soon,
         cancelled: Arc::new(AtomicBool::new(false)),
         claim: Claim::new(|| ()),
     }

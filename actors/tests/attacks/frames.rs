@@ -14,7 +14,7 @@ use edgeld_runtime::models::{self, Options};
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan, Split, Stage};
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::wire::{
-    Incarnation, LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, encode,
+    Incarnation, LeaderMessage, Member, NodeId, Prepare, Purpose, SessionId, Urgency, encode,
 };
 
 use super::wire::{greeted, lengths};
@@ -127,7 +127,7 @@ impl Leader<'_> {
             members: plan.device_ids().map(member).collect(),
             plan,
             in_flight: InFlight::ONE,
-            stopgap: false,
+            urgency: Urgency::Soon,
         };
         self.send(&LeaderMessage::Prepare { session: SessionId(1), prepare });
     }

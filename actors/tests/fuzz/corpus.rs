@@ -50,7 +50,7 @@ pub mod seeds {
     use edgeld_runtime::units::{Bytes, Ms};
     use edgeld_runtime::wire::{
         Hello, LeaderMessage, Member, PROTOCOL, Prepare, Purpose, Refusal, StageTime, StripHeader,
-        WeightsMessage, WorkerMessage, encode,
+        Urgency, WeightsMessage, WorkerMessage, encode,
     };
     use image::{DynamicImage, ImageFormat};
 
@@ -107,7 +107,7 @@ pub mod seeds {
             device: DeviceIx(1),
             members: vec![member(0), member(1)],
             in_flight: InFlight::ONE,
-            stopgap: false,
+            urgency: Urgency::Patient,
         };
         let messages = [
             LeaderMessage::Measure { kernels: KernelKind::Fast },

@@ -46,9 +46,22 @@ pub struct Prepare {
     /// How many frames it carries at once; one, if an older leader does not say.
     #[serde(default)]
     pub in_flight: InFlight,
-    /// Whether it is a stopgap: weights are used as they are packed, though others would be faster.
+    /// How soon it is needed.
     #[serde(default)]
-    pub stopgap: bool,
+    pub urgency: Urgency,
+}
+
+/// How soon a plan is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Urgency {
+    /// At once, and for a short while: weights are used as they are packed, though others would be
+    /// faster.
+    Stopgap,
+    /// As soon as it can be ready.
+    #[default]
+    Soon,
+    /// Frames go on under another plan: weights are packed with rests, so as not to slow them much.
+    Patient,
 }
 
 /// What a leader tells a worker.

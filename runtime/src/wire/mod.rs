@@ -12,7 +12,7 @@ mod text;
 pub use crate::ids::{Incarnation, NodeId, SessionId};
 pub use control::{
     BenchmarkResult, LayerSample, LeaderMessage, Member, Prepare, Refusal, StageTime, StepTime,
-    WeightsMessage, WorkerMessage,
+    Urgency, WeightsMessage, WorkerMessage,
 };
 pub use hello::{Hello, HelloError, PROTOCOL, Purpose};
 pub use strip::{StripError, StripHeader};
