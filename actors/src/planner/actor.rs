@@ -228,6 +228,7 @@ impl PlannerActor {
             && let Some(request) = self.request(Question::Contingencies, Reason::Lost)
         {
             self.solve(request);
+            self.contingencies.asked_for();
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) struct Contingencies {
     set: u32,
     /// The plans that devices were told of last.
     told: Vec<Contingency>,
-    /// When the active plans began, if there are no plans for what may happen to them.
+    /// When the active plans began, if nobody has planned for what may happen to them.
     begun: Option<Moment>,
 }
 
@@ -52,14 +52,20 @@ impl Contingencies {
         self.begun = Some(now);
     }
 
-    /// Whether it is time to plan. `stored` says whether all devices have all weights on disk.
-    pub(super) fn are_due(&mut self, now: Moment, stored: bool) -> bool {
+    /// Whether it is time to plan, until [it was](Contingencies::asked_for). `stored` says whether all
+    /// devices have all weights on disk.
+    pub(super) fn are_due(&self, now: Moment, stored: bool) -> bool {
         let delay = match self.set {
             0 if stored => STORED_DELAY,
             0 => DELAY,
             _ => SHORT_DELAY,
         };
-        self.begun.take_if(|begun| now >= *begun + delay).is_some()
+        self.begun.is_some_and(|begun| now >= begun + delay)
+    }
+
+    /// The solver was asked for plans.
+    pub(super) fn asked_for(&mut self) {
+        self.begun = None;
     }
 
     /// Takes new plans; returns what to tell the devices. Even where there is no plan, those that are
@@ -157,6 +163,7 @@ mod tests {
         let soon = Moment(0.0) + STORED_DELAY;
         assert!(!contingencies.are_due(soon, false), "weights have to be fetched");
         assert!(contingencies.are_due(soon, true));
+        contingencies.asked_for();
         assert!(!contingencies.are_due(soon + DELAY, true));
     }
 
