@@ -292,23 +292,30 @@ def rate(arguments: Namespace, bars: Report) -> None:
 
 
 def join(arguments: Namespace, bars: Report) -> None:
+    """One stream of frames; in each 50 of them a sixth device leaves, and comes back with the weights."""
     with lan(arguments, 6, 15) as lab:
         last = lab.workers.count - 1
-        for turn in range(arguments.rounds):
-            progress(f"round {turn + 1} of {arguments.rounds}: half a minute")
-            lab.workers.running[last].interrupt()
-            leader = stream(lab, 60, len(lab.cluster.devices) - 1)
-            pass_frames(leader, 15)
-            at = time.time() * 1e3
-            identity = restart(lab, last).wait_for("listening", 60)["id"]
-            frames = finish(lab, leader, 60)
-            generations = {plan["generation"] for plan in of_kind(leader.events, "plan")
-                           if plan["t"] > at and any(share["device"] == identity
-                           for stage in plan["stages"] for share in stage["shares"])}
-            helped = [frame["t"] - at for frame in frames if frame["generation"] in generations]
-            bars.check("join: weights on disk", "<= 2000 ms",
-                       f"{min(helped):.0f} ms" if helped else "never", bool(helped) and
-                       min(helped) <= 2000)
+        leader = stream(lab, ENDLESS)
+        try:
+            progress(f"{arguments.settle:g} s of frames, in which devices fetch the rest of the model")
+            pass_time(leader, arguments.settle)
+            for turn in range(arguments.rounds):
+                progress(f"round {turn + 1} of {arguments.rounds}: half a minute")
+                lab.workers.running[last].interrupt()
+                pass_frames(leader, FRAMES // 2)
+                at = time.time() * 1e3
+                identity = restart(lab, last).wait_for("listening", 60)["id"]
+                pass_frames(leader, FRAMES // 2)
+                generations = {plan["generation"] for plan in of_kind(list(leader.events), "plan")
+                               if plan["t"] > at and any(share["device"] == identity
+                               for stage in plan["stages"] for share in stage["shares"])}
+                helped = [frame["t"] - at for frame in frames_of(leader)
+                          if frame["generation"] in generations]
+                bars.check(f"join: weights on disk, round {turn + 1}", "<= 2000 ms",
+                           f"{min(helped):.0f} ms" if helped else "never", bool(helped) and
+                           min(helped) <= 2000)
+        finally:
+            leader.interrupt(30)
 
 
 def memory(arguments: Namespace, bars: Report) -> None:

@@ -339,10 +339,12 @@ impl PipelineActor {
             }
             WorkerMessage::Finished { generation, frame, times, steps, .. } => {
                 self.trace_steps(FrameReport { node, generation, frame, steps });
-                let compute = times.iter().map(|time| time.compute).sum();
+                let compute: Ms = times.iter().map(|time| time.compute).sum();
                 self.publish(&Event::Finished { device: node, generation, frame, compute });
                 // Ignore the first frame under a plan: it touches its memory for the first time.
-                if self.warmed_up.insert((node, generation)) || self.is_packing(node) {
+                if self.warmed_up.insert((node, generation))
+                    || self.is_beside_packing(&[node], generation, compute)
+                {
                     return;
                 }
                 let Some(plan) = self.plans.get(&generation) else { return };

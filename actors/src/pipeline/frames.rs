@@ -6,6 +6,7 @@ use actix::prelude::*;
 use edgeld_runtime::coord::leader::Event as LeaderEvent;
 use edgeld_runtime::plan::{Generation, InFlight};
 use edgeld_runtime::units::{Bytes, Ms};
+use edgeld_runtime::wire::NodeId;
 use tokio::sync::oneshot;
 
 use super::actor::{PendingFrame, PipelineActor};
@@ -17,6 +18,9 @@ use crate::worker::{FrameOutputs, StartFrame};
 
 /// How many times as long as predicted a frame takes if a link has become slower.
 const SUSPICIOUS: f64 = 1.5;
+
+/// How many times as long as predicted a frame takes at most while weights are packed beside it.
+const BESIDE_PACKING: f64 = 2.0;
 
 impl PipelineActor {
     pub(super) fn start_frame(&mut self, frame: u64, generation: Generation) {
@@ -54,16 +58,30 @@ impl PipelineActor {
             outputs: named.collect(),
         });
         self.trace_frame(frame, generation, begun, total);
-        // One that was begun again, or beside which weights were packed, says nothing of its plan.
+        // One that was begun again says nothing of its plan.
         let plan = self.plans.get(&generation);
         let members = plan.map_or(&[][..], |plan| &plan.lane.members);
-        if retries > 0 || members.iter().any(|node| self.is_packing(*node)) {
+        if retries > 0 || self.is_beside_packing(members, generation, total) {
             return;
         }
         self.suspect_links(generation, total);
         if let Some(planner) = &self.planner {
             planner.do_send(FrameAnswered { generation, total });
         }
+    }
+
+    /// Whether weights that these devices pack explain how long a frame took, or one of them computed
+    /// for it: no more than twice as long as all of the frame should take. A device that has become
+    /// slower shows beside packing, too.
+    pub(super) fn is_beside_packing(
+        &self,
+        nodes: &[NodeId],
+        generation: Generation,
+        took: Ms,
+    ) -> bool {
+        let Some(plan) = self.plans.get(&generation) else { return false };
+        took <= plan.info.predicted * BESIDE_PACKING
+            && nodes.iter().any(|node| self.is_packing(*node))
     }
 
     /// Has the links of a plan probed if a frame took much longer than predicted.

@@ -32,6 +32,12 @@ const ROWS: [u32; 3] = [2, 14, 56];
 /// Total CPU time, shared evenly by the layers.
 const BUDGET: Duration = Duration::from_millis(300);
 
+/// How long a result of another time is checked: several periods of a quota.
+const CHECK: Duration = Duration::from_millis(100);
+
+/// A device that has become slower or faster by less is as it was.
+const NOTABLE: f64 = 1.25;
+
 /// Incremented when the cases or kernels change, which invalidates cached results.
 pub(crate) const VERSION: u32 = 5;
 
@@ -95,45 +101,16 @@ pub(crate) fn measure(
     let budget = BUDGET / (timings * threads.count().max(1)) as u32;
     let mut samples = Vec::new();
     let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
-    let mut scratch = Scratch::default();
     for case in &CASES {
-        let graph = Arc::new(case.graph()?);
-        let layer = LayerId(0);
-        let shape = graph.output_shape(layer);
-        let weights = PatternWeights(Arc::clone(&graph));
         for rows in case.heights {
-            let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(*rows));
-            let share = BTreeMap::from([(layer, region)]);
-            let prepared = Kernels::prepare(&graph, &share, &weights, setup, &[])?;
-            let mut input = prepared.map(graph.layer(layer).inputs[0], case.input.region());
-            for (index, cell) in input.as_mut_slice().iter_mut().enumerate() {
-                *cell = pattern(index);
-            }
-            let mut output = prepared.map(graph.output_of(layer), region);
-            let mut run = || -> Result<Duration, KernelError> {
-                let start = cpu_time();
-                prepared.run(layer, &[&input], &mut output, region, &mut scratch, threads)?;
-                Ok(cpu_time().saturating_sub(start).max(Duration::from_nanos(1)))
-            };
-            run()?;
-            let start = (Instant::now(), cpu_time());
-            let mut fastest = run()?;
-            while start.0.elapsed() < budget {
-                fastest = fastest.min(run()?);
-            }
-            wall += start.0.elapsed();
-            cpu += cpu_time().saturating_sub(start.1);
-            let work = match setup.kind {
-                KernelKind::Fast => Work::tiled(&graph, layer, region, *rows, setup.weights),
-                KernelKind::Exact | KernelKind::Burn => {
-                    Work::of(&graph, layer, region).with_weights(setup.weights)
-                }
-            };
-            samples.push(sample(&work, fastest));
+            let timing = case.time(*rows, setup, threads, budget)?;
+            wall += timing.wall;
+            cpu += timing.cpu;
+            samples.push(sample(&timing.work, timing.fastest));
         }
     }
     // A quota or a busy machine slows all samples alike.
-    let factor = (wall.as_secs_f64() / cpu.as_secs_f64().max(1e-9)).max(1.0);
+    let factor = slowed(wall, cpu);
     for sample in &mut samples {
         sample.time = sample.time * factor;
     }
@@ -144,6 +121,50 @@ pub(crate) fn measure(
         per_byte: messages.per_byte * slowed,
     };
     Ok(BenchmarkResult { kernels: setup.kind, samples, messages })
+}
+
+/// What was measured at another time, after a short look at one of its samples: a device that is much
+/// slower or faster by now is so in all of them.
+///
+/// ```text
+/// measured once            64 x 56 x 14 by 3x3: 1.0 ms, ...
+/// now under a quota        64 x 56 x 14 by 3x3: 6.1 ms, so all times are 6.1 x as long
+/// ```
+///
+/// # Errors
+/// When a kernel fails.
+pub(crate) fn check(
+    mut known: BenchmarkResult,
+    setup: Setup,
+    threads: &dyn Threads,
+) -> Result<BenchmarkResult, BenchmarkError> {
+    let timing = CASES[0].time(CASES[0].heights[0], setup, threads, CHECK)?;
+    let now = sample(&timing.work, timing.fastest).time * slowed(timing.wall, timing.cpu);
+    let Some(before) = known.samples.first().map(|sample| sample.time) else { return Ok(known) };
+    let ratio = now / before;
+    if !(1.0 / NOTABLE..NOTABLE).contains(&ratio) {
+        tracing::info!("layers take {ratio:.2} times as long as when they were measured");
+        known.samples.iter_mut().for_each(|sample| sample.time = sample.time * ratio);
+        let MessageCost { per_message, per_byte } = known.messages;
+        known.messages =
+            MessageCost { per_message: per_message * ratio, per_byte: per_byte * ratio };
+    }
+    Ok(known)
+}
+
+/// By how much a quota or a busy machine slows down what took this processor time.
+fn slowed(wall: Duration, cpu: Duration) -> f64 {
+    (wall.as_secs_f64() / cpu.as_secs_f64().max(1e-9)).max(1.0)
+}
+
+/// How long a case takes.
+struct Timing {
+    work: Work,
+    /// Processor time of the fastest run.
+    fastest: Duration,
+    /// Time and processor time of all runs but the first.
+    wall: Duration,
+    cpu: Duration,
 }
 
 fn sample(work: &Work, time: Duration) -> LayerSample {
@@ -168,6 +189,48 @@ pub(crate) fn cost_samples(result: &BenchmarkResult) -> Vec<edgeld_runtime::cost
 }
 
 impl Case {
+    /// Runs the layer on a strip of so many rows until the budget is spent.
+    fn time(
+        &self,
+        rows: u32,
+        setup: Setup,
+        threads: &dyn Threads,
+        budget: Duration,
+    ) -> Result<Timing, BenchmarkError> {
+        let graph = Arc::new(self.graph()?);
+        let layer = LayerId(0);
+        let shape = graph.output_shape(layer);
+        let weights = PatternWeights(Arc::clone(&graph));
+        let region = Region::new(ChannelRange::all(shape.channels), RowRange::all(rows));
+        let share = BTreeMap::from([(layer, region)]);
+        let prepared = Kernels::prepare(&graph, &share, &weights, setup, &[])?;
+        let mut input = prepared.map(graph.layer(layer).inputs[0], self.input.region());
+        for (index, cell) in input.as_mut_slice().iter_mut().enumerate() {
+            *cell = pattern(index);
+        }
+        let mut output = prepared.map(graph.output_of(layer), region);
+        let mut scratch = Scratch::default();
+        let mut run = || -> Result<Duration, KernelError> {
+            let start = cpu_time();
+            prepared.run(layer, &[&input], &mut output, region, &mut scratch, threads)?;
+            Ok(cpu_time().saturating_sub(start).max(Duration::from_nanos(1)))
+        };
+        run()?;
+        let start = (Instant::now(), cpu_time());
+        let mut fastest = run()?;
+        while start.0.elapsed() < budget {
+            fastest = fastest.min(run()?);
+        }
+        let work = match setup.kind {
+            KernelKind::Fast => Work::tiled(&graph, layer, region, rows, setup.weights),
+            KernelKind::Exact | KernelKind::Burn => {
+                Work::of(&graph, layer, region).with_weights(setup.weights)
+            }
+        };
+        let (wall, cpu) = (start.0.elapsed(), cpu_time().saturating_sub(start.1));
+        Ok(Timing { work, fastest, wall, cpu })
+    }
+
     fn graph(&self) -> Result<Graph, GraphError> {
         let mut builder = Builder::new("benchmark");
         let Shape { channels, rows, width } = self.input;
@@ -238,6 +301,21 @@ mod tests {
     use super::*;
     use edgeld_runtime::kernel::Alone;
     use edgeld_runtime::kernel::KernelKind;
+
+    #[test]
+    fn what_was_measured_is_checked() {
+        let setup: Setup = KernelKind::Exact.into();
+        let result = measure(setup, &Alone, 1.0).unwrap();
+        let mut better_days = result.clone();
+        better_days.samples.iter_mut().for_each(|sample| sample.time = sample.time * 1e-3);
+        let checked = check(better_days.clone(), setup, &Alone).unwrap();
+        // The machine may be busy, but not a thousand times as busy at one time as at another.
+        let ratio = checked.samples[0].time / better_days.samples[0].time;
+        assert!(ratio > 10.0, "{ratio}");
+        for (now, before) in checked.samples.iter().zip(&better_days.samples) {
+            assert!((now.time / before.time / ratio - 1.0).abs() < 1e-9);
+        }
+    }
 
     #[test]
     fn every_kind_of_layer_but_elementwise_is_measured() {

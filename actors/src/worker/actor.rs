@@ -23,8 +23,7 @@ use edgeld_runtime::program::Encoding;
 use edgeld_runtime::region::Region;
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{
-    BenchmarkResult, LeaderMessage, Prepare, Purpose, Refusal, SessionId, Urgency, WorkerMessage,
-    encode,
+    LeaderMessage, Prepare, Purpose, Refusal, SessionId, Urgency, WorkerMessage, encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -95,7 +94,6 @@ pub(crate) struct WorkerActor {
     pub(super) events: Option<UnboundedSender<WorkerEvent>>,
     pub(super) detector: FailureDetector,
     pub(super) progress_sent: Moment,
-    pub(super) benchmarks: Vec<BenchmarkResult>,
     /// Once this device is about to leave: who waits until no plan runs here any more.
     pub(super) leaving: Option<Vec<oneshot::Sender<()>>>,
     /// Leaders waiting for a running benchmark, by control connection.
@@ -126,7 +124,6 @@ impl WorkerActor {
             events,
             detector: FailureDetector::new(now),
             progress_sent: now,
-            benchmarks: Vec::new(),
             leaving: None,
             benchmark_waiters: Vec::new(),
         }

@@ -1,10 +1,13 @@
 //! Runs the benchmark when a leader asks, once for all leaders.
+//!
+//! The result is kept on disk. What was measured at another time, or for another leader, is only
+//! checked: that takes a tenth of a second, so a device that is started again is put to work at once.
 
 use std::thread;
 
 use actix::prelude::*;
 use edgeld_runtime::kernel::{KernelKind, Setup};
-use edgeld_runtime::wire::{WorkerMessage, encode};
+use edgeld_runtime::wire::{BenchmarkResult, WorkerMessage, encode};
 
 use super::actor::WorkerActor;
 use super::messages::BenchmarkDone;
@@ -12,19 +15,13 @@ use crate::profiler::benchmark;
 use crate::transport::Sender;
 
 impl WorkerActor {
-    /// Answers with a known or cached result, else runs the benchmark.
+    /// Runs the benchmark, or checks the result that is known, and answers.
     pub(super) fn measure(
         &mut self,
         kernels: KernelKind,
         (control_id, leader): (u64, Sender),
         context: &mut Context<Self>,
     ) {
-        let key = self.benchmark_key(kernels);
-        let known = self.benchmarks.iter().find(|result| result.kernels == kernels).cloned();
-        if let Some(result) = known.or_else(|| self.device.cache.get(&key)) {
-            let _ = leader.send(encode(&WorkerMessage::Measured(result)), Vec::new());
-            return;
-        }
         let waiters = &mut self.benchmark_waiters;
         let running = waiters.iter().any(|(running, ..)| *running == kernels);
         if waiters.iter().any(|(of, by, _)| (*of, *by) == (kernels, control_id)) {
@@ -34,14 +31,22 @@ impl WorkerActor {
         if running {
             return;
         }
+        let known = self.device.cache.get::<BenchmarkResult>(&self.benchmark_key(kernels));
+        let was_known = known.is_some();
         let (address, pool) = (context.address(), self.device.pool.clone());
-        let (isa, pace) = (self.device.hello.isa, self.device.pace.part());
+        let setup = Setup { isa: self.device.hello.isa, ..kernels.into() };
+        let pace = self.device.pace.part();
         let run = move || {
-            let result = benchmark::measure(Setup { isa, ..kernels.into() }, &*pool, pace);
-            address.do_send(BenchmarkDone(result.map_err(|error| (kernels, error.to_string()))));
+            let result = match known {
+                Some(known) => benchmark::check(known, setup, &*pool),
+                None => benchmark::measure(setup, &*pool, pace),
+            };
+            let result = result.map_err(|error| error.to_string());
+            address.do_send(BenchmarkDone { kernels, result, was_known });
         };
         if let Err(error) = thread::Builder::new().name("edgeld-benchmark".to_owned()).spawn(run) {
-            context.notify(BenchmarkDone(Err((kernels, error.to_string()))));
+            let result = Err(error.to_string());
+            context.notify(BenchmarkDone { kernels, result, was_known });
         }
     }
 
@@ -56,28 +61,25 @@ impl WorkerActor {
 impl Handler<BenchmarkDone> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, BenchmarkDone(result): BenchmarkDone, _: &mut Self::Context) {
-        let kernels = match &result {
-            Ok(result) => result.kernels,
-            Err((kernels, _)) => *kernels,
-        };
+    fn handle(&mut self, done: BenchmarkDone, _: &mut Self::Context) {
+        let BenchmarkDone { kernels, result, was_known } = done;
         let waiters = std::mem::take(&mut self.benchmark_waiters).into_iter();
         let (waiters, others): (Vec<_>, Vec<_>) = waiters.partition(|(of, ..)| *of == kernels);
         self.benchmark_waiters = others;
         match result {
             Ok(result) => {
-                if let Err(error) = self.device.cache.put(&self.benchmark_key(kernels), &result) {
+                if !was_known
+                    && let Err(error) = self.device.cache.put(&self.benchmark_key(kernels), &result)
+                {
                     tracing::warn!("cannot cache the benchmark result: {error}");
                 }
-                let message = encode(&WorkerMessage::Measured(result.clone()));
+                let message = encode(&WorkerMessage::Measured(result));
                 for (.., leader) in waiters {
+                    // If the connection has ended, its reader notices.
                     let _ = leader.send(message.clone(), Vec::new());
                 }
-                self.benchmarks.push(result);
             }
-            Err((_, error)) => {
-                waiters.iter().for_each(|(.., leader)| leader.abort(&error));
-            }
+            Err(error) => waiters.iter().for_each(|(.., leader)| leader.abort(&error)),
         }
     }
 }

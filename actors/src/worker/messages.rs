@@ -159,4 +159,9 @@ pub(super) struct ExecutorReported {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct BenchmarkDone(pub(super) Result<BenchmarkResult, (KernelKind, String)>);
+pub(super) struct BenchmarkDone {
+    pub(super) kernels: KernelKind,
+    pub(super) result: Result<BenchmarkResult, String>,
+    /// Whether the result was known, and only checked.
+    pub(super) was_known: bool,
+}

@@ -1,4 +1,9 @@
-//! Work that should not slow frames much: after each step it rests as long as the step took.
+//! Work that should not slow frames much.
+//!
+//! A thread that packs weights while frames run gives way to those that compute: it gets what they
+//! leave while they wait for strips, and a tenth of the processor when they do not wait. A strip that
+//! needs the link finds it free half of the time: after each piece that was fetched the thread rests as
+//! long as that took. Where threads have no priority of their own it rests after packing, too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +17,26 @@ use edgeld_runtime::weights::{WeightError, WeightSource};
 /// How soon a thread that rests notices that it is no longer wanted.
 const CANCEL_CHECK: Duration = Duration::from_millis(50);
 
+/// Whether a thread can [give way](give_way).
+const HAS_PRIORITIES: bool = cfg!(target_os = "linux");
+
+/// The niceness of a thread that gives way: another one gets nine times as much.
+#[cfg(target_os = "linux")]
+const NICE: libc::c_int = 10;
+
+/// Lets other threads of this device go first, from now on.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    // SAFETY: no memory is involved. On Linux 0 stands for the calling thread.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) } != 0 {
+        tracing::debug!("cannot give way: {}", std::io::Error::last_os_error());
+    }
+}
+
+/// Nothing: there is no such thing on this system.
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
+
 /// Rests after a step that took so long, unless it is `cancelled`.
 pub(super) fn rest(took: Duration, cancelled: &AtomicBool) {
     let until = Instant::now() + took;
@@ -20,7 +45,7 @@ pub(super) fn rest(took: Duration, cancelled: &AtomicBool) {
     }
 }
 
-/// Weights that are read with rests, as long as reading and packing took since the last one.
+/// Weights that are read until that is cancelled, by a thread that gives way or rests in between.
 pub(super) struct Patient<'a> {
     source: &'a dyn WeightSource,
     cancelled: &'a AtomicBool,
@@ -29,8 +54,9 @@ pub(super) struct Patient<'a> {
 }
 
 impl<'a> Patient<'a> {
-    /// Reads these weights until it is `cancelled`.
+    /// Has this thread give way, and reads these weights until it is `cancelled`.
     pub(super) fn new(source: &'a dyn WeightSource, cancelled: &'a AtomicBool) -> Patient<'a> {
+        give_way();
         Patient { source, cancelled, awake: Mutex::new(Instant::now()) }
     }
 }
@@ -44,7 +70,9 @@ impl WeightSource for Patient<'_> {
     ) -> Result<(), WeightError> {
         // A time is always valid, so poisoning can be ignored.
         let mut awake = self.awake.lock().unwrap_or_else(PoisonError::into_inner);
-        rest(awake.elapsed(), self.cancelled);
+        if !HAS_PRIORITIES {
+            rest(awake.elapsed(), self.cancelled);
+        }
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(WeightError::Missing("they are no longer wanted".to_owned()));
         }

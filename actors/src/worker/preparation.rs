@@ -86,11 +86,9 @@ impl Preparation {
         let features = self.program.features(&self.graph);
         let pack = |source: &dyn WeightSource, need| {
             let packing = Mutex::new(Packing { have: need, need, packed: Bytes::ZERO });
-            let patient = Patient::new(source, &self.cancelled);
-            let source = match self.urgency {
-                Urgency::Patient => &patient as &dyn WeightSource,
-                Urgency::Soon | Urgency::Stopgap => source,
-            };
+            let patient =
+                (self.urgency == Urgency::Patient).then(|| Patient::new(source, &self.cancelled));
+            let source = patient.as_ref().map_or(source, |patient| patient as &dyn WeightSource);
             let source = Counting { source, packing, progress };
             let regions = self.program.regions(&self.graph);
             let packed = Kernels::prepare(&self.graph, &regions, &source, self.setup, &earlier);

@@ -6,8 +6,8 @@
 //! the loss of each device, and this device fetches and packs what they need while frames run, as far
 //! as there is memory. Then it fetches the rest of the model, for changes that nobody has foreseen.
 //!
-//! All of that with patience: after each step it rests as long as the step took. Other devices are asked
-//! for weights first, as their links are not the one that the leader's frames need.
+//! All of that with [patience](super::patience). Other devices are asked for weights first, as their
+//! links are not the one that the leader's frames need.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -60,7 +60,7 @@ pub enum Urgency {
     /// As soon as it can be ready.
     #[default]
     Soon,
-    /// Frames go on under another plan: weights are packed with rests, so as not to slow them much.
+    /// Frames go on under another plan: weights are packed so as not to slow them much.
     Patient,
 }
 
