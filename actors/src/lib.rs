@@ -38,5 +38,5 @@ pub use api::{
     Reason, ServeError, ShareInfo, Source, StageInfo, TensorData, TensorError, TraceContent,
     TracePiece, VERSION, WorkerEvent, describe,
 };
-pub use cluster::{Builder, Cluster, Model, Worker, WorkerOptions};
+pub use cluster::{ACTOR_THREAD, Builder, Cluster, Model, Worker, WorkerOptions};
 pub use worker::{InvalidPace, Pace, Pool, panic_text};

@@ -34,9 +34,13 @@ use std::thread::Builder;
 use clap::builder::{FalseyValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use edgeld::ACTOR_THREAD;
 use exit::Exit;
 use report::Report;
 use tokio::sync::oneshot;
+
+/// The exit code after a panic, as of any program in Rust.
+const PANICKED: i32 = 101;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage_error(&error),
     };
     log_to_stderr();
+    end_when_an_actor_panics();
     let report = Arc::new(Report::new(cli.json));
     let result = actix_rt::System::new().block_on(run_command(cli.command, &report));
     match result {
@@ -92,6 +97,18 @@ pub fn main() -> ExitCode {
             exit.exit_code()
         }
     }
+}
+
+/// A device without one of its actors would look alive and do nothing. Its process ends instead, and
+/// who started it may start it again, as systemd does.
+fn end_when_an_actor_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if std::thread::current().name() == Some(ACTOR_THREAD) {
+            std::process::exit(PANICKED);
+        }
+    }));
 }
 
 async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit> {

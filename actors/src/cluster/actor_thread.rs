@@ -2,6 +2,10 @@
 
 use actix::prelude::*;
 
+/// The thread's name. An actor that panics is gone while its process goes on: whoever owns the process
+/// may want to end it then.
+pub const ACTOR_THREAD: &str = "edgeld-actors";
+
 /// An actix system on a thread of its own; it stops when this is dropped.
 pub(super) struct ActorThread {
     system: System,
@@ -22,7 +26,7 @@ impl ActorThread {
                 tracing::error!("the actor thread failed: {error}");
             }
         };
-        std::thread::Builder::new().name("edgeld-actors".to_owned()).spawn(run)?;
+        std::thread::Builder::new().name(ACTOR_THREAD.to_owned()).spawn(run)?;
         let system = system.recv().map_err(std::io::Error::other)?;
         Ok(ActorThread { system })
     }

@@ -14,6 +14,7 @@ mod model;
 mod tests;
 mod worker;
 
+pub use actor_thread::ACTOR_THREAD;
 pub use builder::Builder;
 pub use handle::Cluster;
 pub use model::Model;

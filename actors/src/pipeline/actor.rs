@@ -342,16 +342,18 @@ impl PipelineActor {
                 let compute: Ms = times.iter().map(|time| time.compute).sum();
                 self.publish(&Event::Finished { device: node, generation, frame, compute });
                 // Ignore the first frame under a plan: it touches its memory for the first time.
-                if self.warmed_up.insert((node, generation))
-                    || self.is_beside_packing(&[node], generation, compute)
-                {
+                if self.warmed_up.insert((node, generation)) {
                     return;
                 }
                 let Some(plan) = self.plans.get(&generation) else { return };
-                let at = plan.lane.members.iter().position(|member| *member == node);
-                let program = at.and_then(|at| plan.programs.get(at)).cloned();
-                if let (Some(program), Some(peer)) = (program, self.peers.get(&node)) {
-                    let graph = self.source.graph.clone();
+                let Some(at) = plan.lane.members.iter().position(|member| *member == node) else {
+                    return;
+                };
+                if self.is_beside_packing(&[node], compute, plan.computes[at]) {
+                    return;
+                }
+                if let Some(peer) = self.peers.get(&node) {
+                    let (graph, program) = (self.source.graph.clone(), plan.programs[at].clone());
                     peer.profiler.do_send(StagesTimed { graph, program, times });
                 }
             }

@@ -19,7 +19,7 @@ use crate::worker::{FrameOutputs, StartFrame};
 /// How many times as long as predicted a frame takes if a link has become slower.
 const SUSPICIOUS: f64 = 1.5;
 
-/// How many times as long as predicted a frame takes at most while weights are packed beside it.
+/// How many times as long as predicted something takes at most while weights are packed beside it.
 const BESIDE_PACKING: f64 = 2.0;
 
 impl PipelineActor {
@@ -59,9 +59,8 @@ impl PipelineActor {
         });
         self.trace_frame(frame, generation, begun, total);
         // One that was begun again says nothing of its plan.
-        let plan = self.plans.get(&generation);
-        let members = plan.map_or(&[][..], |plan| &plan.lane.members);
-        if retries > 0 || self.is_beside_packing(members, generation, total) {
+        let Some(plan) = self.plans.get(&generation).filter(|_| retries == 0) else { return };
+        if self.is_beside_packing(&plan.lane.members, total, plan.info.predicted) {
             return;
         }
         self.suspect_links(generation, total);
@@ -70,18 +69,10 @@ impl PipelineActor {
         }
     }
 
-    /// Whether weights that these devices pack explain how long a frame took, or one of them computed
-    /// for it: no more than twice as long as all of the frame should take. A device that has become
-    /// slower shows beside packing, too.
-    pub(super) fn is_beside_packing(
-        &self,
-        nodes: &[NodeId],
-        generation: Generation,
-        took: Ms,
-    ) -> bool {
-        let Some(plan) = self.plans.get(&generation) else { return false };
-        took <= plan.info.predicted * BESIDE_PACKING
-            && nodes.iter().any(|node| self.is_packing(*node))
+    /// Whether weights that one of these devices packs explain how long something took: no more than
+    /// twice as long as predicted. What became slower for another reason shows beside packing, too.
+    pub(super) fn is_beside_packing(&self, nodes: &[NodeId], took: Ms, predicted: Ms) -> bool {
+        took <= predicted * BESIDE_PACKING && nodes.iter().any(|node| self.is_packing(*node))
     }
 
     /// Has the links of a plan probed if a frame took much longer than predicted.

@@ -39,6 +39,9 @@ const PAUSE_FACTOR: f64 = 50.0;
 const SURPRISED_PAUSE_FACTOR: f64 = 10.0;
 const SURPRISE: f64 = 1.3;
 
+/// The same after a single frame that took so many times longer.
+const LATE: f64 = 2.0;
+
 /// How often to see whether it is time to plan for losses.
 const CONTINGENCY_CHECK: Duration = Duration::from_millis(100);
 
@@ -354,7 +357,11 @@ impl Handler<FrameAnswered> for PlannerActor {
             return;
         }
         let now = self.clock.now();
-        let factor = if active.is_surprised() { SURPRISED_PAUSE_FACTOR } else { PAUSE_FACTOR };
+        let is_late = active.announced.is_some_and(|announced| answered.total > announced * LATE);
+        let factor = match is_late || active.is_surprised() {
+            true => SURPRISED_PAUSE_FACTOR,
+            false => PAUSE_FACTOR,
+        };
         let is_due = now.since(self.last_check) >= self.last_check_took * factor;
         let question = if is_due { Question::Better } else { Question::Prediction };
         if let Some(request) = self.request(question, Reason::Faster) {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use edgeld_runtime::coord::Reason;
 use edgeld_runtime::coord::emergency::{alone_is_sooner, on_leader, with_idle};
 use edgeld_runtime::coord::holdings::moving_time;
+use edgeld_runtime::coord::replan::is_pressing;
 use edgeld_runtime::plan::{DeviceIx, Plan};
 use edgeld_runtime::program::{Program, derive};
 use edgeld_runtime::solve::{Lane, Lanes, Solution, solve_among};
@@ -13,6 +14,10 @@ use edgeld_runtime::wire::NodeId;
 
 use super::solver::SolveRequest;
 
+/// After a large change, devices begin with weights as they are packed if all are ready in this part of
+/// the time then.
+const MUCH_SOONER: f64 = 0.7;
+
 impl SolveRequest {
     /// Lanes that are ready sooner than these, if there is reason to hurry.
     pub(super) fn interim(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
@@ -20,8 +25,38 @@ impl SolveRequest {
             (Reason::Lost | Reason::Left | Reason::Link, [best]) => self.soonest(best),
             (Reason::Lost | Reason::Left | Reason::Link, _) => self.without_fetching(lanes),
             (Reason::Start, [first, ..]) => self.leader_first(first, lanes),
+            (Reason::Joined, _) => self.as_packed(lanes),
+            (Reason::Faster, _) => {
+                let present = self.current().map_or(Ms::ZERO, |current| current.cost);
+                match is_pressing(present, self.cost(lanes)) {
+                    true => self.as_packed(lanes),
+                    false => Ok(None),
+                }
+            }
             _ => Ok(None),
         }
+    }
+
+    /// The same lanes with weights as they are packed, if that is much sooner: a device more makes
+    /// all shares lower, a slow one those of others higher, and with other tiles every device would
+    /// pack its weights anew.
+    fn as_packed(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
+        let programs = self.programs(lanes)?;
+        let ready = |stopgap| {
+            self.ready_time(programs.iter().map(|(node, program)| (*node, program)), stopgap)
+        };
+        Ok((ready(true) < ready(false) * MUCH_SOONER).then(|| lanes.clone()))
+    }
+
+    /// What each member does in each of these lanes.
+    fn programs(&self, lanes: &Lanes) -> Result<Vec<(NodeId, Program)>, String> {
+        let mut programs = Vec::new();
+        for lane in &lanes.lanes {
+            let derivation = derive(&self.graph, &lane.solution.plan);
+            let derivation = derivation.map_err(|error| error.to_string())?;
+            programs.extend(self.members.iter().copied().zip(derivation.programs));
+        }
+        Ok(programs)
     }
 
     /// The plan under which the next frame is answered soonest, if that is not the best one: the best
@@ -87,12 +122,7 @@ impl SolveRequest {
         let (Some(frames), Some(alone)) = (self.expected_frames, first.solution.alone) else {
             return Ok(None);
         };
-        let mut programs = Vec::new();
-        for lane in &lanes.lanes {
-            let derivation = derive(&self.graph, &lane.solution.plan);
-            let derivation = derivation.map_err(|error| error.to_string())?;
-            programs.extend(self.members.iter().copied().zip(derivation.programs));
-        }
+        let programs = self.programs(lanes)?;
         let moving = self.moving_time(programs.iter().map(|(node, program)| (*node, program)));
         let whole = Plan::alone(self.graph.layers().len() as u32);
         match with_idle(&whole, &self.members[..1], &self.members) {

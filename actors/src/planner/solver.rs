@@ -126,6 +126,8 @@ pub(crate) struct PlannedLane {
     pub info: PlanInfo,
     /// A program for each member.
     pub programs: Vec<Arc<Program>>,
+    /// How long each computes for a frame.
+    pub computes: Vec<Ms>,
     /// What they send each other.
     pub transfers: Arc<[Transfer]>,
     /// Payload transferred per frame.
@@ -222,7 +224,7 @@ impl SolveRequest {
     }
 
     /// What is predicted for the active plans if frames go to them in the same proportion as before.
-    fn current(&self) -> Option<Current> {
+    pub(super) fn current(&self) -> Option<Current> {
         let predictions: Option<Vec<Prediction>> =
             self.previous.iter().map(|lane| self.predict(&lane.plan).ok()).collect();
         let predictions = predictions.filter(|predictions| !predictions.is_empty())?;
@@ -271,6 +273,16 @@ impl SolveRequest {
         pairs.collect()
     }
 
+    /// What the objective counts of these lanes.
+    pub(super) fn cost(&self, lanes: &Lanes) -> Ms {
+        match self.policy.objective {
+            Objective::Latency => {
+                lanes.lanes.first().map_or(Ms::ZERO, |first| first.solution.predicted)
+            }
+            Objective::Throughput => Ms(1e3 / lanes.frames_per_second()),
+        }
+    }
+
     fn describe(&self, lanes: &Lanes, provisional: bool) -> Result<Candidate, String> {
         let mut planned: Vec<PlannedLane> = lanes
             .lanes
@@ -281,10 +293,6 @@ impl SolveRequest {
             first.info.explanation.extend(what_if(&self.problem(), lanes, &self.names));
         }
         let computes = self.computes(lanes.lanes.iter().map(|lane| &lane.solution.prediction));
-        let cost = match self.policy.objective {
-            Objective::Latency => planned.first().map_or(Ms::ZERO, |first| first.lane.predicted),
-            Objective::Throughput => Ms(1e3 / lanes.frames_per_second()),
-        };
         let programs = planned.iter().flat_map(|planned| {
             let programs = planned.programs.iter().map(|program| &**program);
             planned.lane.members.iter().copied().zip(programs)
@@ -299,7 +307,7 @@ impl SolveRequest {
                 alone: self.alone_time(),
             },
             lanes: planned,
-            cost,
+            cost: self.cost(lanes),
             moving,
             computes: self.members.iter().copied().zip(computes).collect(),
         })
@@ -316,7 +324,7 @@ impl SolveRequest {
         let (plan, kept) = without_idle(&lane.solution.plan);
         let derivation = derive(&self.graph, &plan)?;
         let bytes_moved = traffic(&self.graph, &self.encodings, &plan, &derivation).bytes_moved;
-        let lane = Lane {
+        let planned = Lane {
             plan,
             members: kept.iter().map(|device| self.members[device.index()]).collect(),
             predicted: lane.solution.predicted,
@@ -324,7 +332,9 @@ impl SolveRequest {
             in_flight: lane.in_flight,
         };
         let programs = derivation.programs.into_iter().map(Arc::new).collect();
+        let times = &lane.solution.prediction.devices;
+        let computes = kept.iter().map(|device| times[device.index()].compute).collect();
         let transfers = derivation.transfers.into();
-        Ok(PlannedLane { lane, info, programs, transfers, bytes_moved })
+        Ok(PlannedLane { lane: planned, info, programs, computes, transfers, bytes_moved })
     }
 }

@@ -3,15 +3,16 @@
 //! A chunk is written under a temporary name and then renamed, so any number of processes can share
 //! a store without locks; at worst two write the same bytes. Its hash is checked on every read.
 //! [`read`](ChunkStore::read) and [`touch`](ChunkStore::touch) mark a chunk as used. When the store
-//! exceeds its cap, the least recently used chunks are evicted, except recently used ones.
+//! exceeds its cap, the least recently used chunks are evicted; recently used ones only when it exceeds
+//! its cap by half, or the disk is full.
 
 use std::collections::VecDeque;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use edgeld_runtime::graph::ParameterId;
@@ -23,7 +24,7 @@ use edgeld_runtime::weights::{WeightError, WeightSource};
 /// Default size limit of a store, in bytes.
 const DEFAULT_CAP: u64 = 8 << 30;
 
-/// Chunks used within this time are never evicted: a program may be about to be prepared from them.
+/// Chunks used within this time are spared: a program may be about to be prepared from them.
 const KEEP_RECENT: Duration = Duration::from_secs(600);
 
 /// Temporary files of dead processes are removed after this time.
@@ -78,13 +79,14 @@ impl ChunkStore {
         bytes.0 <= self.cap
     }
 
-    /// Whether a chunk is present. Marks it as used, which protects it from eviction for a while.
-    pub(crate) fn touch(&self, hash: &Hash) -> bool {
+    /// Whether a chunk of this size is present. Marks it as used, which protects it from eviction for
+    /// a while. A loss of power may leave a file without its content.
+    pub(crate) fn touch(&self, hash: &Hash, bytes: Bytes) -> bool {
         let path = self.path(hash);
         // Best effort: a read-only store still works.
         let opened = fs::File::options().write(true).open(&path);
         let _ = opened.and_then(|file| file.set_modified(SystemTime::now()));
-        path.exists()
+        path.metadata().is_ok_and(|metadata| metadata.len() == bytes.0)
     }
 
     /// A chunk's bytes, verified. A damaged chunk is removed and counts as missing.
@@ -96,11 +98,11 @@ impl ChunkStore {
             let _ = fs::remove_file(path);
             return None;
         }
-        self.touch(hash);
+        self.touch(hash, Bytes(bytes.len() as u64));
         Some(bytes)
     }
 
-    /// Stores a chunk.
+    /// Stores a chunk. If the disk is full, others make room for it.
     ///
     /// # Errors
     /// When the bytes have another hash or cannot be written.
@@ -109,21 +111,33 @@ impl ChunkStore {
             return Err(StoreError::Mismatch(*hash));
         }
         let path = self.path(hash);
-        write_atomically(&path, bytes).map_err(|source| StoreError::Io { path, source })?;
         let length = bytes.len() as u64;
+        let mut written = write_atomically(&path, bytes);
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+            let now = self.bytes.load(Ordering::Relaxed);
+            let less = now.saturating_sub((now / 10).max(length));
+            self.evict(SystemTime::now(), less, less);
+            written = write_atomically(&path, bytes);
+        }
+        written.map_err(|source| StoreError::Io { path, source })?;
         if self.bytes.fetch_add(length, Ordering::Relaxed) + length > self.cap {
-            self.evict(SystemTime::now());
+            self.evict(SystemTime::now(), self.cap - self.cap / 10, self.cap + self.cap / 2);
         }
         Ok(())
     }
 
-    /// Evicts the least recently used chunks until a tenth of the cap is free.
-    fn evict(&self, now: SystemTime) {
+    /// Evicts the least recently used chunks until at most `wanted` bytes are left; down to `limit`
+    /// even those that were used recently.
+    fn evict(&self, now: SystemTime, wanted: u64, limit: u64) {
         let mut entries = entries(&self.folder);
-        entries.sort_by_key(|entry| entry.used);
+        // A clock that was set back leaves times of the future, which say nothing.
+        let used =
+            |entry: &Entry| if entry.used > now { SystemTime::UNIX_EPOCH } else { entry.used };
+        entries.sort_by_key(used);
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         for entry in entries {
-            if bytes <= self.cap - self.cap / 10 || now < entry.used + KEEP_RECENT {
+            let is_recent = now < used(&entry) + KEEP_RECENT;
+            if bytes <= wanted || is_recent && bytes <= limit {
                 break;
             }
             // Another process may have removed it already.
@@ -180,11 +194,13 @@ fn free_space(_: &Path) -> Option<u64> {
 /// Writes a file atomically; creates its folder if needed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    // Not the process's number: processes of several containers may share a store.
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_extension(format!("{}-{count}", process::id()));
+    let temporary = path.with_extension(format!("{:016x}-{count}", *PROCESS));
     let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(temporary);
@@ -305,11 +321,37 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_without_its_content_is_missing() {
+        let (_folder, store) = store(1 << 20);
+        let hash = Hash::of(b"weights");
+        store.write(&hash, b"weights").unwrap();
+        assert!(store.touch(&hash, Bytes(7)));
+        // As a loss of power leaves it.
+        fs::write(store.path(&hash), b"").unwrap();
+        assert!(!store.touch(&hash, Bytes(7)));
+        store.write(&hash, b"weights").unwrap();
+        assert!(store.touch(&hash, Bytes(7)));
+    }
+
+    #[test]
+    fn what_was_used_in_the_future_goes_first() {
+        let (_folder, store) = store(1000);
+        let [old, older] =
+            [(1, 4000), (2, 5000)].map(|(byte, age)| aged(&store, &[byte; 300], age));
+        let future = aged(&store, &[3; 300], 0);
+        let file = fs::File::options().write(true).open(store.path(&future)).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(1_000_000)).unwrap();
+        aged(&store, &[4; 300], 0);
+        let present = [old, older, future].map(|hash| exists(&store, &hash));
+        assert_eq!(present, [true, true, false]);
+    }
+
+    #[test]
     fn touched_chunks_stay() {
         let (_folder, store) = store(1000);
         let [touched, other] = [1, 2].map(|byte| aged(&store, &[byte; 300], 5000));
-        assert!(store.touch(&touched));
-        assert!(!store.touch(&Hash::of(b"never stored")));
+        assert!(store.touch(&touched, Bytes(300)));
+        assert!(!store.touch(&Hash::of(b"never stored"), Bytes(300)));
         for byte in 3..6 {
             aged(&store, &[byte; 300], 0);
         }
@@ -326,9 +368,15 @@ mod tests {
         let present = [oldest, old, used, new].map(|hash| exists(&store, &hash));
         assert_eq!(present, [false, true, true, true]);
 
-        let busy = [5, 6, 7].map(|byte| aged(&store, &[byte; 300], 0));
+        let busy = [5, 6].map(|byte| aged(&store, &[byte; 300], 0));
         assert!(busy.iter().all(|hash| exists(&store, hash)), "larger than the cap, but in use");
         assert!(!exists(&store, &old));
+
+        for byte in 7..100 {
+            aged(&store, &[byte; 300], 0);
+            let bytes: u64 = entries(&store.folder).iter().map(|entry| entry.bytes).sum();
+            assert!(bytes <= 1500, "{bytes}");
+        }
     }
 
     #[test]

@@ -82,6 +82,15 @@ impl Lan {
         (0..self.fetcher.manifest().chunks().len() as u32).collect()
     }
 
+    /// Flips a bit of a chunk on the worker's disk.
+    pub(crate) fn damage(&self, chunk: u32) {
+        let name = self.fetcher.manifest().chunks()[chunk as usize].hash.to_string();
+        let path = self.folder.path().join(&name[..2]).join(&name[2..]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+
     /// All chunks of the model.
     pub(crate) fn model(&self) -> Supply {
         Supply::Model(self.fetcher.manifest().clone(), self.model.weights.clone())

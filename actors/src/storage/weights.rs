@@ -144,8 +144,19 @@ impl ChunkFetcher {
     /// Those of `chunks` that are not in the store. Marks the others as used.
     pub(crate) fn missing(&self, chunks: &[u32]) -> Vec<u32> {
         let all = self.manifest.chunks();
-        let is_missing = |index: &u32| !self.store.touch(&all[*index as usize].hash);
+        let is_missing = |index: &u32| {
+            let chunk = &all[*index as usize];
+            !self.store.touch(&chunk.hash, chunk.bytes)
+        };
         chunks.iter().copied().filter(is_missing).collect()
+    }
+
+    /// Removes those of `chunks` from the store that are damaged; says whether any are missing now.
+    pub(crate) fn remove_damaged(&self, chunks: &[u32]) -> bool {
+        let all = self.manifest.chunks();
+        let damaged =
+            chunks.iter().filter(|index| self.store.read(&all[**index as usize].hash).is_none());
+        damaged.count() > 0
     }
 
     /// Fetches the missing ones of `chunks` from the leader and from `peers`, which are connected only
@@ -386,6 +397,23 @@ mod tests {
         };
         let (fetched, ()) = tokio::join!(lan.fetch(Vec::new(), watch::Sender::new(0)), unanswered);
         assert!(fetched.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_on_disk_is_fetched_again() {
+        let mut lan = Lan::new().await;
+        let (connection, leader, _network) = lan.connect("leader", 2).await;
+        lan.fetcher.connect(connection);
+        tokio::spawn(lan.model().serve(leader));
+        let chunks = lan.chunks();
+        lan.fetch(Vec::new(), watch::Sender::new(0)).await.unwrap();
+        assert!(!lan.fetcher.remove_damaged(&chunks));
+        lan.damage(chunks[1]);
+        assert!(lan.fetcher.missing(&chunks).is_empty(), "as long as it was");
+        assert!(lan.fetcher.remove_damaged(&chunks));
+        assert_eq!(lan.fetcher.missing(&chunks), [chunks[1]]);
+        lan.fetch(Vec::new(), watch::Sender::new(0)).await.unwrap();
+        assert!(!lan.fetcher.remove_damaged(&chunks));
     }
 
     #[tokio::test]

@@ -76,6 +76,10 @@ impl Preparation {
             .unwrap_or_else(|panic| Err(Refusal::Weights(panic_text(&*panic))))
     }
 
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
     fn fetch_and_pack(
         self,
         earlier: &[PackedWeights],
@@ -107,15 +111,25 @@ impl Preparation {
                     progress(Packing { have, need, packed: Bytes::ZERO });
                 };
                 let peers = || self.suppliers.as_ref().map(Suppliers::connect).unwrap_or_default();
-                fetcher
-                    .fetch(&chunks, &peers, &self.cancelled, &fetched)
-                    .map_err(|error| refuse(&error))?;
-                if self.cancelled.load(Ordering::Relaxed) {
-                    return Err(Refusal::Invalid("it was cancelled".to_owned()));
-                }
+                let fetch = || {
+                    let fetched = fetcher.fetch(&chunks, &peers, &self.cancelled, &fetched);
+                    fetched.map_err(|error| refuse(&error))?;
+                    match self.is_cancelled() {
+                        true => Err(Refusal::Invalid("it was cancelled".to_owned())),
+                        false => Ok(()),
+                    }
+                };
                 let all = fetcher.manifest().chunks();
                 let needed = chunks.iter().map(|chunk| all[*chunk as usize].bytes).sum();
-                pack(&fetcher.source(), needed)?
+                fetch()?;
+                match pack(&fetcher.source(), needed) {
+                    // Damaged on disk: fetched again, once.
+                    Err(_) if !self.is_cancelled() && fetcher.remove_damaged(&chunks) => {
+                        fetch()?;
+                        pack(&fetcher.source(), needed)?
+                    }
+                    packed => packed?,
+                }
             }
         };
         let prepared = Prepared::new(

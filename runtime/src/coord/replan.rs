@@ -8,8 +8,8 @@
 //! # What a change must gain
 //!
 //! Another plan must have been better by 10 % for five frames in a row (as far as the planner ran
-//! after them), and the present one must have run for two seconds. What it gains must also pay for
-//! the weights that its devices lack. With times per frame under the `present` plan and the `other`,
+//! after them), or by a third for two, and the present one must have run for two seconds. What it gains
+//! must also pay for the weights that its devices lack. With times per frame under the `present` plan and the `other`,
 //!
 //! ```text
 //! present - other  >=  10 % of present + moving / frames
@@ -53,6 +53,18 @@ const GAIN: f64 = 0.10;
 
 /// For how many frames in a row it must.
 const FRAMES: u64 = 5;
+
+/// The same if the change is [pressing](is_pressing): noise does not look like that.
+const PRESSING_FRAMES: u64 = 2;
+
+/// How many times as long as under another plan frames take if that cannot wait.
+const PRESSING: f64 = 1.5;
+
+/// Whether frames take so much longer under the present plan than under another that the other one
+/// cannot wait.
+pub fn is_pressing(present: Ms, other: Ms) -> bool {
+    present >= other * PRESSING
+}
 
 /// How long a plan runs before it may be replaced.
 const HOLD: Ms = Ms(2_000.0);
@@ -102,7 +114,11 @@ impl Hysteresis {
         }
         let (first, began) = *self.better.get_or_insert((frames, now));
         let passed = frames.saturating_sub(first);
-        let lasts = passed + 1 >= FRAMES && now.since(self.since) >= HOLD;
+        let needed = match is_pressing(change.present, change.other) {
+            true => PRESSING_FRAMES,
+            false => FRAMES,
+        };
+        let lasts = passed + 1 >= needed && now.since(self.since) >= HOLD;
         // Times the duration on both sides: frames may be answered at the same moment.
         lasts && gain * passed as f64 * HORIZON.0 >= change.moving * now.since(began).0
     }
@@ -128,6 +144,9 @@ pub fn interval_in_proportion(before: &[Ms], now: &[Ms]) -> Ms {
 /// How many of the latest frames count for the overhead: so many that the median is steady where
 /// single frames are not, and so few that half of them are over soon.
 const REMEMBERED: usize = 9;
+
+/// A simulated time that has become longer or shorter by this factor is that of a change.
+const STEP: f64 = 1.5;
 
 /// How long until half of an overhead is forgotten, if no frame confirms it: so that a plan that was
 /// given up for a network that has recovered since is tried again.
@@ -181,8 +200,14 @@ impl Default for Overhead {
 }
 
 impl Overhead {
-    /// Learns what frames of the present plan took, and what it is simulated to take now.
+    /// Learns what frames of the present plan took, and what it is simulated to take now. If that is
+    /// suddenly much more or less, profiles have learned of a change, and frames from before it say
+    /// nothing any more.
     pub fn observe(&mut self, now: Moment, measured: impl IntoIterator<Item = Ms>, simulated: Ms) {
+        let ratio = simulated / self.simulated;
+        if ratio.is_finite() && !(1.0 / STEP..STEP).contains(&ratio) {
+            self.change_plan(now);
+        }
         self.simulated = simulated;
         for time in measured {
             if self.times.len() >= REMEMBERED {
@@ -281,9 +306,18 @@ mod tests {
     #[test]
     fn frames_count_that_were_not_considered() {
         let mut hysteresis = Hysteresis::new(Moment(0.0));
-        assert!(!hysteresis.consider(Moment(3_000.0), 40, to(50.0)));
-        assert!(!hysteresis.consider(Moment(3_300.0), 43, to(50.0)));
-        assert!(hysteresis.consider(Moment(5_000.0), 60, to(50.0)));
+        assert!(!hysteresis.consider(Moment(3_000.0), 40, to(80.0)));
+        assert!(!hysteresis.consider(Moment(3_300.0), 43, to(80.0)));
+        assert!(hysteresis.consider(Moment(5_000.0), 60, to(80.0)));
+    }
+
+    #[test]
+    fn a_large_gain_is_believed_the_second_time() {
+        let mut hysteresis = Hysteresis::new(Moment(0.0));
+        assert!(!hysteresis.consider(Moment(3_000.0), 40, to(60.0)));
+        assert!(!hysteresis.consider(Moment(3_100.0), 41, to(95.0)));
+        assert!(!hysteresis.consider(Moment(3_200.0), 42, to(60.0)));
+        assert!(hysteresis.consider(Moment(3_300.0), 43, to(60.0)));
     }
 
     #[test]
@@ -299,6 +333,10 @@ mod tests {
             assert!(predicted < 331.0, "{predicted} of {simulated}");
         }
         assert!((overhead.factor(now) - 1.1).abs() < 1e-9);
+        // Or its profile shows it at once, before most of the latest frames do.
+        overhead.observe(now, [Ms(700.0)], Ms(600.0));
+        assert!((overhead.factor(now) - 7.0 / 6.0).abs() < 1e-9);
+        overhead.observe(now, [Ms(330.0)], Ms(300.0));
         // The next plan has it until it has frames of its own.
         overhead.change_plan(now);
         overhead.observe(now, [], Ms(200.0));

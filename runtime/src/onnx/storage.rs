@@ -1,8 +1,13 @@
 //! Positioned reads from a file on disk or a model that is part of the program.
+//!
+//! A file that is written to while it is in use fails to be read from then on: devices that read it
+//! before and after would compute with different weights. One that is replaced, as most programs save
+//! files, is read as it was.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Where a model's bytes are. Reads are cheap and may come from several threads at once.
 #[derive(Debug)]
@@ -13,9 +18,23 @@ pub(crate) struct Storage {
     place: Place,
 }
 
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    len: u64,
+    modified: SystemTime,
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> io::Result<Version> {
+        Ok(Version { len: metadata.len(), modified: metadata.modified()? })
+    }
+}
+
 #[derive(Debug)]
 enum Place {
-    File(Reader),
+    /// As it was when it was opened.
+    File(Reader, Version),
     Memory(&'static [u8]),
 }
 
@@ -26,7 +45,7 @@ impl Storage {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
         }
-        let place = Place::File(Reader::new(file));
+        let place = Place::File(Reader::new(file), Version::of(&metadata)?);
         Ok(Storage { path: path.to_owned(), len: metadata.len(), place })
     }
 
@@ -46,15 +65,32 @@ impl Storage {
     /// The folder that files named in the model are relative to.
     pub(super) fn folder(&self) -> Option<&Path> {
         match self.place {
-            Place::File(_) => self.path.parent(),
+            Place::File(..) => self.path.parent(),
             Place::Memory(_) => None,
         }
+    }
+
+    /// Identifies the content of a file: its path, its size, and when it was last written to before
+    /// it was opened.
+    pub(super) fn origin(&self) -> Option<String> {
+        let Place::File(_, Version { len, modified }) = &self.place else { return None };
+        let modified = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let path = self.path.canonicalize().ok()?;
+        Some(format!("{} {len} {}", path.display(), modified.as_nanos()))
     }
 
     /// Fills `buffer` with the bytes at `offset`.
     pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         match &self.place {
-            Place::File(file) => file.read_at(offset, buffer),
+            Place::File(file, version) => {
+                file.read_at(offset, buffer)?;
+                match Version::of(&file.metadata()?)? == *version {
+                    true => Ok(()),
+                    false => Err(io::Error::other(
+                        "the file was written to while it was in use; load the model again",
+                    )),
+                }
+            }
             Place::Memory(bytes) => {
                 let part = usize::try_from(offset)
                     .ok()
@@ -92,6 +128,10 @@ impl Reader {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(&self.0, buffer, offset)
     }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        self.0.metadata()
+    }
 }
 
 /// A file with one position, shared under a lock.
@@ -111,5 +151,43 @@ impl Reader {
         let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.seek(SeekFrom::Start(offset))?;
         file.read_exact(buffer)
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).metadata()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_to_fails_and_one_that_is_replaced_stays_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        fs::write(&path, b"before").unwrap();
+        let storage = Storage::open(&path).unwrap();
+        let read = |storage: &Storage| {
+            let mut bytes = Vec::new();
+            storage.append(0, 6, &mut bytes).map(|()| bytes)
+        };
+        assert_eq!(read(&storage).unwrap(), b"before");
+        let new = folder.path().join("new");
+        fs::write(&new, b"after!").unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert_eq!(read(&storage).unwrap(), b"before");
+
+        let storage = Storage::open(&path).unwrap();
+        let origin = storage.origin().unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        // As if it had been written to now; clocks of file systems are coarse.
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let error = read(&storage).unwrap_err().to_string();
+        assert!(error.contains("load the model again"), "{error}");
+        assert_eq!(storage.origin().unwrap(), origin);
+        assert_ne!(Storage::open(&path).unwrap().origin().unwrap(), origin);
     }
 }

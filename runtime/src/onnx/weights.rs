@@ -1,8 +1,6 @@
 //! Supplies rows of weights straight from the model file.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use super::constant::Data;
 use crate::graph::{Parameter, ParameterId};
@@ -44,20 +42,13 @@ impl WeightSource for FileWeights {
         })
     }
 
-    /// Path, size and modification time of every file involved.
+    /// Path, size and modification time of every file involved, as they were opened.
     fn origin(&self) -> Option<String> {
         let stored = self.parameters.iter().filter_map(|(_, data)| match data {
-            Data::Stored { storage, .. } => Some(storage.path()),
+            Data::Stored { storage, .. } => Some(storage.origin()),
             Data::Held(_) | Data::Fill(_) => None,
         });
-        let files: BTreeSet<PathBuf> =
-            stored.map(Path::canonicalize).collect::<Result<_, _>>().ok()?;
-        let describe = |path: &PathBuf| -> std::io::Result<String> {
-            let metadata = path.metadata()?;
-            let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Ok(format!("{} {} {}", path.display(), metadata.len(), changed.as_nanos()))
-        };
-        let files: Vec<String> = files.iter().map(describe).collect::<Result<_, _>>().ok()?;
-        (!files.is_empty()).then(|| files.join("; "))
+        let files: BTreeSet<String> = stored.collect::<Option<_>>()?;
+        (!files.is_empty()).then(|| files.into_iter().collect::<Vec<_>>().join("; "))
     }
 }
