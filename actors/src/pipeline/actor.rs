@@ -29,6 +29,7 @@ use crate::planner::{
     WeightsHeld,
 };
 use crate::profiler::StagesTimed;
+use crate::transport::TransportError;
 use crate::worker::{Device, HostSession, ReleaseSession, WorkerActor};
 
 /// For how long at most frames count as disturbed by a device that packs weights.
@@ -243,7 +244,11 @@ impl PipelineActor {
         let encoded = encode(message);
         for peer in members.iter().filter_map(|node| self.peers.get(node)) {
             // If the connection has ended, its reader notices.
-            let _ = peer.control.send(encoded.clone(), Vec::new());
+            if let Err(error @ TransportError::Violation { .. }) =
+                peer.control.send(encoded.clone(), Vec::new())
+            {
+                tracing::warn!("cannot send a message to {}: {error}", peer.hello.name);
+            }
         }
     }
 

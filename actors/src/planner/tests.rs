@@ -56,15 +56,15 @@ fn a_panic_is_an_answer_and_the_next_request_has_one_too() {
     assert!(solved.result.unwrap().is_ok());
 }
 
-/// What is proposed after a loss to three devices that have all weights on disk; `prepared` have
-/// them packed, too, and all stand by for a plan if there is one. Says whether it is a stopgap, and
-/// which devices have shares.
-fn after_a_loss(prepared: &[u128], contingency: Option<Plan>) -> (bool, Vec<bool>) {
+/// What is proposed for this reason to three devices that have all weights on disk; `prepared` have
+/// them packed, too, as for a plan without the others, and all stand by for a plan if there is one. Says
+/// whether it is a stopgap, and which devices have shares.
+fn proposed(reason: Reason, prepared: &[u128], contingency: Option<Plan>) -> (bool, Vec<bool>) {
     let members: Vec<NodeId> = (0..3).map(NodeId).collect();
     let device =
         (DeviceProfile::described(10.0, 2.0), LinkProfile::described(Mbps(10_000.0), Ms(0.01)));
     let mut request = SolveRequest {
-        reason: Reason::Lost,
+        reason,
         profile: ClusterProfile::new(members.iter().map(|_| device.clone())),
         names: vec![String::new(); members.len()],
         members,
@@ -89,6 +89,17 @@ fn after_a_loss(prepared: &[u128], contingency: Option<Plan>) -> (bool, Vec<bool
     let members = &candidate.proposal.lanes[0].members;
     let has_share = request.members.iter().map(|node| members.contains(node));
     (candidate.proposal.provisional, has_share.collect())
+}
+
+fn after_a_loss(prepared: &[u128], contingency: Option<Plan>) -> (bool, Vec<bool>) {
+    proposed(Reason::Lost, prepared, contingency)
+}
+
+#[test]
+fn after_a_join_weights_are_used_as_they_are_packed_if_that_is_sooner() {
+    assert_eq!(proposed(Reason::Joined, &[0, 1, 2], None), (true, vec![true; 3]));
+    // It would be no sooner: some have to pack all that they need.
+    assert_eq!(proposed(Reason::Joined, &[], None), (false, vec![true; 3]));
 }
 
 #[test]

@@ -6,11 +6,15 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::chunks::write_atomically;
+
+/// How many entries stay: profiles of builds that are gone, manifests of files that are.
+const MAX_ENTRIES: usize = 256;
 
 /// Longest entry, in bytes.
 const MAX_ENTRY: u64 = 64 << 20;
@@ -38,13 +42,27 @@ impl Cache {
         (blake3::hash(bytes).as_bytes() == hash).then(|| bytes.to_vec())
     }
 
-    /// Stores bytes under a key.
+    /// Stores bytes under a key. If there are many entries, those that were written first go.
     ///
     /// # Errors
     /// When they cannot be written; callers may ignore this.
     pub(crate) fn put_bytes(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
         let entry = [blake3::hash(bytes).as_bytes(), bytes].concat();
-        write_atomically(&self.path(key), &entry)
+        write_atomically(&self.path(key), &entry)?;
+        self.prune();
+        Ok(())
+    }
+
+    fn prune(&self) {
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let written =
+            |file: fs::DirEntry| Some((file.metadata().ok()?.modified().ok()?, file.path()));
+        let mut entries: Vec<(SystemTime, PathBuf)> = files.filter_map(written).collect();
+        entries.sort();
+        for (_, path) in entries.iter().rev().skip(MAX_ENTRIES) {
+            // Another process may have removed it already.
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// The value stored under a key.
@@ -69,6 +87,21 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_entries_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        cache.put("first", &1).unwrap();
+        let file = fs::File::options().write(true).open(cache.path("first")).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        for number in 0..MAX_ENTRIES {
+            cache.put(&format!("later {number}"), &number).unwrap();
+        }
+        assert_eq!(cache.get::<i32>("first"), None);
+        assert_eq!(cache.get("later 0"), Some(0));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), MAX_ENTRIES);
+    }
 
     #[test]
     fn intact_entries_come_back_and_damaged_ones_do_not() {
