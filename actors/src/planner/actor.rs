@@ -174,7 +174,7 @@ impl PlannerActor {
                 .with_overhead(self.overhead.factor(self.clock.now())),
             previous: previous.unwrap_or_default(),
             holdings: self.holdings.clone(),
-            contingency: self.contingencies.plan_for(&self.members),
+            contingency: self.contingencies.plan_for(&self.members, &self.apart),
             exact: one_isa && self.options.kernels == KernelKind::Exact,
             expected_frames: self.options.expected_frames,
         })

@@ -14,6 +14,7 @@ use edgeld_runtime::coord::Moment;
 use edgeld_runtime::coord::emergency::{absorbed, with_idle, without_idle};
 use edgeld_runtime::cost::memory;
 use edgeld_runtime::graph::{DType, Graph};
+use edgeld_runtime::ids::Pair;
 use edgeld_runtime::plan::Plan;
 use edgeld_runtime::program::{Program, derive};
 use edgeld_runtime::units::Ms;
@@ -102,11 +103,15 @@ impl Contingencies {
         of_node.filter(|(member, _)| **member == node).map(|(_, program)| &**program).collect()
     }
 
-    /// The plan with the most devices among those that `members` allow, for all of them.
-    pub(super) fn plan_for(&self, members: &[NodeId]) -> Option<Plan> {
+    /// The plan with the most devices among those that `members` allow, for all of them. None of those
+    /// that cannot exchange strips, which are `apart`, are in it both.
+    pub(super) fn plan_for(&self, members: &[NodeId], apart: &[Pair]) -> Option<Plan> {
         let possible =
             self.told.iter().filter_map(|Contingency { plan, members: of_plan, .. }| {
-                Some((of_plan.len(), with_idle(plan, of_plan, members)?))
+                let has = |node| of_plan.contains(&node);
+                let is_whole = |pair: &Pair| pair.map(has) == [true; 2];
+                let plan = with_idle(plan, of_plan, members)?;
+                (!apart.iter().any(is_whole)).then_some((of_plan.len(), plan))
             });
         possible.max_by_key(|(devices, _)| *devices).map(|(_, plan)| plan)
     }
@@ -145,7 +150,9 @@ mod tests {
 
     /// A plan for some devices, in which the leader computes everything.
     fn contingency(graph: &Graph, members: &[NodeId]) -> Contingency {
-        let rows = Split::Rows(Cuts::from_lengths([32, 0, 0, 0].into_iter().take(members.len())));
+        let others = members.len() as u32 - 1;
+        let lengths = std::iter::once(32 - 8 * others).chain((0..others).map(|_| 8));
+        let rows = Split::Rows(Cuts::from_lengths(lengths));
         let stages = vec![
             Stage { layers: 0..1, split: rows },
             Stage { layers: 1..graph.layers().len() as u32, split: Split::Whole(DeviceIx::LEADER) },
@@ -183,8 +190,18 @@ mod tests {
         assert_eq!(contingencies.programs(NODES[2], told.set, 3).len(), 1);
         assert!(contingencies.programs(NODES[0], told.set + 1, 2).is_empty());
         // Without the second device, those with it are out of the question.
-        let after = contingencies.plan_for(&[NODES[0], NODES[2], NODES[3]]).unwrap();
+        let after = contingencies.plan_for(&[NODES[0], NODES[2], NODES[3]], &[]).unwrap();
         assert_eq!(after.devices, 3);
-        assert!(contingencies.plan_for(&NODES[1..]).is_none());
+        assert!(contingencies.plan_for(&NODES[1..], &[]).is_none());
+        // Nor those with two devices that do not reach each other.
+        let with = |apart: &[Pair]| {
+            let plan = contingencies.plan_for(&NODES, apart).unwrap();
+            plan.device_ids().map(|device| plan.is_active(device)).collect::<Vec<_>>()
+        };
+        let [first, second, third] = [NODES[0], NODES[1], NODES[2]];
+        assert_eq!(with(&[Pair::of(first, second)])[..3], [true, false, true]);
+        assert_eq!(with(&[Pair::of(first, third)])[..3], [true, true, false]);
+        let both = [Pair::of(first, second), Pair::of(third, first)];
+        assert_eq!(with(&both)[..3], [true, false, false]);
     }
 }

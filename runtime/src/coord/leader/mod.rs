@@ -85,8 +85,6 @@ struct Lanes {
     provisional: bool,
     /// As in their proposal.
     alone: Ms,
-    /// When their preparation began.
-    since: Moment,
 }
 
 impl Lanes {
@@ -145,6 +143,8 @@ pub struct Leader {
     /// Lanes that are to follow the active ones; some may be among those.
     preparing: Option<Lanes>,
     active: Option<Lanes>,
+    /// Since when there has been none, as far as ticks have shown.
+    inactive: Option<Moment>,
     /// The generations that were last reported to be active.
     reported: Vec<Generation>,
     retiring: Vec<Live>,
@@ -188,6 +188,7 @@ impl Leader {
             is_stopgap: false,
             preparing: None,
             active: None,
+            inactive: None,
             reported: Vec::new(),
             retiring: Vec::new(),
             frames: Frames::default(),
@@ -432,7 +433,7 @@ impl Leader {
             };
             live.push(Live { generation, lane, reason, waiting });
         }
-        self.preparing = Some(Lanes { live, in_flight, reason, provisional, alone, since: now });
+        self.preparing = Some(Lanes { live, in_flight, reason, provisional, alone });
         self.activate_if_ready(out);
     }
 

@@ -40,13 +40,19 @@ impl Leader {
         }
     }
 
-    /// Frames must not wait for ever for devices that do not get ready.
+    /// Frames must not wait for ever for devices that do not get ready, nor for one plan after another
+    /// that fails.
     pub(super) fn mind_hurry(&mut self, now: Moment, out: &mut Vec<Command>) {
-        let Some(lanes) = &self.preparing else { return };
+        let inactive = match self.active {
+            Some(_) => None,
+            None => self.inactive.or(Some(now)),
+        };
+        self.inactive = inactive;
+        let (Some(lanes), Some(inactive)) = (&self.preparing, inactive) else { return };
         let waits_for_me = |live: &Live| live.waiting.contains_key(&self.me);
         let waits_for_others = !lanes.live.iter().any(waits_for_me);
-        let waited = now.since(lanes.since) >= HURRY_AFTER.max(lanes.alone);
-        let frames_wait = self.active.is_none() && self.frames.waiting() > 0;
+        let waited = now.since(inactive) >= HURRY_AFTER.max(lanes.alone);
+        let frames_wait = self.frames.waiting() > 0;
         if waited && waits_for_others && frames_wait && !self.alone_fails {
             let reason = lanes.reason;
             self.hurry = true;

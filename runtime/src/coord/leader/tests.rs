@@ -366,6 +366,27 @@ fn frames_do_not_wait_for_ever_for_devices_that_do_not_get_ready() {
 }
 
 #[test]
+fn frames_do_not_wait_for_one_plan_after_another_that_fails() {
+    let all = [ME, OTHER, THIRD];
+    let mut script = Script::new(&all[1..]);
+    for frame in 0..5 {
+        let (request, proposal) = (script.request(), proposal(&all));
+        let proposal = Ok(Proposal { alone: Ms(5_000.0), ..proposal });
+        script.handle(Event::Proposed { request, proposal });
+        let generation = script.prepared();
+        script.handle(Event::Submitted { frame });
+        script.handle(Event::Ready { node: ME, generation });
+        script.handle(Event::LinkDown { node: OTHER, generation, peer: THIRD });
+        script.commands = script.wait(2_000.0);
+        assert_eq!(retired(&script.commands)[0], generation);
+        if script.requested().0 == [ME] {
+            return;
+        }
+    }
+    panic!("it waits");
+}
+
+#[test]
 fn weights_that_do_not_come_are_no_progress() {
     let mut script = Script::new(&[OTHER]);
     let generation = script.propose(&[ME, OTHER]);
