@@ -23,7 +23,8 @@ use edgeld_runtime::program::Encoding;
 use edgeld_runtime::region::Region;
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::{
-    LeaderMessage, Prepare, Purpose, Refusal, SessionId, Urgency, WorkerMessage, encode,
+    BenchmarkResult, LeaderMessage, Prepare, Purpose, Refusal, SessionId, Urgency, WorkerMessage,
+    encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -94,6 +95,8 @@ pub(crate) struct WorkerActor {
     pub(super) events: Option<UnboundedSender<WorkerEvent>>,
     pub(super) detector: FailureDetector,
     pub(super) progress_sent: Moment,
+    /// What was measured or checked last, and when.
+    pub(super) benchmarks: Vec<(Moment, BenchmarkResult)>,
     /// Once this device is about to leave: who waits until no plan runs here any more.
     pub(super) leaving: Option<Vec<oneshot::Sender<()>>>,
     /// Leaders waiting for a running benchmark, by control connection.
@@ -124,6 +127,7 @@ impl WorkerActor {
             events,
             detector: FailureDetector::new(now),
             progress_sent: now,
+            benchmarks: Vec::new(),
             leaving: None,
             benchmark_waiters: Vec::new(),
         }

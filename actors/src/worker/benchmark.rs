@@ -6,7 +6,9 @@
 use std::thread;
 
 use actix::prelude::*;
+use edgeld_runtime::coord::Moment;
 use edgeld_runtime::kernel::{KernelKind, Setup};
+use edgeld_runtime::units::Ms;
 use edgeld_runtime::wire::{BenchmarkResult, WorkerMessage, encode};
 
 use super::actor::WorkerActor;
@@ -14,14 +16,28 @@ use super::messages::BenchmarkDone;
 use crate::profiler::benchmark;
 use crate::transport::Sender;
 
+/// For how long a result is repeated without another look: who asks without end takes little of the
+/// processor.
+const FRESH: Ms = Ms(10_000.0);
+
 impl WorkerActor {
-    /// Runs the benchmark, or checks the result that is known, and answers.
+    /// Runs the benchmark, or checks the result that is known, and answers; at once if that was just
+    /// done.
     pub(super) fn measure(
         &mut self,
         kernels: KernelKind,
         (control_id, leader): (u64, Sender),
         context: &mut Context<Self>,
     ) {
+        let now = self.device.clock.now();
+        let is_fresh = |(at, result): &&(Moment, BenchmarkResult)| {
+            result.kernels == kernels && now.since(*at) < FRESH
+        };
+        if let Some((_, result)) = self.benchmarks.iter().find(is_fresh) {
+            // If the connection has ended, its reader notices.
+            let _ = leader.send(encode(&WorkerMessage::Measured(result.clone())), Vec::new());
+            return;
+        }
         let waiters = &mut self.benchmark_waiters;
         let running = waiters.iter().any(|(running, ..)| *running == kernels);
         if waiters.iter().any(|(of, by, _)| (*of, *by) == (kernels, control_id)) {
@@ -73,7 +89,9 @@ impl Handler<BenchmarkDone> for WorkerActor {
                 {
                     tracing::warn!("cannot cache the benchmark result: {error}");
                 }
-                let message = encode(&WorkerMessage::Measured(result));
+                let message = encode(&WorkerMessage::Measured(result.clone()));
+                self.benchmarks.retain(|(_, before)| before.kernels != kernels);
+                self.benchmarks.push((self.device.clock.now(), result));
                 for (.., leader) in waiters {
                     // If the connection has ended, its reader notices.
                     let _ = leader.send(message.clone(), Vec::new());
