@@ -8,7 +8,7 @@
 //! # What a change must gain
 //!
 //! Another plan must have been better by 10 % for five frames in a row (as far as the planner ran
-//! after them), or by a third for two, and the present one must have run for two seconds. What it gains
+//! after them), or by a third for three, and the present one must have run for two seconds. What it gains
 //! must also pay for the weights that its devices lack. With times per frame under the `present` plan and the `other`,
 //!
 //! ```text
@@ -55,7 +55,7 @@ const GAIN: f64 = 0.10;
 const FRAMES: u64 = 5;
 
 /// The same if the change is [pressing](is_pressing): noise does not look like that.
-const PRESSING_FRAMES: u64 = 2;
+const PRESSING_FRAMES: u64 = 3;
 
 /// How many times as long as under another plan frames take if that cannot wait.
 const PRESSING: f64 = 1.5;
@@ -312,12 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn a_large_gain_is_believed_the_second_time() {
+    fn a_large_gain_is_believed_the_third_time() {
         let mut hysteresis = Hysteresis::new(Moment(0.0));
         assert!(!hysteresis.consider(Moment(3_000.0), 40, to(60.0)));
         assert!(!hysteresis.consider(Moment(3_100.0), 41, to(95.0)));
         assert!(!hysteresis.consider(Moment(3_200.0), 42, to(60.0)));
-        assert!(hysteresis.consider(Moment(3_300.0), 43, to(60.0)));
+        assert!(!hysteresis.consider(Moment(3_300.0), 43, to(60.0)));
+        assert!(hysteresis.consider(Moment(3_400.0), 44, to(60.0)));
     }
 
     #[test]
