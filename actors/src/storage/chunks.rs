@@ -147,7 +147,7 @@ impl ChunkStore {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    fn path(&self, hash: &Hash) -> PathBuf {
+    pub(super) fn path(&self, hash: &Hash) -> PathBuf {
         let name = hash.to_string();
         self.folder.join(&name[..2]).join(&name[2..])
     }

@@ -84,8 +84,8 @@ impl Lan {
 
     /// Flips a bit of a chunk on the worker's disk.
     pub(crate) fn damage(&self, chunk: u32) {
-        let name = self.fetcher.manifest().chunks()[chunk as usize].hash.to_string();
-        let path = self.folder.path().join(&name[..2]).join(&name[2..]);
+        let path =
+            self.fetcher.store().path(&self.fetcher.manifest().chunks()[chunk as usize].hash);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[0] ^= 1;
         std::fs::write(path, bytes).unwrap();

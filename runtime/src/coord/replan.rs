@@ -8,8 +8,9 @@
 //! # What a change must gain
 //!
 //! Another plan must have been better by 10 % for five frames in a row (as far as the planner ran
-//! after them), or by a third for three, and the present one must have run for two seconds. What it gains
-//! must also pay for the weights that its devices lack. With times per frame under the `present` plan and the `other`,
+//! after them), or by a third for three, and the present one must have run for two seconds. What it
+//! gains must also pay for the weights that its devices lack. With times per frame under the `present`
+//! plan and the `other`,
 //!
 //! ```text
 //! present - other  >=  10 % of present + moving / frames
