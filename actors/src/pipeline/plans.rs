@@ -32,10 +32,8 @@ impl PipelineActor {
         let Some((candidate, planned)) = self.planned(lane) else { return };
         let urgency = match candidate.proposal.reason {
             _ if candidate.proposal.provisional => Urgency::Stopgap,
-            Reason::Weights | Reason::Slower | Reason::Faster => Urgency::Patient,
-            Reason::Start | Reason::Lost | Reason::Left | Reason::Link | Reason::Joined => {
-                Urgency::Soon
-            }
+            reason if reason.is_patient() => Urgency::Patient,
+            _ => Urgency::Soon,
         };
         let planned = planned.clone();
         self.plans.insert(generation, planned);

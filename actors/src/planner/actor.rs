@@ -9,7 +9,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use actix::prelude::*;
-use edgeld_runtime::coord::emergency::with_idle;
+use edgeld_runtime::coord::emergency::{absorbed, with_idle, without_idle};
 use edgeld_runtime::coord::holdings::Holdings;
 use edgeld_runtime::coord::leader::Lane;
 use edgeld_runtime::coord::replan::{Change, Hysteresis, Overhead, reason};
@@ -17,7 +17,7 @@ use edgeld_runtime::coord::{Moment, Reason};
 use edgeld_runtime::cost::{ClusterProfile, LinkProfile};
 use edgeld_runtime::ids::Pair;
 use edgeld_runtime::kernel::KernelKind;
-use edgeld_runtime::plan::{Generation, InFlight};
+use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan};
 use edgeld_runtime::units::{Mbps, Ms};
 use edgeld_runtime::wire::NodeId;
 
@@ -174,10 +174,31 @@ impl PlannerActor {
                 .with_overhead(self.overhead.factor(self.clock.now())),
             previous: previous.unwrap_or_default(),
             holdings: self.holdings.clone(),
-            contingency: self.contingencies.plan_for(&self.members, &self.apart),
+            stopgaps: self.stopgaps(),
             exact: one_isa && self.options.kernels == KernelKind::Exact,
             expected_frames: self.options.expected_frames,
         })
+    }
+
+    /// Plans for the members that need few weights, if devices were lost: the one that the others stand by
+    /// for, and the active one with what several lost devices had absorbed.
+    fn stopgaps(&self) -> Vec<Plan> {
+        let planned = self.contingencies.plan_for(&self.members, &self.apart);
+        planned.into_iter().chain(self.absorbing()).collect()
+    }
+
+    fn absorbing(&self) -> Option<Plan> {
+        let [(_, lane)] = &self.active.as_ref()?.lanes[..] else { return None };
+        let is_lost = |node: &NodeId| !self.members.contains(node);
+        let places = (0..).map(DeviceIx).zip(&lane.members);
+        let lost: Vec<DeviceIx> =
+            places.filter(|(_, node)| is_lost(node)).map(|(device, _)| device).collect();
+        if lost.len() < 2 || !self.apart.is_empty() {
+            return None;
+        }
+        let (plan, kept) = without_idle(&absorbed(&self.source.graph, &lane.plan, &lost));
+        let kept: Vec<NodeId> = kept.iter().map(|device| lane.members[device.index()]).collect();
+        with_idle(&plan, &kept, &self.members)
     }
 
     fn solve(&self, request: SolveRequest) {

@@ -3,49 +3,70 @@
 use std::collections::VecDeque;
 
 use edgeld_runtime::coord::Reason;
-use edgeld_runtime::coord::emergency::{alone_is_sooner, on_leader, with_idle};
+use edgeld_runtime::coord::emergency::{alone_is_sooner, on_leader, seams, spliced, with_idle};
 use edgeld_runtime::coord::holdings::moving_time;
-use edgeld_runtime::coord::replan::is_pressing;
+use edgeld_runtime::coord::replan::is_notable;
 use edgeld_runtime::plan::{DeviceIx, Plan};
 use edgeld_runtime::program::{Program, derive};
 use edgeld_runtime::solve::{Lane, Lanes, Solution, solve_among};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::NodeId;
 
-use super::solver::SolveRequest;
+use super::solver::{Current, PreviousLane, Question, SolveRequest};
 
-/// After a large change, devices begin with weights as they are packed if all are ready in this part of
-/// the time then.
-const MUCH_SOONER: f64 = 0.7;
+/// How many frames more a plan must answer until the best one is ready, to be worth its own start.
+const MORE_FRAMES: f64 = 1.0;
 
 impl SolveRequest {
     /// Lanes that are ready sooner than these, if there is reason to hurry.
-    pub(super) fn interim(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
+    pub(super) fn interim(
+        &self,
+        lanes: &Lanes,
+        current: Option<&Current>,
+    ) -> Result<Option<Lanes>, String> {
         match (self.reason, &lanes.lanes[..]) {
             (Reason::Lost | Reason::Left | Reason::Link, [best]) => self.soonest(best),
             (Reason::Lost | Reason::Left | Reason::Link, _) => self.without_fetching(lanes),
             (Reason::Start, [first, ..]) => self.leader_first(first, lanes),
-            (Reason::Joined, _) => self.as_packed(lanes),
-            (Reason::Faster, _) => {
-                let present = self.current().map_or(Ms::ZERO, |current| current.cost);
-                match is_pressing(present, self.cost(lanes)) {
-                    true => self.as_packed(lanes),
-                    false => Ok(None),
-                }
-            }
+            (Reason::Joined | Reason::Faster, [best]) => self.meanwhile(best, current),
             _ => Ok(None),
         }
     }
 
-    /// The same lanes with weights as they are packed, if that is much sooner: a device more makes
-    /// all shares lower, a slow one those of others higher, and with other tiles every device would
-    /// pack its weights anew.
-    fn as_packed(&self, lanes: &Lanes) -> Result<Option<Lanes>, String> {
-        let programs = self.programs(lanes)?;
-        let ready = |stopgap| {
-            self.ready_time(programs.iter().map(|(node, program)| (*node, program)), stopgap)
+    /// The plan that answers most frames until the best one is ready, if that is more than go on under
+    /// the present one. A device more makes all shares lower, a slow one those of others higher: with
+    /// other tiles, and other features of dense layers, every device packs its weights anew. So what is
+    /// tried is the best plan with weights as they are packed, and its first stages before the other
+    /// stages of the present plan.
+    fn meanwhile(&self, best: &Lane, current: Option<&Current>) -> Result<Option<Lanes>, String> {
+        let ([PreviousLane { plan: present, .. }], Some(current)) = (&self.previous[..], current)
+        else {
+            return Ok(None);
         };
-        Ok((ready(true) < ready(false) * MUCH_SOONER).then(|| lanes.clone()))
+        let wanted = &best.solution.plan;
+        // Most checks for better plans find none.
+        let is_check = self.question == Question::Better;
+        if is_check && !is_notable(current.cost, best.solution.predicted) {
+            return Ok(None);
+        }
+        let derivation = derive(&self.graph, wanted).map_err(|error| error.to_string())?;
+        let wait = self.all_ready_time(&derivation.programs, false);
+        let mut most = (MORE_FRAMES, None);
+        // Strips between devices that are apart may be in neither plan, but in one made of both.
+        let seams = if self.apart.is_empty() { seams(wanted, present) } else { Vec::new() };
+        let spliced = seams.into_iter().rev().map(|seam| spliced(wanted, present, seam));
+        for plan in std::iter::once(wanted.clone()).chain(spliced) {
+            // Not every two plans go together.
+            let Ok(derivation) = derive(&self.graph, &plan) else { continue };
+            let total = self.simulate(&derivation).total;
+            let earlier = wait - self.all_ready_time(&derivation.programs, true);
+            let more = earlier.0 / total.0 - earlier.0 / current.cost.0;
+            let fits = || self.fit(self.profile.ids().zip(&derivation.programs), best.in_flight);
+            if more > most.0 && fits() {
+                most = (more, Some(plan));
+            }
+        }
+        most.1.map(|plan| self.instead(best, plan)).transpose()
     }
 
     /// What each member does in each of these lanes.
@@ -61,12 +82,12 @@ impl SolveRequest {
 
     /// The plan under which the next frame is answered soonest, if that is not the best one: the best
     /// plan may need weights that have to be fetched and packed first. Others are the best plan for
-    /// those devices that have packed weights by now, the one that devices stand by for, and all with the
+    /// those devices that have packed weights by now, those that need few weights, and all with the
     /// stages for which a device lacks weights on the leader.
     fn soonest(&self, best: &Lane) -> Result<Option<Lanes>, String> {
         let mut plans = VecDeque::from([best.solution.plan.clone()]);
         plans.extend(self.among_the_prepared());
-        plans.extend(self.contingency.clone());
+        plans.extend(self.stopgaps.iter().cloned());
         let mut soonest = (Ms(f64::INFINITY), None);
         while let Some(plan) = plans.pop_front() {
             let derivation = derive(&self.graph, &plan).map_err(|error| error.to_string())?;
@@ -76,9 +97,10 @@ impl SolveRequest {
                 plans.push_back(on_leader(&plan, &lacking));
             }
             let stopgap = plan != best.solution.plan;
+            let fits = || self.fit(self.profile.ids().zip(programs), best.in_flight);
             let answered =
                 self.all_ready_time(programs, stopgap) + self.simulate(&derivation).total;
-            if answered < soonest.0 {
+            if answered < soonest.0 && (!stopgap || fits()) {
                 soonest = (answered, Some(plan));
             }
         }
@@ -159,6 +181,12 @@ impl SolveRequest {
             missing[device.index()] += self.holdings.missing(&self.graph, program, node);
         }
         moving_time(&self.profile, &missing)
+    }
+
+    /// How long until devices have fetched and packed what they need for these lanes.
+    pub(super) fn moving(&self, lanes: &Lanes) -> Result<Ms, String> {
+        let programs = self.programs(lanes)?;
+        Ok(self.ready_time(programs.iter().map(|(node, program)| (*node, program)), false))
     }
 
     /// How long until devices have fetched and packed what they need for their programs; for a stopgap

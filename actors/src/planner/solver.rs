@@ -64,8 +64,8 @@ pub(super) struct SolveRequest {
     pub previous: Vec<PreviousLane>,
     /// Which devices hold which weights.
     pub holdings: Holdings,
-    /// A plan that devices were told to be ready for.
-    pub contingency: Option<Plan>,
+    /// Plans that need few weights, if devices were lost.
+    pub stopgaps: Vec<Plan>,
     /// Whether all devices compute bit-identical results.
     pub exact: bool,
     /// Expected number of frames, if a short run may be done before weights have moved.
@@ -141,9 +141,10 @@ pub(crate) struct Candidate {
     pub proposal: Proposal,
     /// Its lanes, in the same order.
     pub lanes: Vec<PlannedLane>,
-    /// By the objective: the predicted time of a frame, or that from one answer to the next.
+    /// By the objective: the predicted time of a frame, or that from one answer to the next, under the
+    /// best plan: under this one or the one that follows it.
     pub cost: Ms,
-    /// How long it takes to fetch and pack the weights that its devices lack.
+    /// How long it takes to fetch and pack the weights that devices lack for the best plan.
     pub moving: Ms,
     /// Predicted compute time per frame of every device considered.
     pub computes: Vec<(NodeId, Ms)>,
@@ -188,7 +189,7 @@ impl SolveRequest {
             Question::Prediction => current = self.current(),
             Question::Plan(_) | Question::Better => {
                 current = self.current();
-                result = Some(self.candidate());
+                result = Some(self.candidate(current.as_ref()));
             }
         }
         SolveOutcome {
@@ -251,11 +252,15 @@ impl SolveRequest {
         sums
     }
 
-    pub(super) fn candidate(&self) -> Result<Candidate, String> {
+    /// The best plan, or what to start with; the active plans are predicted to take what is `current`.
+    pub(super) fn candidate(&self, current: Option<&Current>) -> Result<Candidate, String> {
         let lanes =
             solve_apart(&self.problem(), &self.apart()).map_err(|error| error.to_string())?;
-        match self.interim(&lanes)? {
-            Some(interim) => self.describe(&interim, true),
+        match self.interim(&lanes, current)? {
+            Some(interim) => {
+                let (cost, moving) = (self.cost(&lanes), self.moving(&lanes)?);
+                Ok(Candidate { cost, moving, ..self.describe(&interim, true)? })
+            }
             None => self.describe(&lanes, false),
         }
     }
@@ -274,7 +279,7 @@ impl SolveRequest {
     }
 
     /// What the objective counts of these lanes.
-    pub(super) fn cost(&self, lanes: &Lanes) -> Ms {
+    fn cost(&self, lanes: &Lanes) -> Ms {
         match self.policy.objective {
             Objective::Latency => {
                 lanes.lanes.first().map_or(Ms::ZERO, |first| first.solution.predicted)

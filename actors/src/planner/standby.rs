@@ -5,7 +5,8 @@
 //! pack in advance what the plans need. That should be little, as packing slows frames: two others
 //! [absorb](edgeld_runtime::coord::emergency::absorbed) what the lost device had. When a device is lost,
 //! the plan for that is one of those that [`interim`](super::interim) considers: usually the one that can
-//! start at once. The best plan follows when it is ready.
+//! start at once. The best plan follows when it is ready. If several are lost at once, others absorb what
+//! all of them had, with what they packed for the loss of each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use edgeld_runtime::coord::emergency::{absorbed, with_idle, without_idle};
 use edgeld_runtime::cost::memory;
 use edgeld_runtime::graph::{DType, Graph};
 use edgeld_runtime::ids::Pair;
-use edgeld_runtime::plan::Plan;
+use edgeld_runtime::plan::{DeviceIx, InFlight, Plan};
 use edgeld_runtime::program::{Program, derive};
 use edgeld_runtime::units::Ms;
 use edgeld_runtime::wire::NodeId;
@@ -124,25 +125,34 @@ impl SolveRequest {
         let [PreviousLane { plan, in_flight, .. }] = &self.previous[..] else { return Vec::new() };
         let shares = plan.device_ids().skip(1).filter(|device| plan.is_active(*device));
         let without = |lost| {
-            let (plan, kept) = without_idle(&absorbed(&self.graph, plan, lost));
+            let (plan, kept) = without_idle(&absorbed(&self.graph, plan, &[lost]));
             let programs = derive(&self.graph, &plan).ok()?.programs;
-            let fits = |(device, program)| {
-                let need = memory(&self.graph, program, *in_flight).total();
-                need <= self.profile.device(device).memory
-            };
             let members = kept.iter().map(|device| self.members[device.index()]).collect();
-            let programs = kept.iter().copied().zip(&programs).all(fits).then_some(programs)?;
+            let fits = self.fit(kept.iter().copied().zip(&programs), *in_flight);
+            let programs = fits.then_some(programs)?;
             let programs = programs.into_iter().map(Arc::new).collect();
             Some(Contingency { plan, members, programs })
         };
         shares.take(MAX_PLANS).filter_map(without).collect()
+    }
+
+    /// Whether these devices have the memory for their programs.
+    pub(super) fn fit<'a>(
+        &self,
+        programs: impl IntoIterator<Item = (DeviceIx, &'a Program)>,
+        in_flight: InFlight,
+    ) -> bool {
+        programs.into_iter().all(|(device, program)| {
+            let need = memory(&self.graph, program, in_flight).total();
+            need <= self.profile.device(device).memory
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use edgeld_runtime::models::Vgg;
-    use edgeld_runtime::plan::{Cuts, DeviceIx, Split, Stage};
+    use edgeld_runtime::plan::{Cuts, Split, Stage};
 
     use super::*;
 

@@ -8,17 +8,17 @@ use edgeld_runtime::coord::emergency::with_idle;
 use edgeld_runtime::coord::holdings::Holdings;
 use edgeld_runtime::cost::{ClusterProfile, DeviceProfile, LinkProfile};
 use edgeld_runtime::models::{self, Options};
-use edgeld_runtime::plan::Plan;
-use edgeld_runtime::program::{Encoding, derive};
+use edgeld_runtime::plan::{DeviceIx, Plan, Split, Stage};
+use edgeld_runtime::program::{Encoding, Program, derive};
 use edgeld_runtime::solve::Policy;
 use edgeld_runtime::units::{Mbps, Ms};
 use edgeld_runtime::wire::NodeId;
 
-use super::solver::{Question, SolveRequest, start};
+use super::solver::{Candidate, PreviousLane, Question, SolveRequest, start};
 
 /// A request for a plan over two devices, of which this many have names.
 fn request(number: u32, named: usize) -> SolveRequest {
-    let model = models::open("vgg11?size=32&classes=3", &Options::default()).unwrap();
+    let model = models::open("vgg11?size=96&classes=3", &Options::default()).unwrap();
     let device = DeviceProfile::described(10.0, 2.0);
     let link = LinkProfile::described(Mbps(1000.0), Ms(0.1));
     SolveRequest {
@@ -34,7 +34,7 @@ fn request(number: u32, named: usize) -> SolveRequest {
         profile: ClusterProfile::new([(device.clone(), link), (device, link)]),
         previous: Vec::new(),
         holdings: Holdings::new(true),
-        contingency: None,
+        stopgaps: Vec::new(),
         exact: true,
         expected_frames: None,
     }
@@ -56,15 +56,15 @@ fn a_panic_is_an_answer_and_the_next_request_has_one_too() {
     assert!(solved.result.unwrap().is_ok());
 }
 
-/// What is proposed for this reason to three devices that have all weights on disk; `prepared` have
+/// What is proposed after a loss to three devices that have all weights on disk; `prepared` have
 /// them packed, too, as for a plan without the others, and all stand by for a plan if there is one. Says
 /// whether it is a stopgap, and which devices have shares.
-fn proposed(reason: Reason, prepared: &[u128], contingency: Option<Plan>) -> (bool, Vec<bool>) {
+fn after_a_loss(prepared: &[u128], contingency: Option<Plan>) -> (bool, Vec<bool>) {
     let members: Vec<NodeId> = (0..3).map(NodeId).collect();
     let device =
         (DeviceProfile::described(10.0, 2.0), LinkProfile::described(Mbps(10_000.0), Ms(0.01)));
     let mut request = SolveRequest {
-        reason,
+        reason: Reason::Lost,
         profile: ClusterProfile::new(members.iter().map(|_| device.clone())),
         names: vec![String::new(); members.len()],
         members,
@@ -84,22 +84,68 @@ fn proposed(reason: Reason, prepared: &[u128], contingency: Option<Plan>) -> (bo
             request.holdings.stands_by(*node, &request.graph, [program]);
         }
     }
-    request.contingency = contingency;
-    let candidate = request.candidate().unwrap();
+    request.stopgaps = contingency.into_iter().collect();
+    let candidate = request.candidate(None).unwrap();
     let members = &candidate.proposal.lanes[0].members;
     let has_share = request.members.iter().map(|node| members.contains(node));
     (candidate.proposal.provisional, has_share.collect())
 }
 
-fn after_a_loss(prepared: &[u128], contingency: Option<Plan>) -> (bool, Vec<bool>) {
-    proposed(Reason::Lost, prepared, contingency)
+/// What is proposed when a third device joins two that run a plan, all with all weights on disk; and
+/// that plan, for all three. They have packed the weights of these programs, too.
+fn after_a_join(packed: &[Program]) -> (Candidate, Plan) {
+    let link = LinkProfile::described(Mbps(10_000.0), Ms(0.01));
+    let mut request = request(1, 2);
+    let before = request.candidate(None).unwrap().proposal.lanes.remove(0);
+    let programs = derive(&request.graph, &before.plan).unwrap().programs;
+    for (node, program) in before.members.iter().zip(&programs) {
+        request.holdings.prepared(*node, &request.graph, program);
+    }
+    request.reason = Reason::Joined;
+    request.members.push(NodeId(2));
+    request.names.push(String::new());
+    let device = (DeviceProfile::described(10.0, 2.0), link);
+    request.profile = ClusterProfile::new(request.members.iter().map(|_| device.clone()));
+    for node in &request.members {
+        request.holdings.add_all(*node, &request.graph);
+        request.holdings.stands_by(*node, &request.graph, packed);
+    }
+    let plan = with_idle(&before.plan, &before.members, &request.members).unwrap();
+    let (interval, in_flight) = (before.interval, before.in_flight);
+    request.previous = vec![PreviousLane { plan: plan.clone(), interval, in_flight }];
+    (request.candidate(request.current().as_ref()).unwrap(), plan)
+}
+
+/// The stages of wide dense layers, which have most of the weights.
+fn dense(plan: &Plan) -> Vec<&Stage> {
+    let is_wide = |stage: &&Stage| match &stage.split {
+        Split::Features(cuts) => cuts.total() == 4096,
+        _ => false,
+    };
+    let stages: Vec<&Stage> = plan.stages.iter().filter(is_wide).collect();
+    assert_eq!(stages.len(), 2);
+    stages
 }
 
 #[test]
-fn after_a_join_weights_are_used_as_they_are_packed_if_that_is_sooner() {
-    assert_eq!(proposed(Reason::Joined, &[0, 1, 2], None), (true, vec![true; 3]));
-    // It would be no sooner: some have to pack all that they need.
-    assert_eq!(proposed(Reason::Joined, &[], None), (false, vec![true; 3]));
+fn a_newcomer_helps_first_where_weights_are_few() {
+    let (candidate, before) = after_a_join(&[]);
+    let lane = &candidate.proposal.lanes[0];
+    assert!(candidate.proposal.provisional);
+    assert_eq!(lane.members.len(), 3);
+    let first = &lane.plan.stages[0].split;
+    assert!(matches!(first, Split::Rows(cuts) if !cuts.range::<()>(DeviceIx(2)).is_empty()));
+    assert_eq!(dense(&lane.plan), dense(&before));
+}
+
+#[test]
+fn a_newcomer_that_is_ready_helps_everywhere() {
+    let graph = request(1, 2).graph;
+    let whole = derive(&graph, &Plan::alone(graph.layers().len() as u32)).unwrap().programs;
+    let (candidate, before) = after_a_join(&whole);
+    let lane = &candidate.proposal.lanes[0];
+    assert_eq!(lane.members.len(), 3);
+    assert_ne!(dense(&lane.plan), dense(&before));
 }
 
 #[test]
@@ -111,7 +157,7 @@ fn who_has_packed_nothing_yet_joins_later() {
 
 #[test]
 fn the_plan_that_devices_stand_by_for_comes_first() {
-    let lane = request(1, 2).candidate().unwrap().proposal.lanes.remove(0);
+    let lane = request(1, 2).candidate(None).unwrap().proposal.lanes.remove(0);
     let members: Vec<NodeId> = (0..3).map(NodeId).collect();
     let plan = with_idle(&lane.plan, &lane.members, &members);
     assert!(plan.is_some());

@@ -68,3 +68,10 @@ pub enum Reason {
     /// A device became faster.
     Faster,
 }
+
+impl Reason {
+    /// Whether devices may take their time to get ready: frames go on well enough meanwhile.
+    pub fn is_patient(self) -> bool {
+        matches!(self, Reason::Weights | Reason::Slower | Reason::Faster)
+    }
+}

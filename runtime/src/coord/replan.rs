@@ -61,9 +61,14 @@ const PRESSING_FRAMES: u64 = 3;
 /// How many times as long as under another plan frames take if that cannot wait.
 const PRESSING: f64 = 1.5;
 
+/// Whether another plan is so much better than the present one that it is worth a change.
+pub fn is_notable(present: Ms, other: Ms) -> bool {
+    other <= present * (1.0 - GAIN)
+}
+
 /// Whether frames take so much longer under the present plan than under another that the other one
 /// cannot wait.
-pub fn is_pressing(present: Ms, other: Ms) -> bool {
+fn is_pressing(present: Ms, other: Ms) -> bool {
     present >= other * PRESSING
 }
 
@@ -203,10 +208,13 @@ impl Default for Overhead {
 impl Overhead {
     /// Learns what frames of the present plan took, and what it is simulated to take now. If that is
     /// suddenly much more or less, profiles have learned of a change, and frames from before it say
-    /// nothing any more.
+    /// nothing any more, unless the change explains them.
     pub fn observe(&mut self, now: Moment, measured: impl IntoIterator<Item = Ms>, simulated: Ms) {
         let ratio = simulated / self.simulated;
-        if ratio.is_finite() && !(1.0 / STEP..STEP).contains(&ratio) {
+        let is_step = ratio.is_finite() && !(1.0 / STEP..STEP).contains(&ratio);
+        let unexplained = |factor: f64| factor.ln().abs();
+        let former = self.median().map(|median| unexplained(median / simulated));
+        if is_step && former.is_some_and(|former| former > unexplained(self.factor(now))) {
             self.change_plan(now);
         }
         self.simulated = simulated;
@@ -225,11 +233,16 @@ impl Overhead {
         self.times.clear();
     }
 
-    /// The factor, as of `now`; 1 if nothing is known.
-    pub fn factor(&self, now: Moment) -> f64 {
+    /// Of the latest frames, if there are any.
+    fn median(&self) -> Option<Ms> {
         let mut sorted: Vec<Ms> = self.times.iter().copied().collect();
         sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let ratio = sorted.get(sorted.len() / 2).map(|median| *median / self.simulated);
+        sorted.get(sorted.len() / 2).copied()
+    }
+
+    /// The factor, as of `now`; 1 if nothing is known.
+    pub fn factor(&self, now: Moment) -> f64 {
+        let ratio = self.median().map(|median| median / self.simulated);
         let ratio = ratio.filter(|ratio| !ratio.is_nan()).unwrap_or(self.before);
         let forgotten = 0.5f64.powf(now.since(self.last) / HALF_LIFE);
         ratio.clamp(1.0 / MOST, MOST).powf(forgotten)

@@ -16,9 +16,9 @@
 //!      └──────────────────────┴─────────────────────────┘  abandoned: retired, frames rerun
 //! ```
 //!
-//! Joins and gradual changes never disturb a generation in preparation; they wait for it. Frames
-//! never wait for a join: a loss that leaves no plan to run cancels a preparation that was started
-//! for another reason.
+//! Gradual changes never disturb a generation in preparation; they wait for it. Joins wait only for one
+//! that is soon ready: not for a better plan, for which devices take their time. Frames never wait for a
+//! join: a loss that leaves no plan to run cancels a preparation that was started for another reason.
 //!
 //! Two devices that cannot exchange strips are kept apart: plans are requested for which they need
 //! not. A frame that takes far too long is looked into (`stall`). A frame that other devices have
@@ -484,12 +484,14 @@ impl Leader {
     }
 
     /// Requests a plan: now, or when the current preparation has ended. If a loss has left no plan
-    /// to run, or a frame is to run on the leader alone, the current preparation is abandoned instead
-    /// of awaited.
+    /// to run, a frame is to run on the leader alone, or a device has joined and the preparation may take
+    /// its time, it is abandoned instead of awaited.
     fn request_plan(&mut self, reason: Reason, out: &mut Vec<Command>) {
         let alone = self.needs_shelter();
         let urgent = matches!(reason, Reason::Lost | Reason::Left | Reason::Link);
-        let stopped = match alone || urgent && self.active.is_none() {
+        let is_patient = |lanes: &Lanes| lanes.reason.is_patient() && !lanes.provisional;
+        let precedes = reason == Reason::Joined && self.preparing.as_ref().is_some_and(is_patient);
+        let stopped = match alone || precedes || urgent && self.active.is_none() {
             true => self.stop_preparing(out),
             false => None,
         };

@@ -494,6 +494,21 @@ fn the_plan_that_follows_a_stopgap_waits_for_the_frames_that_were_disturbed() {
     assert!(requests(after), "the second frame had not begun");
 }
 
+#[test]
+fn a_join_waits_only_for_a_plan_that_is_soon_ready() {
+    let mut script = Script::new(&[OTHER]);
+    let generation = script.propose(&[ME, OTHER]);
+    assert!(!script.join(THIRD, FIRST));
+    script.all_ready(generation, &[ME, OTHER]);
+    let generation = script.run_on(&[ME, OTHER, THIRD]);
+    script.handle(Event::Left(THIRD));
+    script.run_on(&[ME, OTHER]);
+    let better = Proposal { reason: Reason::Faster, ..proposal(&[ME]) };
+    script.handle(Event::Improved(better));
+    assert!(script.prepared() > generation);
+    assert!(script.join(THIRD, SECOND));
+}
+
 /// Whole frames on a device, which answers at this interval.
 fn whole(node: NodeId, interval: f64) -> Lane {
     let (members, owner) = match node {
