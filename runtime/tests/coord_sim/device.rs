@@ -419,13 +419,14 @@ impl World {
         let worker = &mut self.device(node).worker;
         worker.retire(SESSION, generation);
         assert!(!worker.knows(SESSION, generation), "{node} keeps the memory of {generation:?}");
+        if let Some(session) = self.session(node) {
+            session.gate.close(generation);
+            session.plans.remove(&generation);
+            session.frames.retain(|(of, _), _| *of != generation);
+            session.early.retain(|(of, ..)| *of > generation);
+            session.over = session.over.max(Some(generation));
+        }
         self.release_later(node, generation);
-        let Some(session) = self.session(node) else { return };
-        session.gate.close(generation);
-        session.plans.remove(&generation);
-        session.frames.retain(|(of, _), _| *of != generation);
-        session.early.retain(|(of, ..)| *of > generation);
-        session.over = session.over.max(Some(generation));
         self.handle_links(node, links::Event::Retire(generation));
     }
 
