@@ -238,13 +238,18 @@ def strike(lab: Lab, leader: Watched, fault: Fault, hit: list[int], detection: f
                f"{extra:.0f} ms: {worst['total_ms']:.0f}, usual {usual:.0f}, then {remaining:.0f}; "
                f"retries {worst['retries']}; {' '.join(generations.values()) or 'no new plan'}",
                extra <= bar)
-    if extra > bar:  # what happened when, in ms after the fault
-        for event in plans[:6] + after[:4]:
-            rest = {field: event[field] for field in ("reason", "generation", "predicted_ms",
-                    "frame", "total_ms", "retries") if field in event}
-            progress(f"  {event['t'] - at:8.0f}  {rest}")
+    if extra > bar:
+        tell(plans[:6] + after[:4], at)
     mend()
     pass_until(leader, begun + FRAMES)
+
+
+def tell(events: list[Event], at: float) -> None:
+    """What happened when, in ms after a fault."""
+    for event in events:
+        rest = {field: event[field] for field in ("reason", "generation", "predicted_ms",
+                "frame", "total_ms", "retries") if field in event}
+        progress(f"  {event['t'] - at:8.0f}  {rest}")
 
 
 # -- lasting changes --------------------------------------------------------------------------
@@ -306,14 +311,17 @@ def join(arguments: Namespace, bars: Report) -> None:
                 at = time.time() * 1e3
                 identity = restart(lab, last).wait_for("listening", 60)["id"]
                 pass_frames(leader, FRAMES // 2)
-                generations = {plan["generation"] for plan in of_kind(list(leader.events), "plan")
-                               if plan["t"] > at and any(share["device"] == identity
-                               for stage in plan["stages"] for share in stage["shares"])}
+                plans = [plan for plan in of_kind(list(leader.events), "plan") if plan["t"] > at]
+                generations = {plan["generation"] for plan in plans
+                               if any(share["device"] == identity
+                                      for stage in plan["stages"] for share in stage["shares"])}
                 helped = [frame["t"] - at for frame in frames_of(leader)
                           if frame["generation"] in generations]
+                soon = bool(helped) and min(helped) <= 2000
                 bars.check(f"join: weights on disk, round {turn + 1}", "<= 2000 ms",
-                           f"{min(helped):.0f} ms" if helped else "never", bool(helped) and
-                           min(helped) <= 2000)
+                           f"{min(helped):.0f} ms" if helped else "never", soon)
+                if not soon:
+                    tell(plans, at)
         finally:
             leader.interrupt(30)
 

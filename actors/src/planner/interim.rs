@@ -14,7 +14,8 @@ use edgeld_runtime::wire::NodeId;
 
 use super::solver::{Current, PreviousLane, Question, SolveRequest};
 
-/// How many frames more a plan must answer until the best one is ready, to be worth its own start.
+/// How many frames more a plan must answer until the best one is ready, to be worth its own start. After
+/// a join any gain is: who starts a device wants to see it at work.
 const MORE_FRAMES: f64 = 1.0;
 
 impl SolveRequest {
@@ -51,7 +52,7 @@ impl SolveRequest {
         }
         let derivation = derive(&self.graph, wanted).map_err(|error| error.to_string())?;
         let wait = self.all_ready_time(&derivation.programs, false);
-        let mut most = (MORE_FRAMES, None);
+        let mut most = (if is_check { MORE_FRAMES } else { 0.0 }, None);
         // Strips between devices that are apart may be in neither plan, but in one made of both.
         let seams = if self.apart.is_empty() { seams(wanted, present) } else { Vec::new() };
         let spliced = seams.into_iter().rev().map(|seam| spliced(wanted, present, seam));

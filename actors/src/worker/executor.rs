@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use edgeld_runtime::coord::worker::{Arrival, Gate};
 use edgeld_runtime::exec::{Frame, Input, Progress, awaits, owes};
-use edgeld_runtime::kernel::Scratch;
+use edgeld_runtime::kernel::{Scratch, Threads};
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight};
 use edgeld_runtime::program::{Action, Program, StepIx, TransferId};
 use edgeld_runtime::units::{Bytes, Ms};
@@ -24,8 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::claim::ClaimedPlan;
 use super::compute::{Pool, panic_text};
 use super::device::Device;
-use crate::clock::Clock;
-use crate::profiler::StallMonitor;
+use crate::clock::{Clock, cpu_time};
+use crate::profiler::{Quota, StallMonitor};
 use crate::transport::Sender;
 
 /// Strips queued at once.
@@ -186,6 +186,7 @@ pub(super) fn start(
     let executor = Executor {
         pool: device.pool.clone(),
         stalls: device.stalls.clone(),
+        quota: Quota::of_this_process(),
         clock: traced.then_some(device.clock),
         scratch: Scratch::default(),
         gate: Gate::default(),
@@ -201,6 +202,7 @@ pub(super) fn start(
 struct Executor {
     pool: Arc<Pool>,
     stalls: Arc<StallMonitor>,
+    quota: Quota,
     /// If the session is traced.
     clock: Option<Clock>,
     scratch: Scratch,
@@ -239,9 +241,9 @@ struct OpenFrame {
 struct StageSpans {
     /// When it was computed.
     spans: Vec<(Instant, Instant)>,
-    /// Its work and the rest that this calls for, if the pool is paced. The rest may have been taken
-    /// during another stage.
-    paced: Option<Ms>,
+    /// Its work and the rest that this calls for, if the pool is paced or the process has a quota. The
+    /// rest may have been taken during another stage, or be over before the quota was.
+    sustained: Option<Ms>,
 }
 
 impl Plan {
@@ -437,7 +439,8 @@ impl Executor {
         let _span =
             tracing::trace_span!("step", generation = generation.0, frame = number).entered();
         let (next, begun) = (open.frame.next_step(), Instant::now());
-        let step = step(open, &plan.routes, &mut self.scratch, &self.pool);
+        let work = Work::begin(&self.pool, &mut self.quota);
+        let step = step(open, &plan.routes, &mut self.scratch, &work);
         open.trace(self.clock, next, begun);
         if !open.answered && open.outputs.iter().all(Option::is_some) {
             open.answered = true;
@@ -491,34 +494,64 @@ fn input_step(program: &Program) -> Option<StepIx> {
     at.map(|index| StepIx(index as u32))
 }
 
-/// What each stage costs this device on average. A paced device whose frame took longer than its
-/// pace explains was stopped or had to share its cores; that hits stages at random, so all of them
+/// What each stage costs this device on average. A device whose frame took longer than its pace or
+/// quota explains was stopped or had to share its cores; that hits stages at random, so all of them
 /// count as that much slower.
 fn stage_times(stages: &BTreeMap<u32, StageSpans>, stalls: &StallMonitor) -> Vec<StageTime> {
-    let paced: Ms = stages.values().filter_map(|stage| stage.paced).sum();
+    let sustained: Ms = stages.values().filter_map(|stage| stage.sustained).sum();
     let spans = stages.values().flat_map(|stage| &stage.spans);
     let elapsed: Ms = spans.map(|(from, to)| Ms::from_duration(*to - *from)).sum();
-    let slowdown = (elapsed / paced).max(1.0);
+    let slowdown = (elapsed / sustained).max(1.0);
     let time = |(stage, took): (&u32, &StageSpans)| StageTime {
         stage: *stage,
-        compute: match took.paced {
-            Some(paced) => paced * slowdown,
+        compute: match took.sustained {
+            Some(sustained) => sustained * slowdown,
             None => stalls.cost(&took.spans),
         },
     };
     stages.iter().map(time).collect()
 }
 
-fn step(open: &mut OpenFrame, routes: &[Route], scratch: &mut Scratch, pool: &Pool) -> Step {
-    let (start, before) = (Instant::now(), pool.paced_total());
-    match catch(|| open.frame.advance(scratch, pool)) {
+/// Work that the pool does from now on.
+struct Work<'a> {
+    pool: &'a Pool,
+    start: Instant,
+    /// All that was paced before.
+    paced: Option<Ms>,
+    /// CPU time of this thread before.
+    cpu: Duration,
+    /// The cores whose time may be used, if that is limited.
+    cores: Option<f64>,
+}
+
+impl Work<'_> {
+    fn begin<'a>(pool: &'a Pool, quota: &mut Quota) -> Work<'a> {
+        let (paced, cores) = (pool.paced_total(), quota.cores());
+        Work { pool, start: Instant::now(), paced, cpu: cpu_time(), cores }
+    }
+
+    /// The work so far and the rest that pace or quota call for; `None` without either.
+    fn sustained(&self) -> Option<Ms> {
+        if let (Some(before), Some(after)) = (self.paced, self.pool.paced_total()) {
+            return Some(after - before);
+        }
+        // The other threads work as long as this one.
+        let threads = self.pool.count() as f64;
+        let cores = self.cores.filter(|cores| *cores < threads)?;
+        let cpu = Ms::from_duration(cpu_time().saturating_sub(self.cpu));
+        Some(cpu * (threads / cores))
+    }
+}
+
+fn step(open: &mut OpenFrame, routes: &[Route], scratch: &mut Scratch, work: &Work<'_>) -> Step {
+    match catch(|| open.frame.advance(scratch, work.pool)) {
         Err(error) => Step::Failed(error),
         Ok(Progress::Computed { stage }) => {
             tracing::trace!(stage, "computed");
             let took = open.stages.entry(stage as u32).or_default();
-            took.spans.push((start, Instant::now()));
-            if let (Some(before), Some(after)) = (before, pool.paced_total()) {
-                took.paced = Some(took.paced.unwrap_or_default() + (after - before));
+            took.spans.push((work.start, Instant::now()));
+            if let Some(sustained) = work.sustained() {
+                took.sustained = Some(took.sustained.unwrap_or_default() + sustained);
             }
             Step::Progressed
         }
