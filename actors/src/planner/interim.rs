@@ -8,7 +8,7 @@ use edgeld_runtime::coord::holdings::moving_time;
 use edgeld_runtime::coord::replan::is_notable;
 use edgeld_runtime::plan::{DeviceIx, Plan};
 use edgeld_runtime::program::{Program, derive};
-use edgeld_runtime::solve::{Lane, Lanes, Solution, solve_among};
+use edgeld_runtime::solve::{Lane, Lanes, Objective, Solution, solve_among};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::NodeId;
 
@@ -45,6 +45,9 @@ impl SolveRequest {
             return Ok(None);
         };
         let wanted = &best.solution.plan;
+        if self.policy.objective == Objective::Throughput {
+            return Ok(None);
+        }
         // Most checks for better plans find none.
         let is_check = self.question == Question::Better;
         if is_check && !is_notable(current.cost, best.solution.predicted) {
@@ -62,8 +65,9 @@ impl SolveRequest {
             let total = self.simulate(&derivation).total;
             let earlier = wait - self.all_ready_time(&derivation.programs, true);
             let more = earlier.0 / total.0 - earlier.0 / current.cost.0;
+            let is_sooner = earlier > Ms::ZERO && total < current.cost;
             let fits = || self.fit(self.profile.ids().zip(&derivation.programs), best.in_flight);
-            if more > most.0 && fits() {
+            if is_sooner && more > most.0 && fits() {
                 most = (more, Some(plan));
             }
         }
@@ -91,7 +95,8 @@ impl SolveRequest {
         plans.extend(self.stopgaps.iter().cloned());
         let mut soonest = (Ms(f64::INFINITY), None);
         while let Some(plan) = plans.pop_front() {
-            let derivation = derive(&self.graph, &plan).map_err(|error| error.to_string())?;
+            // One that was made for other devices may not be valid.
+            let Ok(derivation) = derive(&self.graph, &plan) else { continue };
             let programs = &derivation.programs[..];
             let lacking = self.holdings.lacking(&self.graph, programs, &self.members);
             if !lacking.is_empty() && best.solution.alone.is_some() {

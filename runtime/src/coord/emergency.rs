@@ -7,7 +7,7 @@
 //!
 //! The best plan for the others moves the shares of all. If the two nearest devices take over what the
 //! lost one had, nobody else needs other weights than before, and they need little: with five equal
-//! devices each packs a tenth of the features of a layer, ahead of any loss.
+//! devices each packs a tenth of the features of a layer for each neighbour that may be lost.
 //!
 //! After a join a new device helps soonest where weights are few. The first seven convolutions of VGG16
 //! have 7 MB of its 553, and take two thirds of the time: with these stages as in the best plan for all
@@ -34,7 +34,7 @@ pub fn on_leader(plan: &Plan, stages: &[usize]) -> Plan {
 pub fn absorbed(graph: &Graph, plan: &Plan, lost: &[DeviceIx]) -> Plan {
     let mut plan = plan.clone();
     for stage in &mut plan.stages {
-        let step = feature_step(graph, LayerId(stage.layers.end - 1)).unwrap_or(1);
+        let step = feature_step(graph, LayerId(stage.layers.start)).unwrap_or(1);
         match &mut stage.split {
             Split::Rows(cuts) => *cuts = absorb(cuts, lost, 1),
             Split::Features(cuts) => *cuts = absorb(cuts, lost, step),
@@ -45,9 +45,10 @@ pub fn absorbed(graph: &Graph, plan: &Plan, lost: &[DeviceIx]) -> Plan {
     plan
 }
 
-/// Divides the shares of these devices between others; boundaries stay multiples of `step`. By how much
-/// two others take over more than each other does not depend on what else they take over: so where two
-/// devices are lost at once, others need what they need for the loss of either.
+/// Divides the shares of these devices between others; boundaries stay multiples of `step`. In which
+/// proportion two others divide a share depends on their own shares alone, not on what else they take
+/// over: where two devices are lost at once that are not neighbours, others need what they would need for
+/// the loss of either.
 fn absorb(cuts: &Cuts, lost: &[DeviceIx], step: u32) -> Cuts {
     let shares: Vec<u32> = cuts.boundaries().windows(2).map(|ends| ends[1] - ends[0]).collect();
     let mut lengths = shares.clone();
@@ -143,6 +144,7 @@ pub fn alone_is_sooner(frames: u64, alone: Ms, weights: Ms) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coord::testing::one_convolution_and_a_pool;
     use crate::plan::Stage;
 
     const LEADER: NodeId = NodeId(1);
@@ -209,6 +211,17 @@ mod tests {
         assert_eq!(after(&[1, 2]), [0, 128, 128, 128, 256, 320]);
         assert_eq!(after(&[3, 4]), [0, 64, 192, 320, 320, 320]);
         assert_eq!(after(&[1, 2, 3, 4]), [0, 320, 320, 320, 320, 320]);
+    }
+
+    #[test]
+    fn features_are_absorbed_in_steps_of_the_layer_that_is_split() {
+        let graph = one_convolution_and_a_pool();
+        let layers = graph.layers().len() as u32;
+        let step = feature_step(&graph, LayerId(0)).unwrap();
+        let features = Split::Features(Cuts::from_lengths([step, step, step, step]));
+        let plan = Plan::new(4, vec![Stage { layers: 0..layers, split: features }]);
+        assert_eq!(plan.check(&graph), Ok(()));
+        assert_eq!(absorbed(&graph, &plan, &[DeviceIx(1)]).check(&graph), Ok(()));
     }
 
     #[test]

@@ -387,9 +387,11 @@ impl Leader {
         }
     }
 
-    /// Whether a proposal is what was last reported to be active.
+    /// Whether a proposal is what was last reported to be active, and not only as a stopgap, in which
+    /// devices use weights as they are packed.
     fn runs_already(&self, proposal: &Proposal) -> bool {
-        let Some(active) = &self.active else { return false };
+        let is_final = |active: &&Lanes| proposal.provisional || !active.provisional;
+        let Some(active) = self.active.as_ref().filter(is_final) else { return false };
         let is_active = |lane: &Lane| active.live.iter().any(|live| live.lane.runs_like(lane));
         proposal.lanes.len() == active.live.len()
             && proposal.lanes.iter().all(is_active)
@@ -418,7 +420,8 @@ impl Leader {
         let Proposal { lanes, in_flight, reason, provisional, alone } = proposal;
         let mut live = Vec::new();
         for lane in lanes {
-            let mut active = self.active.iter().flat_map(|lanes| &lanes.live);
+            let active = self.active.iter().filter(|lanes| provisional || !lanes.provisional);
+            let mut active = active.flat_map(|lanes| &lanes.live);
             let active = active.find(|live| live.lane.runs_like(&lane));
             let (generation, waiting) = match active {
                 Some(active) => (active.generation, BTreeMap::new()),

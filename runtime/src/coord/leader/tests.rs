@@ -495,6 +495,20 @@ fn the_plan_that_follows_a_stopgap_waits_for_the_frames_that_were_disturbed() {
 }
 
 #[test]
+fn a_plan_that_runs_as_a_stopgap_is_prepared_again_for_good() {
+    let mut script = Script::new(&[OTHER]);
+    let stopgap = Proposal { provisional: true, ..proposal(&[ME, OTHER]) };
+    let request = script.request();
+    script.handle(Event::Proposed { request, proposal: Ok(stopgap) });
+    let generation = script.prepared();
+    script.all_ready(generation, &[ME, OTHER]);
+    let lasting = script.run_on(&[ME, OTHER]);
+    assert!(lasting > generation);
+    let better = Event::Improved(proposal(&[ME, OTHER]));
+    assert!(!script.handle(better).iter().any(|c| matches!(c, Command::Prepare { .. })));
+}
+
+#[test]
 fn a_join_waits_only_for_a_plan_that_is_soon_ready() {
     let mut script = Script::new(&[OTHER]);
     let generation = script.propose(&[ME, OTHER]);
