@@ -187,6 +187,8 @@ impl PlannerActor {
         planned.into_iter().chain(self.absorbing()).collect()
     }
 
+    /// The only active plan if others had absorbed what several lost devices had; what one had, devices
+    /// stand by for.
     fn absorbing(&self) -> Option<Plan> {
         let [(_, lane)] = &self.active.as_ref()?.lanes[..] else { return None };
         let is_lost = |node: &NodeId| !self.members.contains(node);

@@ -44,10 +44,11 @@ impl SolveRequest {
         else {
             return Ok(None);
         };
-        let wanted = &best.solution.plan;
+        // There the current cost is no time of a frame.
         if self.policy.objective == Objective::Throughput {
             return Ok(None);
         }
+        let wanted = &best.solution.plan;
         // Most checks for better plans find none.
         let is_check = self.question == Question::Better;
         if is_check && !is_notable(current.cost, best.solution.predicted) {

@@ -63,7 +63,7 @@ const PRESSING: f64 = 1.5;
 
 /// Whether another plan is so much better than the present one that it is worth a change.
 pub fn is_notable(present: Ms, other: Ms) -> bool {
-    other <= present * (1.0 - GAIN)
+    Change { present, other, moving: Ms::ZERO }.gain() >= Ms::ZERO
 }
 
 /// Whether frames take so much longer under the present plan than under another that the other one

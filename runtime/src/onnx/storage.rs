@@ -7,7 +7,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Where a model's bytes are. Reads are cheap and may come from several threads at once.
 #[derive(Debug)]
@@ -22,12 +22,14 @@ pub(crate) struct Storage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version {
     len: u64,
-    modified: SystemTime,
+    /// Since 1970; what is older counts as of then.
+    modified: Duration,
 }
 
 impl Version {
     fn of(metadata: &Metadata) -> io::Result<Version> {
-        Ok(Version { len: metadata.len(), modified: metadata.modified()? })
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Version { len: metadata.len(), modified })
     }
 }
 
@@ -74,7 +76,6 @@ impl Storage {
     /// it was opened.
     pub(super) fn origin(&self) -> Option<String> {
         let Place::File(_, Version { len, modified }) = &self.place else { return None };
-        let modified = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let path = self.path.canonicalize().ok()?;
         Some(format!("{} {len} {}", path.display(), modified.as_nanos()))
     }
@@ -184,7 +185,7 @@ mod tests {
         let origin = storage.origin().unwrap();
         let file = File::options().write(true).open(&path).unwrap();
         // As if it had been written to now; clocks of file systems are coarse.
-        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        file.set_modified(UNIX_EPOCH).unwrap();
         let error = read(&storage).unwrap_err().to_string();
         assert!(error.contains("load the model again"), "{error}");
         assert_eq!(storage.origin().unwrap(), origin);
