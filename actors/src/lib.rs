@@ -29,6 +29,7 @@ mod pipeline;
 mod planner;
 mod profiler;
 mod storage;
+pub mod task;
 pub mod transport;
 mod worker;
 

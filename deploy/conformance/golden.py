@@ -493,6 +493,197 @@ def no_ops(net: Net) -> None:
     net.outputs = [net.nodes[-2].output[0]]
 
 
+# Tensors of any rank
+
+@case
+def attention(net: Net) -> None:
+    net.opset = 17
+    x = net.conv("x", 8, 4, 3, 3, strides=[3, 3])
+    x = net.node("Transpose", net.node("Reshape", x, net.ints(1, 8, -1)), perm=[0, 2, 1])
+    y = net.node("LayerNormalization", x, net.weight(8), net.weight(8))
+    parts = []
+    for _ in range(3):
+        part = net.node("Add", net.node("MatMul", y, net.weight(8, 8)), net.weight(8))
+        part = net.node("Reshape", part, net.ints(0, -1, 2, 4))
+        parts.append(net.node("Transpose", part, perm=[0, 2, 1, 3]))
+    query, key, values = parts
+    scores = net.node("MatMul", query, net.node("Transpose", key, perm=[0, 1, 3, 2]))
+    scores = net.node("Softmax", net.node("Mul", scores, net.constant(0.5)), axis=-1)
+    y = net.node("Transpose", net.node("MatMul", scores, values), perm=[0, 2, 1, 3])
+    x = net.node("Add", x, net.node("Reshape", y, net.ints(0, -1, 8)))
+    half = net.node("Mul", x, net.constant(0.5))
+    gelu = net.node("Div", x, net.constant(np.sqrt(2)))
+    gelu = net.node("Add", net.node("Erf", gelu), net.constant(1))
+    x = net.node("Mul", half, gelu)
+    net.node("ReduceMean", x, axes=[1], keepdims=0)
+
+
+@case
+def box_head(net: Net) -> None:
+    x = net.conv("x", 6, 4, 1, 1)
+    x = net.node("Transpose", net.node("Reshape", x, net.ints(1, 6, -1)), perm=[0, 2, 1])
+    rows = net.node("Range", net.constant(0, np.int64), net.constant(9, np.int64),
+                    net.constant(1, np.int64))
+    rows = net.node("Reshape", rows, net.ints(9, 1))
+    rows = net.node("Cast", net.node("Expand", rows, net.ints(9, 7)), to=FLOAT)
+    columns = net.node("Cast", net.node("Tile", net.ints(*range(7)), net.ints(9)), to=FLOAT)
+    grid = [net.node("Reshape", part, net.ints(1, 63, 1)) for part in (columns, rows)]
+    grid = net.node("Concat", *grid, axis=-1)
+    xy = net.node("Slice", x, net.ints(0), net.ints(2), net.ints(2))
+    size = net.node("Slice", x, net.ints(2), net.ints(4), net.ints(-1))
+    rest = net.node("Slice", x, net.ints(-1), net.ints(-3), net.ints(2), net.ints(-1))
+    xy = net.node("Mul", net.node("Add", xy, grid), net.constant([8.0, 16.0]))
+    size = net.node("Exp", size)
+    net.node("Concat", xy, size, net.node("Sigmoid", rest), axis=2)
+
+
+@case
+def reductions(net: Net) -> None:
+    x = net.node("Abs", "x")
+    parts = [net.node(f"Reduce{name}", x, axes=[1, 3])
+             for name in ("Max", "Min", "L1", "L2", "LogSumExp", "SumSquare", "Prod", "Mean")]
+    parts.append(net.node("ReduceSum", x, net.ints(1, 3)))
+    parts.append(net.node("Cast", net.node("ArgMax", net.node("ReduceMax", x, axes=[1]), axis=3),
+                          to=FLOAT))
+    net.node("Concat", *parts, axis=3)
+
+
+@case
+def indices(net: Net) -> None:
+    x = net.node("Reshape", "x", net.ints(36, 7))
+    y = net.node("Gather", x, net.constant([[3, -1], [0, 3]], np.int64), axis=1)
+    z = net.node("GatherElements", x, net.constant(net.rng.integers(0, 36, (5, 7)), np.int64))
+    w = net.node("GatherND", x, net.constant([[1, 2], [35, -7]], np.int64))
+    u = net.node("ScatterND", x, net.constant([[4], [2]], np.int64), net.weight(2, 7))
+    v = net.node("ScatterElements", x, net.constant([[4, 2]], np.int64), net.weight(1, 2), axis=1)
+    top = net.node("TopK", x, net.ints(3), outputs=2, axis=1)
+    hot = net.node("ArgMax", x, axis=1, keepdims=0)
+    hot = net.node("OneHot", hot, net.constant(7, np.int64), net.constant([-1.0, 2.0]), axis=0)
+    total = net.node("CumSum", x, net.constant(0, np.int64), reverse=1)
+    triangle = net.node("Trilu", net.node("MatMul", x, net.weight(7, 36)), upper=0)
+    net.outputs = [y, z, w, u, v, top, hot, total, triangle]
+    net.opset = 16
+
+
+@case
+def comparisons(net: Net) -> None:
+    zero = net.constant(0)
+    above = net.node("Greater", "x", zero)
+    small = net.node("LessOrEqual", net.node("Abs", "x"), net.constant(1))
+    either = net.node("Xor", above, net.node("Not", small))
+    x = net.node("Where", either, net.node("Max", "x", net.constant(0.25)), net.node("Neg", "x"))
+    net.node("Pow", net.node("Min", x, net.weight(7)), net.constant(2))
+    net.opset = 16
+
+
+@case
+def curves(net: Net) -> None:
+    net.opset = 18
+    x = net.conv("x", 4, 4, 1, 1)
+    for name in ("Tanh", "Softplus", "Elu", "Selu", "Celu", "Softsign", "Mish", "ThresholdedRelu"):
+        x = net.node("Add", net.node(name, net.conv(x, 4, 4, 1, 1)), "x")
+    net.node("Sqrt", net.node("Log", net.node("Exp", net.node("Abs", x))))
+
+
+@case
+def normalisations(net: Net) -> None:
+    x = net.conv("x", 8, 4, 3, 3, pads=[1, 1, 1, 1])
+    x = net.node("InstanceNormalization", x, net.weight(8), net.weight(8))
+    x = net.node("Reshape", x, net.ints(0, 2, -1))
+    x = net.node("InstanceNormalization", x, net.constant([1, 1]), net.constant([0, 0]))
+    x = net.node("Mul", net.node("Reshape", x, net.ints(1, 8, 9, 7)), net.weight(8, 1, 1))
+    x = net.node("LpNormalization", x, axis=1, p=2)
+    net.node("LogSoftmax", x, axis=1)
+
+
+@case
+def resize_linear(net: Net) -> None:
+    x = net.node("Resize", "x", "", net.constant([1, 1, 2, 1.5]), mode="linear")
+    x = net.node("Resize", x, "", "", net.ints(1, 4, 11, 13), mode="linear",
+                 coordinate_transformation_mode="align_corners")
+    net.node("Resize", x, "", net.constant([1, 1, 1.7, 0.6]), mode="cubic",
+             coordinate_transformation_mode="asymmetric")
+
+
+@case
+def grid_sample(net: Net) -> None:
+    net.opset = 16
+    grid = net.constant(net.rng.uniform(-1.2, 1.2, (1, 5, 6, 2)))
+    x = net.node("GridSample", "x", grid)
+    net.node("GridSample", x, grid, mode="bicubic", padding_mode="border", align_corners=1)
+
+
+@case
+def conv_transpose_overlapping(net: Net) -> None:
+    x = net.node("ConvTranspose", "x", net.weight(4, 3, 4, 4), net.weight(6), strides=[2, 2],
+                 pads=[1, 1, 1, 1], group=2)
+    net.node("ConvTranspose", x, net.weight(6, 2, 3, 3), strides=[2, 3], output_padding=[1, 0],
+             dilations=[2, 1], pads=[0, 2, 1, 0])
+
+
+@case
+def conv_transpose_phases(net: Net) -> None:
+    """Kernels that their strides do not divide, padding, and a result that is longer."""
+    x = net.node("ConvTranspose", "x", net.weight(4, 3, 4, 4), net.weight(6), strides=[2, 2],
+                 pads=[1, 1, 1, 1], group=2)
+    x = net.node("ConvTranspose", net.node("Relu", x), net.weight(6, 5, 3, 2), strides=[2, 2],
+                 output_padding=[1, 1], pads=[1, 0, 1, 1])
+    x = net.node("ConvTranspose", x, net.weight(5, 2, 3, 3), net.weight(2), pads=[1, 1, 0, 2])
+    net.node("ConvTranspose", x, net.weight(2, 3, 4, 5), strides=[3, 3], auto_pad="SAME_LOWER")
+
+
+@case
+def volumes(net: Net) -> None:
+    x = net.node("Reshape", "x", net.ints(1, 2, 2, 9, 7))
+    x = net.conv(x, 4, 2, 2, 3, 3, pads=[1, 1, 0, 1, 1, 2])
+    x = net.node("MaxPool", x, kernel_shape=[2, 2, 2], strides=[1, 2, 2], ceil_mode=1)
+    net.node("AveragePool", x, kernel_shape=[1, 2, 2], pads=[0, 1, 0, 0, 0, 1])
+
+
+@case
+def sequences(net: Net) -> None:
+    x = net.node("Transpose", net.node("Reshape", "x", net.ints(1, 28, 9)), perm=[2, 0, 1])
+    names = [net.weight(2, 20, 28), net.weight(2, 20, 5), net.weight(2, 40)]
+    x = net.node("LSTM", x, *names, hidden_size=5, direction="bidirectional")
+    x = net.node("Reshape", net.node("Transpose", x, perm=[0, 2, 1, 3]), net.ints(0, 0, -1))
+    names = [net.weight(1, 12, 10), net.weight(1, 12, 4), net.weight(1, 24)]
+    net.node("GRU", x, *names, hidden_size=4, linear_before_reset=1, direction="reverse")
+
+
+@case
+def sums_of_products(net: Net) -> None:
+    x = net.node("Einsum", "x", net.weight(7, 5), equation="bchw,wk->bkhc")
+    net.node("Einsum", x, x, equation="...hc,...hd->...cd")
+
+
+@case
+def quantised(net: Net) -> None:
+    scale, zero = net.constant(0.05), net.constant(120, np.uint8)
+    x = net.node("DequantizeLinear", net.node("QuantizeLinear", "x", scale, zero), scale, zero)
+    weights = net.constant(net.rng.integers(-128, 128, (6, 4, 3, 3)), np.int8)
+    weights = net.node("DequantizeLinear", weights, net.constant(net.rng.uniform(0, 0.01, 6)),
+                       net.constant([0] * 6, np.int8), axis=0)
+    x = net.node("Relu", net.node("Conv", x, weights, net.weight(6)))
+    net.node("DequantizeLinear", net.node("QuantizeLinear", x, scale, zero), scale, zero)
+
+
+@case
+def batches(net: Net) -> None:
+    net.shape = [3, 4, 9, 7]
+    x = net.norm(net.conv("x", 6, 4, 3, 3, pads=[1, 1, 1, 1]), 6)
+    x = net.node("MaxPool", net.node("Relu", x), kernel_shape=[2, 2], strides=[2, 2])
+    x = net.node("Flatten", net.node("GlobalAveragePool", x))
+    net.node("Softmax", net.node("Gemm", x, net.weight(6, 5), net.weight(5)), axis=1)
+
+
+@case
+def whole_constants(net: Net) -> None:
+    x = net.node("Add", "x", net.weight(1, 4, 9, 7))
+    x = net.node("Concat", x, net.weight(1, 2, 9, 7), axis=1)
+    net.outputs = [net.node("Identity", net.weight(2, 3)), net.node("Pad", x, net.ints(
+        0, 1, 2, 0, 0, 0, 1, 3), mode="reflect")]
+
+
 # Ways of storing weights
 
 @case
@@ -529,6 +720,72 @@ def old_file(net: Net) -> None:
     net.node("Gemm", x, net.weight(3, 175), net.weight(3), transB=1)
     net.listed = [tensor.name for tensor in net.constants]
     net.metadata = {"edgeld.preset": "lite"}
+
+
+@case
+def constants_meet(net: Net) -> None:
+    """Constants that are repeated along each other's axes, and integers that stay whole."""
+    grid = net.node("Add", net.weight(9, 1), net.weight(1, 7))
+    x = net.node("Mul", net.node("Mul", net.constant([[[2]]]), net.constant([1, 2, 3, 4, 5, 6, 7])),
+                 net.node("Add", "x", grid))
+    best = net.node("ArgMax", x, axis=3)
+    third = net.node("Div", best, net.ints(3))
+    rest = net.node("Sub", best, net.node("Mul", third, net.ints(3)))
+    whole = net.node("Cast", net.node("Mul", x, net.constant(100)), to=TensorProto.INT64)
+    mean = net.node("ReduceMean", whole, axes=[2, 3])
+    net.outputs = [net.node("Cast", y, to=FLOAT) for y in (third, rest, mean)]
+
+
+@case
+def pool_indices(net: Net) -> None:
+    largest = net.node("MaxPool", "x", outputs=2, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    net.outputs = [largest, net.node("Cast", f"{largest}_1", to=FLOAT)]
+
+
+@case
+def branches(net: Net) -> None:
+    """Both hold a constant of the same name."""
+    def branch(value: float) -> onnx.GraphProto:
+        node = helper.make_node("Mul", ["x", "k"], ["y"])
+        constant = numpy_helper.from_array(np.asarray(value, np.float32), "k")
+        result = helper.make_tensor_value_info("y", FLOAT, None)
+        return helper.make_graph([node], "branch", [], [result], [constant])
+    truth = net.constant(False, np.bool_)
+    x = net.node("If", truth, then_branch=branch(2), else_branch=branch(3))
+    net.node("Relu", x)
+
+
+@case
+def channels_last(net: Net) -> None:
+    """As TensorFlow has them: transposes around every convolution, all else in between."""
+    net.shape = [1, 9, 7, 4]
+    first, last = [0, 3, 1, 2], [0, 2, 3, 1]
+    x = net.node("Transpose", "x", perm=first)
+    x = net.node("Transpose", net.conv(x, 6, 4, 3, 3, pads=[1] * 4), perm=last)
+    x = net.node("Relu", net.node("Add", x, net.weight(6)))
+    y = net.node("Transpose", net.node("Clip", x, net.constant(0.1), net.constant(2)), perm=first)
+    y = net.node("Transpose", net.conv(y, 6, 6, 1, 1), perm=last)
+    x = net.node("Concat", net.node("Mul", x, net.weight(9, 1, 1)), y, axis=-1)
+    x = net.node("Add", x, net.node("Sigmoid", x))
+    net.outputs.append(net.node("ReduceMean", x, axes=[1, 2]))
+    x = net.node("PRelu", x, net.weight(1, 1, 12))
+    net.outputs.append(net.node("Transpose", x, perm=[0, 2, 1, 3]))
+
+
+@case
+def detector(net: Net) -> None:
+    """As Ultralytics exports YOLOv8: a column of centre, size and scores for every box. Whatever
+    the picture, two boxes overlap, and a third is of another class."""
+    net.shape = [1, 3, 32, 64]
+    zero = net.node("Mul", net.node("GlobalAveragePool", "x"), net.constant(0.0))
+    zero = net.node("Reshape", zero, net.ints(1, 3, 1))
+    zero = net.node("ReduceSum", zero, net.ints(1))
+    boxes = np.zeros((1, 6, 42))
+    boxes[0, :, 5] = [32, 16, 16, 8, 0.9, 0.1]
+    boxes[0, :, 6] = [33, 16, 16, 8, 0.7, 0.1]
+    boxes[0, :, 30] = [8, 8, 8, 8, 0.0, 0.6]
+    net.node("Add", net.constant(boxes), zero)
+    net.metadata = {"author": "Ultralytics", "task": "detect", "names": "{0: 'cup', 1: 'spoon'}"}
 
 
 def write(folder: Path, name: str, build: Callable[[Net], None]) -> None:

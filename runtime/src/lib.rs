@@ -22,7 +22,8 @@
 //!    and sends.
 //! 4. [`cost`], [`solve`], [`coord`]: what a plan costs, which is best, and when to change it.
 //! 5. [`wire`], [`weights`], [`manifest`]: what travels between devices.
-//! 6. [`kernel`], [`exec`]: layers on regions of maps, and the executor of programs.
+//! 6. [`kernel`], [`exec`]: layers on regions of maps, and the executor of programs; [`general`]:
+//!    functions of whole tensors.
 //! 7. [`trace`]: what devices did when, on one clock.
 //! 8. [`onnx`], [`models`]: where graphs come from.
 //!
@@ -48,6 +49,7 @@
 pub mod coord;
 pub mod cost;
 pub mod exec;
+pub mod general;
 pub mod graph;
 pub mod halo;
 pub mod ids;

@@ -49,6 +49,8 @@ pub fn frame_event<'a>(
         total_ms: answer.total,
         bytes_moved: answer.bytes_moved,
         outputs: answer.outputs.iter().map(output).collect(),
+        classes: None,
+        detections: None,
     }
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use edgeld::Pace;
-use edgeld::input::DEFAULT_CROP;
+use edgeld::input::{Colours, DEFAULT_CROP, Fit, Framing};
 use edgeld_runtime::graph::DType;
 use edgeld_runtime::kernel::{Isa, KernelKind};
+use edgeld_runtime::models::Options;
+use edgeld_runtime::onnx::InputShapes;
 use edgeld_runtime::plan::{Exchange, InFlight};
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::solve::{Fusion, Objective, Partition, Policy};
@@ -202,9 +204,25 @@ pub struct ModelArgs {
     /// 'vgg16?size=448&seed=7&classes=10'.
     #[arg(value_name = "MODEL")]
     pub model: String,
-    /// Fixes the dimensions that the file leaves open.
-    #[arg(long, env = "EDGELD_INPUT_SHAPE", value_name = "1,3,224,224", value_parser = dims)]
-    pub input_shape: Option<Dims>,
+    /// Fixes the dimensions that the file leaves open. Of a model with several inputs for one of
+    /// them, with its name before it: mask=1,1,64,64; may be given several times.
+    #[arg(long, env = "EDGELD_INPUT_SHAPE", value_name = "[NAME=]1,3,224,224",
+        value_delimiter = ';', value_parser = input_shape)]
+    input_shape: Vec<InputShape>,
+}
+
+impl ModelArgs {
+    /// How the model is opened.
+    pub fn options(&self) -> Options {
+        let mut shapes = InputShapes::default();
+        for InputShape { name, dims } in self.input_shape.iter().cloned() {
+            match name {
+                Some(name) => drop(shapes.named.insert(name, dims)),
+                None => shapes.any = Some(dims),
+            }
+        }
+        Options { input_shapes: shapes }
+    }
 }
 
 /// How pictures are prepared, and how classes are called.
@@ -216,7 +234,7 @@ pub struct PictureArgs {
     #[arg(long, env = "EDGELD_PRESET", value_name = "NAME", conflicts_with_all = ["mean", "std"],
         value_parser = ["imagenet", "lite", "unit", "none"])]
     pub preset: Option<String>,
-    /// Subtracted from the pixels, in the 0-255 scale.
+    /// Subtracted from the pixels, in the 0-255 scale and the order in which the model takes them.
     #[arg(long, env = "EDGELD_MEAN", value_name = "R,G,B", requires = "std", value_parser = channels,
         allow_hyphen_values = true)]
     pub mean: Option<[f32; 3]>,
@@ -224,7 +242,15 @@ pub struct PictureArgs {
     #[arg(long, env = "EDGELD_STD", value_name = "R,G,B", requires = "mean",
         value_parser = divisors)]
     pub std: Option<[f32; 3]>,
-    /// Part of a picture's shorter side that is kept: the square in its centre.
+    /// How a picture is brought to the input's size. crop: the square in its centre. letterbox: all
+    /// of it, gray around it. corner: the same, in the top left corner. stretch: all of it,
+    /// stretched [default: crop; for detectors as they were trained].
+    #[arg(long, env = "EDGELD_FIT", value_name = "HOW")]
+    pub fit: Option<PictureFit>,
+    /// Blue first, then green and red, as OpenCV has colours.
+    #[arg(long, env = "EDGELD_BGR", value_parser = FalseyValueParser::new())]
+    pub bgr: bool,
+    /// With --fit crop, the part of a picture's shorter side that is kept.
     #[arg(long, env = "EDGELD_CROP", value_name = "PART", default_value_t = DEFAULT_CROP,
         value_parser = part)]
     pub crop: f64,
@@ -239,16 +265,44 @@ impl PictureArgs {
         let (mean, std) = (self.mean?, self.std?);
         Some(Encoding::Pixels { mean, std })
     }
+
+    /// How pictures become inputs, where `otherwise` is what the model takes.
+    pub fn framing(&self, otherwise: Framing) -> Framing {
+        let fit = self.fit.map(|fit| match fit {
+            PictureFit::Crop => Fit::Crop(self.crop),
+            PictureFit::Letterbox => Fit::Letterbox,
+            PictureFit::Corner => Fit::Corner,
+            PictureFit::Stretch => Fit::Stretch,
+        });
+        let colours = if self.bgr { Colours::Bgr } else { otherwise.colours };
+        Framing { fit: fit.unwrap_or(otherwise.fit), colours }
+    }
 }
 
-/// Dimensions of an input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dims(pub Vec<u64>);
+/// [`Fit`], on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PictureFit {
+    Crop,
+    Letterbox,
+    Corner,
+    Stretch,
+}
 
-fn dims(text: &str) -> Result<Dims, String> {
-    let dims: Result<Vec<u64>, _> = text.split(',').map(|dim| dim.trim().parse()).collect();
+/// Dimensions of an input, which may be named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct InputShape {
+    name: Option<String>,
+    dims: Vec<u64>,
+}
+
+fn input_shape(text: &str) -> Result<InputShape, String> {
+    let (name, dims) = match text.rsplit_once('=') {
+        Some((name, dims)) => (Some(name.to_owned()), dims),
+        None => (None, text),
+    };
+    let dims: Result<Vec<u64>, _> = dims.split(',').map(|dim| dim.trim().parse()).collect();
     match dims {
-        Ok(dims) if !dims.contains(&0) => Ok(Dims(dims)),
+        Ok(dims) if !dims.contains(&0) => Ok(InputShape { name, dims }),
         _ => Err("whole numbers of at least 1 are needed, as in 1,3,224,224".to_owned()),
     }
 }
@@ -287,7 +341,8 @@ fn host_and_port(text: &str) -> Result<String, String> {
     }
 }
 
-fn part(text: &str) -> Result<f64, String> {
+/// A number above 0 and up to 1.
+pub fn part(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(part) if part > 0.0 && part <= 1.0 => Ok(part),
         _ => Err("a number above 0 and up to 1 is needed".to_owned()),
@@ -361,8 +416,18 @@ mod tests {
         assert!(part("0").is_err() && part("1.01").is_err() && part("nan").is_err());
         assert!(channels("1,2").is_err() && channels("1,2,inf").is_err());
         assert!(divisors("1,0,1").is_err());
-        assert!(dims("1,0,3").is_err() && dims("1,x").is_err() && dims("").is_err());
+        assert!(["1,0,3", "1,x", "", "x="].iter().all(|text| input_shape(text).is_err()));
         assert!(seconds("-1").is_err() && seconds("1e9").is_err());
+    }
+
+    #[test]
+    fn shapes_may_name_their_input() {
+        let shape = |name: Option<&str>| {
+            Ok(InputShape { name: name.map(str::to_owned), dims: vec![1, 64] })
+        };
+        assert_eq!(input_shape("1,64"), shape(None));
+        assert_eq!(input_shape("state=1,64"), shape(Some("state")));
+        assert_eq!(input_shape("a=b=1, 64"), shape(Some("a=b")));
     }
 
     #[test]

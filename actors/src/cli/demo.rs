@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use console::style;
-use edgeld::input::{DEFAULT_CROP, decode_picture};
+use edgeld::input::{Framing, decode_picture};
 use edgeld::{
     Answer, Cluster, Event, Input, LoadOptions, Model, Pace, PlanInfo, Pool, Reason, Source,
 };
@@ -283,7 +283,8 @@ impl Stage {
         let pictures = PICTURES
             .into_iter()
             .map(|(name, bytes)| {
-                let pixels = decode_picture(Path::new(name), bytes, shape, DEFAULT_CROP)?;
+                let framing = Framing::default();
+                let (pixels, _) = decode_picture(Path::new(name), bytes, shape, framing)?;
                 Ok((name, Input::from(pixels)))
             })
             .collect::<Result<_, Exit>>()?;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use edgeld::{DeviceInfo, PlanInfo};
+use edgeld_runtime::graph::Split;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::units::{Bytes, Ms};
 use serde::Serialize;
@@ -25,6 +26,7 @@ macro_rules! events {
 
 events! {
     "model" Model<'a>,
+    "inspect" Inspect<'a>,
     "cluster" Cluster<'a>,
     "plan" Plan<'a>,
     "frame" Frame<'a>,
@@ -75,6 +77,61 @@ pub struct Port<'a> {
     pub shape: &'a [u64],
 }
 
+/// What a model holds, and what of it is not supported.
+#[derive(Debug, Serialize)]
+pub struct Inspect<'a> {
+    pub source: &'a str,
+    pub inputs: Vec<Port<'a>>,
+    pub outputs: Vec<InspectedOutput<'a>>,
+    pub operators: Vec<InspectedOperator<'a>>,
+    pub unsupported: Vec<Unsupported<'a>>,
+    #[serde(flatten)]
+    pub effort: Effort,
+}
+
+/// An output; its shape is not known if something before it is not supported.
+#[derive(Debug, Serialize)]
+pub struct InspectedOutput<'a> {
+    pub name: &'a str,
+    pub shape: Option<&'a [u64]>,
+}
+
+/// An operator of a model.
+#[derive(Debug, Serialize)]
+pub struct InspectedOperator<'a> {
+    pub name: &'a str,
+    pub count: usize,
+    pub split: Split,
+}
+
+/// A node that is not supported.
+#[derive(Debug, Serialize)]
+pub struct Unsupported<'a> {
+    pub node: &'a str,
+    pub operator: &'a str,
+    pub reason: String,
+}
+
+/// What a model takes on one device; all null if something of it is not supported.
+#[derive(Debug, Default, Serialize)]
+pub struct Effort {
+    pub layers: Option<usize>,
+    pub gflop: Option<f64>,
+    /// How much of that is in layers that are divided by rows, by features, and not at all.
+    pub gflop_by_split: Option<BySplit>,
+    pub weights_bytes: Option<u64>,
+    /// All memory of a device that computes the model alone.
+    pub memory_bytes: Option<Bytes>,
+}
+
+/// GFLOP by how layers may be divided.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct BySplit {
+    pub rows: f64,
+    pub features: f64,
+    pub whole: f64,
+}
+
 /// All devices.
 #[derive(Debug, Serialize)]
 pub struct Cluster<'a> {
@@ -101,6 +158,31 @@ pub struct Frame<'a> {
     pub total_ms: Ms,
     pub bytes_moved: Bytes,
     pub outputs: Vec<Output<'a>>,
+    /// With `--task classify`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<Class<'a>>>,
+    /// With `--task detect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detections: Option<Vec<Object<'a>>>,
+}
+
+/// A class that a picture may show.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Class<'a> {
+    pub index: usize,
+    pub label: Option<&'a str>,
+    pub probability: f32,
+}
+
+/// An object that was found in a picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Object<'a> {
+    pub class: usize,
+    pub label: Option<&'a str>,
+    pub score: f32,
+    /// Left, top, right and bottom, in pixels of the picture.
+    #[serde(rename = "box")]
+    pub bounds: [f32; 4],
 }
 
 /// One output of an answer.

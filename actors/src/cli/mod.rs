@@ -12,6 +12,7 @@ mod devices;
 mod event_printer;
 mod events;
 mod exit;
+mod inspect;
 mod key;
 mod plan;
 #[cfg(feature = "demo")]
@@ -20,6 +21,7 @@ mod report;
 mod run;
 mod signal;
 mod tables;
+mod task;
 mod trace_events;
 mod trace_file;
 mod worker;
@@ -49,7 +51,9 @@ Examples:
   edgeld worker --key cluster.key                    on every device that should help
   edgeld devices --key cluster.key                   which devices there are, and how fast
   edgeld run model.onnx cat.png --preset imagenet --labels labels.txt --key cluster.key
+  edgeld run yolo.onnx street.jpg --task detect --draw boxes.png --key cluster.key
   edgeld run vgg16 random:1 --devices 4 --compare    is it faster than one device?
+  edgeld inspect model.onnx                          can it run, and how much of it is split?
   edgeld plan vgg16 --lan lan.toml --explain         what would such a LAN achieve?
   edgeld bench local vgg16 --threads 1               time each layer on this machine
 
@@ -73,6 +77,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Worker(worker::WorkerArgs),
     Devices(devices::DevicesArgs),
+    Inspect(inspect::InspectArgs),
     Plan(plan::PlanLanArgs),
     Bench(bench::BenchArgs),
     Key(key::KeyArgs),
@@ -118,6 +123,9 @@ async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit>
             Command::Run(args) => run::run(*args, report).await,
             Command::Worker(args) => worker::worker(args, report).await,
             Command::Devices(args) => devices::devices(args, report).await,
+            Command::Inspect(args) => {
+                on_thread(report, move |report| inspect::inspect(&args, report)).await
+            }
             Command::Plan(args) => on_thread(report, |report| plan::plan(args, report)).await,
             Command::Bench(args) => on_thread(report, |report| bench::bench(args, report)).await,
             Command::Key(args) => key::key(&args, report),

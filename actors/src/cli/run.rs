@@ -16,11 +16,12 @@ use super::answers::{Tally, frame_event};
 use super::args::{ClusterArgs, KernelArgs, MachineArgs, ModelArgs, PictureArgs, PlanArgs, count};
 use super::devices::{leader, machine};
 use super::event_printer::EventPrinter;
-use super::events::{Frame, Summary};
+use super::events::{Class, Frame, Summary};
 use super::exit::Exit;
 use super::report::Report;
+use super::task::{Interpreter, TaskArgs};
 use super::trace_file::TraceFile;
-use super::workload::{self, Workload};
+use super::workload::{self, FrameInputs, Workload};
 
 /// Frames that overlap are submitted this far ahead, so that none of them waits for this command.
 const AHEAD: usize = 2 * InFlight::MAX.frames() as usize;
@@ -28,6 +29,8 @@ const AHEAD: usize = 2 * InFlight::MAX.frames() as usize;
 const EXAMPLES: &str = "\
 Examples:
   edgeld run model.onnx cat.png --preset imagenet --labels labels.txt
+  edgeld run yolo.onnx street.jpg --task detect --draw boxes.png
+                                                     objects, and a picture with their boxes
   edgeld run vgg16 random:1                          a built-in network, made-up pixels
   edgeld run vgg16 random:1 --devices 4 --compare    with three others; faster than alone?
   edgeld run model.onnx a.npy b.npy --save out       writes out/frame0_output0.npy and so on
@@ -59,6 +62,8 @@ pub struct RunArgs {
     work: WorkArgs,
     #[command(flatten)]
     pictures: PictureArgs,
+    #[command(flatten)]
+    task: TaskArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -102,8 +107,10 @@ struct WorkArgs {
 /// When the model or an input is refused, the cluster is not there, or a frame has no answer.
 pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     let policy = args.plan.policy(&args.kernels)?;
-    let model = workload::open(&args.model)?;
-    let workload = Workload::read(&model, &args.inputs, &args.pictures)?;
+    let model = workload::open_for(&args.model, &args.inputs)?;
+    let frames = args.inputs.len() / model.graph.inputs().len().max(1);
+    let (interpreter, framing) = args.task.interpreter(&model, &args.pictures, frames)?;
+    let workload = Workload::read(&model, &args.inputs, &args.pictures, framing)?;
     if let Some(folder) = &args.work.save {
         std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     }
@@ -140,7 +147,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     let busy = report.busy("planning, and bringing weights to where they are needed");
     let loaded = watch.during(&mut events, cluster.load_with(source, options)).await??;
     drop((busy, events));
-    let mut run = Run { args: &args.work, report, watch, tally, shown: 0 };
+    let mut run = Run { args: &args.work, interpreter, report, watch, tally, shown: 0 };
     let mut events = loaded.subscribe();
     let bar = report.frames(total);
     let ahead = if policy.overlaps() { AHEAD } else { 1 };
@@ -148,15 +155,15 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
         let indexed = workload.frames.iter().enumerate();
         let frames = indexed.flat_map(|frame| std::iter::repeat_n(frame, rounds));
         let answers = stream::iter(frames)
-            .map(async |(index, (name, inputs))| (index, name, loaded.infer(inputs).await));
+            .map(async |(index, frame)| (index, frame, loaded.infer(&frame.inputs).await));
         let mut answers = pin!(answers.buffered(ahead));
-        while let Some((index, name, answered)) =
+        while let Some((index, frame, answered)) =
             run.watch.during(&mut events, answers.next()).await?
         {
             bar.step();
             match is_warmup {
                 true => drop(answered?),
-                false => run.answered(name, answered, &workload.labels, references.get(index))?,
+                false => run.answered(frame, answered, references.get(index))?,
             }
         }
     }
@@ -190,7 +197,7 @@ async fn run_alone(
     let options = LoadOptions { alone: true, ..LoadOptions::default() };
     let model = cluster.load_with(source.clone(), options).await?;
     let mut references = Vec::new();
-    for (_, inputs) in &workload.frames {
+    for FrameInputs { inputs, .. } in &workload.frames {
         for _ in 0..args.warmup {
             model.infer(inputs).await?;
         }
@@ -212,6 +219,7 @@ async fn one_device(model: &Model, inputs: &[Input], tally: &mut Tally) -> Resul
 /// A run in progress.
 struct Run<'a> {
     args: &'a WorkArgs,
+    interpreter: Interpreter,
     report: &'a Report,
     watch: EventPrinter<'a>,
     tally: Tally,
@@ -224,9 +232,8 @@ impl Run<'_> {
     /// is tried; anything else that goes wrong ends the run.
     fn answered(
         &mut self,
-        input: &str,
+        frame: &FrameInputs,
         answered: Result<Answer, InferError>,
-        labels: &[String],
         reference: Option<&Answer>,
     ) -> Result<(), Exit> {
         self.tally.promised(self.watch.plans());
@@ -239,7 +246,9 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let event = frame_event(self.shown, input, &answer, labels);
+        let labels = self.interpreter.labels();
+        let mut event = frame_event(self.shown, &frame.name, &answer, labels);
+        self.interpreter.meaning(self.shown, frame, &answer)?.tell(&mut event, labels);
         self.report.emit(&event)?;
         self.report.result(frame_text(&event))?;
         if let Some(folder) = &self.args.save {
@@ -261,7 +270,8 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Exit {
     )
 }
 
-/// An answer for people: a line, and one more for every output with scores.
+/// An answer for people: a line, and one more for classes, for every object, or for every output
+/// with scores.
 pub fn frame_text(frame: &Frame<'_>) -> String {
     let mut text = format!(
         "{}  {}  (plan {}, {} moved)",
@@ -270,6 +280,27 @@ pub fn frame_text(frame: &Frame<'_>) -> String {
         frame.generation.0,
         frame.bytes_moved,
     );
+    if let Some(classes) = &frame.classes {
+        let name = |class: &Class<'_>| match class.label {
+            Some(label) => format!("{label} {:.1} %", class.probability * 100.0),
+            None => format!("#{} {:.1} %", class.index, class.probability * 100.0),
+        };
+        let classes: Vec<String> = classes.iter().map(name).collect();
+        text.push_str(&format!("\n  {}", classes.join(", ")));
+        return text;
+    }
+    if let Some(detections) = &frame.detections {
+        if detections.is_empty() {
+            text.push_str("\n  nothing found");
+        }
+        for one in detections {
+            let label = one.label.map_or_else(|| format!("#{}", one.class), str::to_owned);
+            let [left, top, right, bottom] = one.bounds.map(f32::round);
+            let (score, bounds) = (one.score * 100.0, format!("{left},{top} to {right},{bottom}"));
+            text.push_str(&format!("\n  {label} {score:.1} % at {bounds}"));
+        }
+        return text;
+    }
     for output in &frame.outputs {
         let scores: Vec<String> = output
             .top

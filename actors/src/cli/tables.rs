@@ -9,7 +9,7 @@ use edgeld::{DeviceInfo, DeviceState, PlanInfo, StageInfo};
 use edgeld_runtime::plan::InFlight;
 use edgeld_runtime::units::{Bytes, Ms};
 
-use super::events::BenchLayer;
+use super::events::{BenchLayer, InspectedOperator, Unsupported};
 
 /// Only a line below the header, so that a plan for four devices fits in 80 columns.
 const STYLE: TableStyle =
@@ -133,6 +133,28 @@ pub fn prediction(plan: &PlanInfo) -> String {
         false => String::new(),
     };
     format!("{} predicted, {alone}{rate}; {moved} moved per frame{exact}", plan.predicted)
+}
+
+/// Operators, and how their layers may be divided.
+pub fn operators(operators: &[InspectedOperator<'_>]) -> Table {
+    let mut table = table(&["operator", "nodes", "split"]);
+    for operator in operators {
+        table.add_row([
+            Cell::new(operator.name),
+            right(operator.count),
+            Cell::new(word(&operator.split)),
+        ]);
+    }
+    table
+}
+
+/// Nodes that are not supported.
+pub fn unsupported(nodes: &[Unsupported<'_>]) -> Table {
+    let mut table = table(&["not supported", "operator", "reason"]);
+    for node in nodes {
+        table.add_row([Cell::new(node.node), Cell::new(node.operator), Cell::new(&node.reason)]);
+    }
+    table
 }
 
 /// Layers and their times.

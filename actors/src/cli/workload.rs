@@ -1,13 +1,18 @@
-//! What a run works on: the model, its inputs and class labels.
+//! What a run works on: the model and its inputs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use console::style;
 use edgeld::Input;
-use edgeld::input::{Origin, normalised, read_labels, takes_pictures};
+use edgeld::input::{
+    Framing, Origin, Placement, array_shape, channels_last, normalised, takes_channels_last,
+    takes_pictures,
+};
 use edgeld_runtime::cost::graph_flops;
 use edgeld_runtime::graph::{Graph, Port, Shape};
-use edgeld_runtime::models::{self, Model, OpenError, Options, Preset};
+use edgeld_runtime::models::{self, Model, OpenError, Preset};
+use edgeld_runtime::onnx::{OnnxError, Problem};
 use edgeld_runtime::program::Encoding;
 use edgeld_runtime::units::Bytes;
 
@@ -20,13 +25,37 @@ use super::exit::Exit;
 /// # Errors
 /// When it cannot be used; the message names file, node, operator and reason.
 pub fn open(args: &ModelArgs) -> Result<Model, Exit> {
-    let input_shape = args.input_shape.as_ref().map(|dims| dims.0.clone());
-    models::open(&args.model, &Options { input_shape }).map_err(Exit::from)
+    models::open(&args.model, &args.options()).map_err(Exit::from)
+}
+
+/// Opens a model for these inputs: an array also fixes dimensions that the file and the flags leave
+/// open.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for(args: &ModelArgs, origins: &[Origin]) -> Result<Model, Exit> {
+    let mut options = args.options();
+    let opened = models::open(&args.model, &options);
+    match (&opened, origins.first()) {
+        (Err(OpenError::File(OnnxError::Port { problem, .. })), Some(Origin::Array(path)))
+            if matches!(**problem, Problem::Dynamic { .. }) =>
+        {
+            options.input_shapes.any = Some(array_shape(path)?);
+            models::open(&args.model, &options).map_err(Exit::from)
+        }
+        _ => opened.map_err(Exit::from),
+    }
 }
 
 impl From<OpenError> for Exit {
     fn from(error: OpenError) -> Exit {
-        Exit::refused(&error, "see `edgeld run --help` for the models it accepts")
+        let hint = match &error {
+            OpenError::File(OnnxError::Node { .. }) => {
+                "`edgeld inspect MODEL` lists everything of it that is not supported"
+            }
+            _ => "see `edgeld run --help` for the models it accepts",
+        };
+        Exit::refused(&error, hint)
     }
 }
 
@@ -69,10 +98,18 @@ pub fn describe(model: &Model) -> String {
 pub struct Workload {
     /// How each input of the graph is encoded.
     pub encodings: Vec<Encoding>,
-    /// By frame: its name, and an input for every port.
-    pub frames: Vec<(String, Vec<Input>)>,
-    /// Class labels.
-    pub labels: Vec<String>,
+    /// All frames.
+    pub frames: Vec<FrameInputs>,
+}
+
+/// What a frame consists of.
+pub struct FrameInputs {
+    /// Its name.
+    pub name: String,
+    /// An input for every port.
+    pub inputs: Vec<Input>,
+    /// The pictures among them, and where they are in the model's input.
+    pub pictures: Vec<(PathBuf, Placement)>,
 }
 
 impl Workload {
@@ -90,7 +127,12 @@ impl Workload {
     /// # Errors
     /// When an input cannot be read or does not fit, when their number is not a multiple of the
     /// model's, or when the preprocessing of pictures is unknown.
-    pub fn read(model: &Model, origins: &[Origin], args: &PictureArgs) -> Result<Workload, Exit> {
+    pub fn read(
+        model: &Model,
+        origins: &[Origin],
+        args: &PictureArgs,
+        framing: Framing,
+    ) -> Result<Workload, Exit> {
         let graph = &model.graph;
         let ports = graph.inputs().len();
         if !origins.len().is_multiple_of(ports) {
@@ -116,24 +158,26 @@ impl Workload {
                 }
             })
             .collect();
-        let read = |(index, origin): (usize, &Origin)| {
-            let (port, shape) = port_and_shape(graph, index);
-            let input = origin.read(port, shape, args.crop)?;
-            Ok(match encodings[index] {
-                Encoding::F32 => normalised(input, scaling),
-                Encoding::Pixels { .. } => input,
-            })
-        };
-        let frames = origins
-            .chunks(ports)
-            .map(|frame| {
-                let name = frame.iter().map(Origin::to_string).collect::<Vec<_>>().join(" ");
-                let inputs: Result<Vec<Input>, Exit> = frame.iter().enumerate().map(read).collect();
-                Ok((name, inputs?))
-            })
-            .collect::<Result<_, Exit>>()?;
-        let labels = args.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default();
-        Ok(Workload { encodings, frames, labels })
+        let frames = origins.chunks(ports).map(|origins| {
+            let name = origins.iter().map(Origin::to_string).collect::<Vec<_>>().join(" ");
+            let (mut inputs, mut pictures) = (Vec::new(), Vec::new());
+            for (index, origin) in origins.iter().enumerate() {
+                let (port, shape) = port_and_shape(graph, index);
+                let (input, placement) = origin.read(port, shape, framing)?;
+                let is_turned = takes_channels_last(port) && matches!(input, Input::Pixels(_));
+                let input = match encodings[index] {
+                    Encoding::F32 => normalised(input, scaling),
+                    Encoding::Pixels { .. } => input,
+                };
+                inputs.push(if is_turned { channels_last(input) } else { input });
+                if let (Origin::Picture(path), Some(placement)) = (origin, placement) {
+                    pictures.push((path.clone(), placement));
+                }
+            }
+            Ok(FrameInputs { name, inputs, pictures })
+        });
+        let frames = frames.collect::<Result<_, Exit>>()?;
+        Ok(Workload { encodings, frames })
     }
 }
 

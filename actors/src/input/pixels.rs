@@ -1,4 +1,4 @@
-//! Normalises pixels up front, for the rare case that they are not sent as pixels.
+//! Normalises pixels up front, for the rare cases that they are not sent as pixels.
 
 use edgeld_runtime::program::Encoding;
 
@@ -24,9 +24,27 @@ pub fn normalised(input: Input, encoding: Encoding) -> Input {
     }
 }
 
+/// The values of a picture, or its pixels, with the three channels of each pixel side by side.
+pub fn channels_last(input: Input) -> Input {
+    fn side_by_side<T: Copy>(planes: &[T]) -> Vec<T> {
+        let plane = planes.len() / 3;
+        (0..plane).flat_map(|pixel| [0, 1, 2].map(|c| planes[c * plane + pixel])).collect()
+    }
+    match input {
+        Input::Pixels(pixels) => Input::from(side_by_side(&pixels[..])),
+        Input::Values(values) => Input::from(side_by_side(&values[..])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channels_come_side_by_side() {
+        let planes = Input::from(vec![1u8, 2, 10, 20, 100, 200]);
+        assert_eq!(channels_last(planes), Input::from(vec![1u8, 10, 100, 2, 20, 200]));
+    }
 
     #[test]
     fn every_channel_has_its_own_scale() {

@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use edgeld::input::{DEFAULT_CROP, Origin, read_labels};
+use edgeld::input::{Framing, Origin, read_labels};
 use edgeld::{Cluster, LoadOptions, Worker};
 use edgeld_examples::{on_loopback, own_cluster, shares};
 use edgeld_runtime::models::{self, Options};
@@ -46,7 +46,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let model = models::open(&file, &Options::default())?;
     let port = &model.graph.inputs()[0];
-    let input = picture.read(port, model.graph.shape(port.tensor), DEFAULT_CROP)?;
+    let shape = model.graph.shape(port.tensor);
+    let (input, _) = picture.read(port, shape, Framing::default())?;
     let policy = Policy { spread: true, ..Policy::default() };
     let options = LoadOptions { policy, ..LoadOptions::default() };
     let model = cluster.load_with(model, options).await?;

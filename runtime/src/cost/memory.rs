@@ -2,7 +2,7 @@
 
 use std::ops::Add;
 
-use super::work::Work;
+use super::work::touched;
 use crate::graph::{DType, Graph, LayerId, Op};
 use crate::plan::InFlight;
 use crate::program::{Action, Program};
@@ -52,14 +52,20 @@ pub fn weight_bytes(
     features: ChannelRange,
     weights: DType,
 ) -> Bytes {
-    let Op::Conv(conv) = &graph.layer(layer).op else { return Bytes::ZERO };
-    Bytes(conv.packed_bytes(features, graph.input_shapes(layer)[0], weights))
+    match &graph.layer(layer).op {
+        Op::Conv(conv) => Bytes(conv.packed_bytes(features, graph.input_shapes(layer)[0], weights)),
+        Op::Constant(constant) => {
+            let row = u64::from(graph.parameter(constant.value).row);
+            Bytes(u64::from(features.len()) * row * DType::F32.size())
+        }
+        _ => Bytes::ZERO,
+    }
 }
 
 /// Counts what `program` needs to carry `in_flight` frames at once.
 ///
 /// The workspace is as large as the inputs and outputs of the largest layer: kernels copy or
-/// transform at most that much at a time.
+/// transform at most that much at a time. Functions of whole tensors may need more beside.
 pub fn memory(graph: &Graph, program: &Program, in_flight: InFlight) -> MemoryNeed {
     let features = program.features(graph).into_iter();
     let bytes = |(layer, features)| weight_bytes(graph, layer, features, program.weights);
@@ -68,8 +74,11 @@ pub fn memory(graph: &Graph, program: &Program, in_flight: InFlight) -> MemoryNe
     for step in &program.steps {
         if let Action::Compute { runs, .. } = &step.action {
             for run in runs {
-                let work = Work::of(graph, run.layer, run.region);
-                workspace = workspace.max(work.activation_bytes);
+                let scratch = match &graph.layer(run.layer).op {
+                    Op::General(general) => general.scratch().unwrap_or(0) * DType::F32.size(),
+                    _ => 0,
+                };
+                workspace = workspace.max(touched(graph, run.layer, run.region) + scratch as f64);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{DType, Graph, LayerId, Op, Tile, TiledWork};
+use crate::graph::{DType, Graph, LayerId, Op, Shape, Tile, TiledWork};
 use crate::region::Region;
 use crate::units::Flops;
 
@@ -83,7 +83,9 @@ impl LayerKind {
             | Op::Slice(_)
             | Op::Shuffle { .. }
             | Op::DepthToSpace { .. }
-            | Op::Reorder(_) => LayerKind::Elementwise,
+            | Op::Reorder(_)
+            | Op::Constant(_)
+            | Op::General(_) => LayerKind::Elementwise,
         }
     }
 }
@@ -146,24 +148,33 @@ impl Work {
             return Work::nothing(kind);
         }
         let node = graph.layer(layer);
-        let shapes = graph.input_shapes(layer);
         let outputs = region.lines() as f64 * f64::from(graph.output_shape(layer).width);
-        let read: f64 = shapes
-            .iter()
-            .enumerate()
-            .map(|(index, shape)| {
-                node.op.reads(index, shapes, region).lines() as f64 * f64::from(shape.width)
-            })
-            .sum();
+        let flops = outputs * flops_per_output(graph, layer);
         let features = f64::from(region.channels.len());
         let row: f64 = node.op.parameters().map(|id| f64::from(graph.parameter(id).row)).sum();
         Work {
             kind,
-            flops: outputs * flops_per_output(graph, layer),
-            activation_bytes: 4.0 * (outputs + read),
+            flops,
+            activation_bytes: match node.op {
+                Op::General(_) => touched(graph, layer, region) + flops * BYTES_PER_FLOP,
+                _ => touched(graph, layer, region),
+            },
             weight_bytes: 4.0 * features * row,
         }
     }
+}
+
+/// Functions of whole tensors are not fast: an operation takes as long as moving so many bytes.
+const BYTES_PER_FLOP: f64 = 2.0;
+
+/// Bytes of a region of a layer's output and of what it reads.
+pub(super) fn touched(graph: &Graph, layer: LayerId, region: Region) -> f64 {
+    let (op, shapes) = (&graph.layer(layer).op, graph.input_shapes(layer));
+    let elements = |region: Region, width: u32| region.lines() as f64 * f64::from(width);
+    let read =
+        |(index, shape): (usize, &Shape)| elements(op.reads(index, shapes, region), shape.width);
+    let read: f64 = shapes.iter().enumerate().map(read).sum();
+    4.0 * (elements(region, graph.output_shape(layer).width) + read)
 }
 
 /// Operations per element of a layer's output.
@@ -185,7 +196,9 @@ pub(crate) fn flops_per_output(graph: &Graph, layer: LayerId) -> f64 {
         | Op::Slice(_)
         | Op::Shuffle { .. }
         | Op::DepthToSpace { .. }
-        | Op::Reorder(_) => 1.0,
+        | Op::Reorder(_)
+        | Op::Constant(_) => 1.0,
+        Op::General(general) => general.flops_per_output(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::curve::Curve;
+
 /// Applied to every element of a layer's result.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Activation {
@@ -34,4 +36,6 @@ pub enum Activation {
     },
     /// x times (x / 6 + 1/2, clamped to `0..=1`).
     HardSwish,
+    /// Any other function of one number.
+    Curve(Curve),
 }

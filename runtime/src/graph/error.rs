@@ -63,6 +63,14 @@ pub enum GeometryError {
         /// What it was given.
         input: Shape,
     },
+    /// Dimensions that do not fit a function or each other.
+    #[error("{op} does not take inputs of {dims:?}, or makes none or over 2^30 elements of them")]
+    Dims {
+        /// The function.
+        op: &'static str,
+        /// The dimensions of each input.
+        dims: Vec<Vec<u32>>,
+    },
     /// More channels than can be counted.
     #[error("the result is too large")]
     TooLarge,

@@ -16,8 +16,11 @@
 //! ```
 
 mod activation;
+mod curve;
 mod error;
+mod general;
 mod ids;
+mod lrn;
 mod op;
 mod packed;
 mod reach;
@@ -29,9 +32,16 @@ mod winograd;
 use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
+pub use curve::Curve;
 pub use error::{GeometryError, GraphError};
+pub use general::{
+    Aggregate, Binary, Cell, Combine, Coordinates, Dims, Direction, Einsum, Function, General,
+    Interpolation, MAX_AXES, Nearest, PadMode, Recurrent, Reduce, Resize, RoiAlign, Sample, Stride,
+    Windows,
+};
 pub use ids::{LayerId, ParameterId, TensorId};
-pub use op::{Conv, Lrn, Op, Pool, Reduction};
+pub use lrn::Lrn;
+pub use op::{Constant, Conv, Op, Pool, Reduction, Split};
 pub use packed::{BlockId, Form};
 pub(crate) use reach::Reach;
 pub use rearrange::{Pick, Reorder, Slice};
@@ -341,6 +351,10 @@ impl Builder {
             for parameter in [conv.scale, conv.bias].into_iter().flatten() {
                 self.check_parameter(name, parameter, conv.features, 1)?;
             }
+        }
+        if let Op::Constant(constant) = &op {
+            let row = u64::from(shape.rows) * u64::from(shape.width);
+            self.check_parameter(name, constant.value, shape.channels, row)?;
         }
         self.graph.layers.push(Layer {
             name: name.to_owned(),

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::DType;
 use super::error::GeometryError;
+use super::general::General;
 use super::ids::ParameterId;
+use super::lrn::Lrn;
 use super::rearrange::{Reorder, Slice};
 use super::shape::Shape;
 use super::window::Window;
@@ -101,29 +103,13 @@ pub struct Pool {
     pub window: Window,
 }
 
-/// Local response normalisation: x / (bias + alpha / size * sum of squares)^beta, summed over up to
-/// `size` channels around that of x (Krizhevsky et al., 2012, section 3.3).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Lrn {
-    /// How many channels: x's own, half of the others (rounded down) before
-    /// it, the rest after it.
-    pub size: u32,
-    /// Factor of the mean square.
-    pub alpha: f32,
-    /// Exponent.
-    pub beta: f32,
-    /// Summand.
-    pub bias: f32,
-}
-
-impl Lrn {
-    /// The channels around `channel`, of `total`.
-    pub(crate) fn around(&self, channel: u32, total: u32) -> ChannelRange {
-        let before = self.size.saturating_sub(1) / 2;
-        let after = self.size.saturating_sub(1) - before;
-        let end = channel.saturating_add(after).saturating_add(1).min(total);
-        ChannelRange::new(channel.saturating_sub(before), end)
-    }
+/// A parameter as a map: as many features as channels, a row for the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constant {
+    /// Which parameter.
+    pub value: ParameterId,
+    /// The map.
+    pub shape: Shape,
 }
 
 /// What a layer computes from its inputs, before its activation.
@@ -178,9 +164,50 @@ pub enum Op {
     },
     /// All elements in another order; one input.
     Reorder(Reorder),
+    /// What a parameter holds; no input.
+    Constant(Constant),
+    /// A function of whole tensors of any rank.
+    General(General),
+}
+
+/// How a layer may be divided between devices, from what is divided best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// By rows of its output.
+    Rows,
+    /// By features of its output.
+    Features,
+    /// Not at all.
+    Whole,
 }
 
 impl Op {
+    /// How a layer may be divided whose first input has this shape.
+    pub fn split(&self, input: Option<Shape>) -> Split {
+        match self {
+            Op::Conv(conv) if input.is_some_and(|input| conv.is_dense(input)) => Split::Features,
+            Op::SumRows { .. }
+            | Op::Softmax
+            | Op::Reorder(_)
+            | Op::Stack
+            | Op::Constant(_)
+            | Op::General(_) => Split::Whole,
+            Op::Conv(_)
+            | Op::Pool(_)
+            | Op::SumWidth
+            | Op::Add
+            | Op::Mul
+            | Op::Concat
+            | Op::Identity
+            | Op::Lrn(_)
+            | Op::Upsample { .. }
+            | Op::Slice(_)
+            | Op::Shuffle { .. }
+            | Op::DepthToSpace { .. } => Split::Rows,
+        }
+    }
+
     /// The operator's name, for display.
     pub fn name(&self) -> &'static str {
         match self {
@@ -198,6 +225,8 @@ impl Op {
             Op::Shuffle { .. } => "shuffle",
             Op::DepthToSpace { .. } => "depth-to-space",
             Op::Reorder(_) => "reorder",
+            Op::Constant(_) => "constant",
+            Op::General(general) => general.function.name(),
             Op::Concat => "concat",
             Op::Identity => "identity",
             Op::Softmax => "softmax",
@@ -292,6 +321,13 @@ impl Op {
                 input if order.fits(input) => Ok(order.shape),
                 input => Err(GeometryError::Misfit { op: self.name(), input }),
             },
+            Op::Constant(constant) => match inputs {
+                [] => Ok(constant.shape),
+                _ => Err(GeometryError::InputCount { op: self.name(), found: inputs.len() }),
+            },
+            Op::General(general) => general
+                .shape(inputs)
+                .ok_or_else(|| GeometryError::Dims { op: self.name(), dims: general.dims.clone() }),
         }
     }
 
@@ -346,7 +382,9 @@ impl Op {
             | Op::Slice(_)
             | Op::Shuffle { .. }
             | Op::DepthToSpace { .. }
-            | Op::Reorder(_) => false,
+            | Op::Reorder(_)
+            | Op::Constant(_)
+            | Op::General(_) => false,
         }
     }
 
@@ -354,6 +392,7 @@ impl Op {
     pub fn parameters(&self) -> impl Iterator<Item = ParameterId> {
         let parameters = match self {
             Op::Conv(conv) => [Some(conv.weight), conv.scale, conv.bias],
+            Op::Constant(constant) => [Some(constant.value), None, None],
             _ => [None; 3],
         };
         parameters.into_iter().flatten()

@@ -63,7 +63,7 @@ impl Op {
         match self {
             Op::Conv(conv) => Reach::Window(conv.window.rows),
             Op::Pool(pool) => Reach::Window(pool.window.rows),
-            Op::SumRows { .. } | Op::Reorder(_) => Reach::All,
+            Op::SumRows { .. } | Op::Reorder(_) | Op::Constant(_) | Op::General(_) => Reach::All,
             Op::Mul if inputs[index].is_vector() => Reach::All,
             Op::Upsample { rows, .. } => Reach::Repeated(*rows),
             Op::DepthToSpace { block } => Reach::Repeated(*block),

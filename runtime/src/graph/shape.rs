@@ -28,6 +28,31 @@ impl Shape {
         Shape::new(channels, 1, 1)
     }
 
+    /// The map that holds a tensor of these dimensions: channels first if there is a batch of 1,
+    /// otherwise with the last two dimensions as rows and width. Elements are in the same order in
+    /// both. `None` if a side is too long.
+    ///
+    /// ```
+    /// use edgeld_runtime::graph::Shape;
+    /// assert_eq!(Shape::of_dims(&[1, 3, 8, 9]), Some(Shape::new(3, 8, 9)));
+    /// assert_eq!(Shape::of_dims(&[1, 100]), Some(Shape::vector(100)));
+    /// assert_eq!(Shape::of_dims(&[2, 5, 8, 9]), Some(Shape::new(10, 8, 9)));
+    /// ```
+    pub fn of_dims(dims: &[u32]) -> Option<Shape> {
+        Some(match *dims {
+            [] => Shape::vector(1),
+            [channels] | [1, channels] => Shape::vector(channels),
+            [channels, rows] | [1, channels, rows] => Shape::new(channels, rows, 1),
+            [channels, rows, width] | [1, channels, rows, width] => {
+                Shape::new(channels, rows, width)
+            }
+            [ref outer @ .., rows, width] => {
+                let channels = outer.iter().try_fold(1u32, |all, dim| all.checked_mul(*dim))?;
+                Shape::new(channels, rows, width)
+            }
+        })
+    }
+
     /// Number of elements.
     pub const fn elements(&self) -> u64 {
         self.channels as u64 * self.rows as u64 * self.width as u64

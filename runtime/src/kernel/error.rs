@@ -45,6 +45,12 @@ pub enum KernelError {
         /// Which features.
         features: ChannelRange,
     },
+    /// A function that does not take what the layer gives it.
+    #[error("layer {layer} cannot be computed from its inputs")]
+    Refused {
+        /// Which layer.
+        layer: String,
+    },
     /// The weights were not prepared.
     #[error(
         "layer {layer}: features {wanted} are not prepared, only {held} are; prepare the kernels \

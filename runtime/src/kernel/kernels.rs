@@ -14,6 +14,7 @@ use super::error::KernelError;
 use super::kind::KernelKind;
 use super::memory::arena::Arena;
 use super::memory::map::{Map, Place};
+use super::ops::general::{self, Rows};
 use super::ops::{elementwise, lrn, mul, rearrange, reduce};
 use super::packed::Packed;
 use super::setup::Setup;
@@ -32,6 +33,7 @@ pub struct Kernels {
     /// The lanes of every tensor's maps.
     pub(super) lanes: Arc<[u32]>,
     pub(super) weights: BTreeMap<LayerId, Packed>,
+    pub(super) constants: BTreeMap<LayerId, Arc<Rows>>,
 }
 
 impl Kernels {
@@ -69,9 +71,19 @@ impl Kernels {
                 weights.insert(id, Packed::read(how, reader, conv, shape, features, &known)?);
             }
         }
+        let mut constants = BTreeMap::new();
+        for (id, region) in regions {
+            let layer = graph.layer(*id);
+            if let Op::Constant(constant) = &layer.op {
+                let known = earlier.iter().filter_map(|kernels| kernels.constants.get(id));
+                let reader = Reader::new(graph, layer, source);
+                let rows = Rows::read(reader, constant.value, region.channels, known)?;
+                constants.insert(*id, rows);
+            }
+        }
         let lanes = layout::lanes(graph, kind);
         let (graph, lanes) = (Arc::clone(graph), lanes.into());
-        Ok(Kernels { graph, kind, arch, lanes, weights })
+        Ok(Kernels { graph, kind, arch, lanes, weights, constants })
     }
 
     /// Computes `region` of a layer's output, including the activation, from maps that cover what
@@ -160,9 +172,11 @@ impl Kernels {
             addend = Some(Addend::of(other));
             activation = self.graph.layer(sum).activation;
         }
+        let shape = self.graph.output_shape(layer);
         let job = Job {
-            shape: shapes[0],
-            input: inputs[0].place(),
+            // A constant reads nothing.
+            shape: shapes.first().copied().unwrap_or(shape),
+            input: inputs.first().map_or(output.place(), |input| input.place()),
             output: output.place(),
             region,
             addend,
@@ -211,6 +225,16 @@ impl Kernels {
                 rearrange::depth_to_space(&job, *block, inputs[0], output)
             }
             Op::Reorder(order) => rearrange::reorder(&job, order, inputs[0], output),
+            Op::Constant(_) => {
+                let rows = self.constants.get(&layer).map(|rows| (&**rows, rows.features));
+                let rows = held(node, region.channels, rows)?;
+                general::constant(&job, shape, rows, output);
+            }
+            Op::General(function) => {
+                if !general::general(&job, function, shapes, inputs, shape, output) {
+                    return Err(KernelError::Refused { layer: node.name.clone() });
+                }
+            }
         }
         Ok(())
     }
@@ -250,7 +274,8 @@ impl Kernels {
     /// How a layer is computed, for display.
     pub fn algorithm(&self, layer: LayerId) -> &'static str {
         let Some(node) = self.graph.layers().get(layer.index()) else { return "none" };
-        let shape = self.graph.input_shapes(layer)[0];
+        let shape = self.graph.input_shapes(layer).first();
+        let shape = shape.copied().unwrap_or(self.graph.output_shape(layer));
         match (&node.op, self.kind) {
             (Op::Conv(conv), KernelKind::Burn) => reference::conv_name(conv, shape),
             (Op::Conv(conv), _) => match self.weights.get(&layer) {
@@ -268,14 +293,8 @@ impl Kernels {
         layer: &Layer,
         wanted: ChannelRange,
     ) -> Result<&Packed, KernelError> {
-        let held = self.weights.get(&id);
-        held.filter(|weights| weights.features().covers(wanted)).ok_or_else(|| {
-            KernelError::NotPrepared {
-                layer: layer.name.clone(),
-                wanted,
-                held: held.map_or(ChannelRange::empty(), Packed::features),
-            }
-        })
+        let weights = self.weights.get(&id).map(|weights| (weights, weights.features()));
+        held(layer, wanted, weights)
     }
 
     fn check(
@@ -339,6 +358,18 @@ impl Kernels {
         }
         Ok(())
     }
+}
+
+/// What is held for some features of a layer, if that covers what is wanted.
+fn held<T>(
+    layer: &Layer,
+    wanted: ChannelRange,
+    held: Option<(T, ChannelRange)>,
+) -> Result<T, KernelError> {
+    let features = held.as_ref().map_or(ChannelRange::empty(), |(_, features)| *features);
+    held.filter(|_| features.covers(wanted)).map(|(held, _)| held).ok_or_else(|| {
+        KernelError::NotPrepared { layer: layer.name.clone(), wanted, held: features }
+    })
 }
 
 /// One of the maps that a kernel is given.

@@ -49,7 +49,7 @@ mod error;
 mod kernels;
 mod kind;
 mod layout;
-mod memory;
+pub(crate) mod memory;
 mod ops;
 mod packed;
 mod reference;

@@ -11,12 +11,14 @@
 //! assert_eq!(model.graph.shape(model.graph.outputs()[0].tensor), Shape::vector(10));
 //! ```
 
+mod inspect;
 mod model;
 mod open;
 mod preset;
 mod seeded;
 mod vgg;
 
+pub use inspect::inspect;
 pub use model::{Model, Options};
 pub use open::{OpenError, from_bytes, open};
 pub use preset::{Preset, PresetError};

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::model::{Model, Options};
-use super::preset::PresetError;
+use super::preset::{Preset, PresetError};
 use super::vgg::{BUILT_IN, SpecError, Vgg};
 use crate::graph::GraphError;
 use crate::onnx::{self, OnnxError, OnnxModel};
+
+/// The metadata property that names the preset for a model's pictures.
+const PRESET: &str = "edgeld.preset";
 
 /// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +51,13 @@ pub enum OpenError {
 /// # Errors
 /// When there is no such model or file, or it is malformed; the message says what and where.
 pub fn open(spec: &str, options: &Options) -> Result<Model, OpenError> {
-    let path = Path::new(spec);
-    let (name, _) = spec.split_once('?').unwrap_or((spec, ""));
-    // What looks like a built-in model but is not a file is a misspelt built-in model.
-    let misspelt = name.starts_with("vgg") && path.extension().is_none() && !path.exists();
-    if !BUILT_IN.contains(&name) && !misspelt {
-        return from_file(onnx::open(path, options.input_shape.as_deref())?);
+    if let Some(path) = file(spec) {
+        return from_file(onnx::open(path, &options.input_shapes)?);
     }
     let vgg: Vgg = spec.parse()?;
     let model =
         vgg.model().map_err(|source| OpenError::BuiltIn { spec: spec.to_owned(), source })?;
-    match &options.input_shape {
+    match &options.input_shapes.any {
         Some(given) if *given != model.graph.inputs()[0].dims => {
             Err(OpenError::InputShape { spec: spec.to_owned(), given: given.clone() })
         }
@@ -71,13 +70,29 @@ pub fn open(spec: &str, options: &Options) -> Result<Model, OpenError> {
 /// # Errors
 /// When it is malformed; the message says what and where.
 pub fn from_bytes(name: &str, bytes: &'static [u8], options: &Options) -> Result<Model, OpenError> {
-    from_file(onnx::from_bytes(name, bytes, options.input_shape.as_deref())?)
+    from_file(onnx::from_bytes(name, bytes, &options.input_shapes)?)
+}
+
+/// The file that a model is in; none for a built-in one.
+pub(super) fn file(spec: &str) -> Option<&Path> {
+    let path = Path::new(spec);
+    let (name, _) = spec.split_once('?').unwrap_or((spec, ""));
+    // What looks like a built-in model but is not a file is a misspelt built-in model.
+    let misspelt = name.starts_with("vgg") && path.extension().is_none() && !path.exists();
+    (!BUILT_IN.contains(&name) && !misspelt).then_some(path)
 }
 
 fn from_file(found: OnnxModel) -> Result<Model, OpenError> {
-    let OnnxModel { graph, weights, preset, file } = found;
-    match preset.map(|name| name.parse()).transpose() {
-        Ok(preset) => Ok(Model { graph, weights, preset, source: file.display().to_string() }),
+    let OnnxModel { graph, weights, metadata, file } = found;
+    let preset = match (metadata.get(PRESET), metadata.get("author").map(String::as_str)) {
+        (Some(name), _) => Some(name.parse()),
+        (None, Some("Ultralytics")) => Some(Ok(Preset::Unit)),
+        (None, _) => None,
+    };
+    match preset.transpose() {
+        Ok(preset) => {
+            Ok(Model { graph, weights, preset, metadata, source: file.display().to_string() })
+        }
         Err(source) => Err(OpenError::Preset { file, source }),
     }
 }
@@ -85,9 +100,11 @@ fn from_file(found: OnnxModel) -> Result<Model, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::InputShapes;
 
-    fn refusal(spec: &str, input_shape: Option<Vec<u64>>) -> String {
-        open(spec, &Options { input_shape }).unwrap_err().to_string()
+    fn refusal(spec: &str, shape: Option<&[u64]>) -> String {
+        let input_shapes = shape.map(InputShapes::of).unwrap_or_default();
+        open(spec, &Options { input_shapes }).unwrap_err().to_string()
     }
 
     #[test]
@@ -96,14 +113,14 @@ mod tests {
         assert!(refusal("vgg17.onnx", None).contains("a model is an .onnx file or one of vgg11"));
         assert!(refusal("vgg16?size=4096", None).contains("choose other values of size"));
         assert_eq!(
-            refusal("vgg16", Some(vec![1, 3, 448, 448])),
+            refusal("vgg16", Some(&[1, 3, 448, 448])),
             "vgg16 does not take an input of [1, 3, 448, 448]; set its size as in vgg16?size=448"
         );
     }
 
     #[test]
     fn the_own_shape_of_a_built_in_may_be_given() {
-        let options = Options { input_shape: Some(vec![1, 3, 64, 64]) };
+        let options = Options { input_shapes: InputShapes::of(&[1, 3, 64, 64]) };
         assert!(open("vgg16?size=64", &options).is_ok());
     }
 }

@@ -3,6 +3,7 @@
 //! Blocks of 3x3 convolutions, each followed by a 2x2 pool, then three dense layers; the output is
 //! logits. VGG16 at 224x224 takes 30.9 GFLOP and has 553 MB of weights.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -111,6 +112,7 @@ impl Vgg {
             weights: Arc::new(SeededWeights::new(Arc::clone(&graph), self.seed)),
             graph,
             preset: Some(Preset::Imagenet),
+            metadata: BTreeMap::new(),
             source: "built-in".to_owned(),
         })
     }

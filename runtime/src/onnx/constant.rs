@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::error::Problem;
 use super::storage::Storage;
@@ -24,9 +24,16 @@ const MAX_FILLED: u64 = 1 << 16;
 pub(crate) enum Element {
     F32,
     F16,
+    Bf16,
     F64,
+    I8,
+    I16,
     I32,
     I64,
+    U8,
+    U16,
+    U32,
+    U64,
     Bool,
 }
 
@@ -35,26 +42,46 @@ impl Element {
     pub(crate) fn from_onnx(number: i64) -> Option<Element> {
         match number {
             1 => Some(Element::F32),
+            2 => Some(Element::U8),
+            3 => Some(Element::I8),
+            4 => Some(Element::U16),
+            5 => Some(Element::I16),
             6 => Some(Element::I32),
             7 => Some(Element::I64),
             9 => Some(Element::Bool),
             10 => Some(Element::F16),
             11 => Some(Element::F64),
+            12 => Some(Element::U32),
+            13 => Some(Element::U64),
+            16 => Some(Element::Bf16),
             _ => None,
         }
     }
 
     pub(crate) const fn size(self) -> u64 {
         match self {
-            Element::F64 | Element::I64 => 8,
-            Element::F32 | Element::I32 => 4,
-            Element::F16 => 2,
-            Element::Bool => 1,
+            Element::F64 | Element::I64 | Element::U64 => 8,
+            Element::F32 | Element::I32 | Element::U32 => 4,
+            Element::F16 | Element::Bf16 | Element::I16 | Element::U16 => 2,
+            Element::I8 | Element::U8 | Element::Bool => 1,
         }
     }
 
     pub(crate) const fn is_float(self) -> bool {
-        matches!(self, Element::F32 | Element::F16 | Element::F64)
+        matches!(self, Element::F32 | Element::F16 | Element::Bf16 | Element::F64)
+    }
+
+    /// The least and largest integer of the type; `None` for floats, and for integers of which
+    /// float32 cannot tell the largest ones apart.
+    pub(crate) const fn bounds(self) -> Option<(f32, f32)> {
+        match self {
+            Element::I8 => Some((-128.0, 127.0)),
+            Element::U8 => Some((0.0, 255.0)),
+            Element::I16 => Some((-32768.0, 32767.0)),
+            Element::U16 => Some((0.0, 65535.0)),
+            Element::Bool => Some((0.0, 1.0)),
+            _ => None,
+        }
     }
 }
 
@@ -119,6 +146,29 @@ impl Constant {
         Constant { name: name.to_owned(), dims, element: Element::F32, data }
     }
 
+    /// Numbers of a type; larger ones than of 16 bits are of float32 or int64 in memory.
+    pub(crate) fn numbers_of(
+        name: &str,
+        dims: Vec<u64>,
+        element: Element,
+        values: &[f32],
+    ) -> Constant {
+        // Types that bound what is computed with them are kept.
+        let data = match element {
+            _ if element.is_float() => return Constant::floats(name, dims, values),
+            Element::I8 => values.iter().map(|value| (*value as i8) as u8).collect(),
+            Element::U8 => values.iter().map(|value| *value as u8).collect(),
+            Element::Bool => values.iter().map(|value| u8::from(*value != 0.0)).collect(),
+            Element::I16 => values.iter().flat_map(|x| (*x as i16).to_le_bytes()).collect(),
+            Element::U16 => values.iter().flat_map(|x| (*x as u16).to_le_bytes()).collect(),
+            _ => {
+                let ints: Vec<i64> = values.iter().map(|value| *value as i64).collect();
+                return Constant::ints(name, dims, &ints);
+            }
+        };
+        Constant { name: name.to_owned(), dims, element, data: Data::Held(data) }
+    }
+
     /// Number of elements. The dimensions were checked when the constant was made.
     pub(crate) fn elements(&self) -> u64 {
         self.dims.iter().product()
@@ -153,17 +203,34 @@ impl Constant {
         Ok(bytes)
     }
 
+    /// The same as float32, however many there are; they have to be in the file.
+    pub(crate) fn converted(&self) -> Result<Constant, Problem> {
+        let bytes =
+            if matches!(self.data, Data::Fill(_)) { self.numbers()? } else { self.bytes()? };
+        Ok(Constant::floats(&self.name, self.dims.clone(), &self.as_floats(&bytes)))
+    }
+
     /// Its elements as float32.
     pub(crate) fn to_floats(&self) -> Result<Vec<f32>, Problem> {
-        let bytes = self.numbers()?;
-        Ok(match self.element {
-            Element::F32 => elements(&bytes, f32::from_le_bytes),
-            Element::F16 => elements(&bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            Element::F64 => elements(&bytes, |bytes| f64::from_le_bytes(bytes) as f32),
-            Element::I32 => elements(&bytes, |bytes| i32::from_le_bytes(bytes) as f32),
-            Element::I64 => elements(&bytes, |bytes| i64::from_le_bytes(bytes) as f32),
-            Element::Bool => elements(&bytes, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
-        })
+        Ok(self.as_floats(&self.numbers()?))
+    }
+
+    fn as_floats(&self, bytes: &[u8]) -> Vec<f32> {
+        match self.element {
+            Element::F32 => elements(bytes, f32::from_le_bytes),
+            Element::F16 => elements(bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Element::F64 => elements(bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+            Element::I32 => elements(bytes, |bytes| i32::from_le_bytes(bytes) as f32),
+            Element::I64 => elements(bytes, |bytes| i64::from_le_bytes(bytes) as f32),
+            Element::Bf16 => elements(bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            Element::I8 => elements(bytes, |bytes| f32::from(i8::from_le_bytes(bytes))),
+            Element::I16 => elements(bytes, |bytes| f32::from(i16::from_le_bytes(bytes))),
+            Element::U8 => elements(bytes, |bytes| f32::from(u8::from_le_bytes(bytes))),
+            Element::U16 => elements(bytes, |bytes| f32::from(u16::from_le_bytes(bytes))),
+            Element::U32 => elements(bytes, |bytes| u32::from_le_bytes(bytes) as f32),
+            Element::U64 => elements(bytes, |bytes| u64::from_le_bytes(bytes) as f32),
+            Element::Bool => elements(bytes, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
+        }
     }
 
     /// Its elements as integers; floats are truncated, as `Cast` does.
@@ -176,13 +243,27 @@ impl Constant {
             Element::F32 => elements(&bytes, |bytes| f32::from_le_bytes(bytes) as i64),
             Element::F64 => elements(&bytes, |bytes| f64::from_le_bytes(bytes) as i64),
             Element::F16 => elements(&bytes, |bytes| f16::from_le_bytes(bytes).to_f32() as i64),
+            Element::Bf16 => elements(&bytes, |bytes| bf16::from_le_bytes(bytes).to_f32() as i64),
+            Element::I8 => elements(&bytes, |bytes| i64::from(i8::from_le_bytes(bytes))),
+            Element::I16 => elements(&bytes, |bytes| i64::from(i16::from_le_bytes(bytes))),
+            Element::U8 => elements(&bytes, |bytes| i64::from(u8::from_le_bytes(bytes))),
+            Element::U16 => elements(&bytes, |bytes| i64::from(u16::from_le_bytes(bytes))),
+            Element::U32 => elements(&bytes, |bytes| i64::from(u32::from_le_bytes(bytes))),
+            Element::U64 => elements(&bytes, |bytes| {
+                i64::try_from(u64::from_le_bytes(bytes)).unwrap_or(i64::MAX)
+            }),
         })
     }
 
-    fn numbers(&self) -> Result<Vec<u8>, Problem> {
-        // Elements that are in no file are only claimed: a stricter bound.
+    /// Whether it has few enough elements to be read as numbers. Those of a fill are in no file,
+    /// only claimed: a stricter bound.
+    pub(crate) fn is_readable(&self) -> bool {
         let most = if matches!(self.data, Data::Fill(_)) { MAX_FILLED } else { MAX_NUMBERS };
-        if self.elements() > most {
+        self.elements() <= most
+    }
+
+    fn numbers(&self) -> Result<Vec<u8>, Problem> {
+        if !self.is_readable() {
             return Err(self.problem("more elements than this operator takes"));
         }
         self.bytes()
@@ -195,7 +276,7 @@ impl Constant {
 
 /// The number of elements, if that and the number of dimensions are within bounds.
 pub(crate) fn product(dims: &[u64]) -> Option<u64> {
-    if dims.len() > MAX_RANK {
+    if dims.len() > MAX_RANK || dims.iter().any(|dim| *dim > MAX_ELEMENTS) {
         return None;
     }
     dims.iter()

@@ -27,6 +27,20 @@ pub enum OnnxError {
         /// What is wrong, and where.
         what: String,
     },
+    /// A newer operator set than the loaders know.
+    #[error(
+        "{}: its operator set is version {found}, the newest known one is {newest}; export it for an \
+         older version",
+        file.display()
+    )]
+    Opset {
+        /// Which file.
+        file: PathBuf,
+        /// The file's version.
+        found: i64,
+        /// The newest that is known.
+        newest: i64,
+    },
     /// A node cannot be loaded.
     #[error("{}: node {node} ({operator}): {problem}", file.display())]
     Node {
@@ -63,11 +77,8 @@ pub enum OnnxError {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// An operator without a loader.
-    #[error("this operator is not supported; supported are {supported}")]
-    Operator {
-        /// The operators that are supported.
-        supported: String,
-    },
+    #[error("this operator is not supported")]
+    Operator,
     /// An input that is required.
     #[error("input {0} is missing")]
     InputMissing(usize),

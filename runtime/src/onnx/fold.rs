@@ -25,8 +25,8 @@ impl Import {
         view: &View,
         activation: Activation,
     ) -> Result<View, Problem> {
-        if let Some(layer) = self.foldable(view) {
-            layer.activation = activation;
+        if let Some(index) = self.foldable(view) {
+            self.layer_mut(index).activation = activation;
             return Ok(view.clone());
         }
         let result = self.layer(name, Op::Identity, &[view])?;
@@ -51,11 +51,8 @@ impl Import {
             let wanted = format!("there are {channels} channels");
             return Err(Problem::Dims { dims: vec![scale.len() as u64], wanted });
         }
-        let folded = match self.foldable(view) {
-            Some(Layer { name, op: Op::Conv(conv), .. }) => Some((name.clone(), conv.clone())),
-            _ => None,
-        };
-        let Some((layer_name, conv)) = folded else {
+        let layer = self.foldable(view).map(|index| (index, &self.layers[index]));
+        let Some((index, Layer { name: layer_name, op: Op::Conv(conv), .. })) = layer else {
             let weight = self.per_feature(&format!("{name}/scale"), scale);
             let bias = self.per_feature(&format!("{name}/shift"), shift);
             let window = Window::point();
@@ -63,6 +60,7 @@ impl Import {
             let op = Conv { features: channels, groups: channels, window, weight, scale, bias };
             return self.layer(name, Op::Conv(op), &[view])?.reshaped(view.dims.clone());
         };
+        let (layer_name, conv) = (layer_name.clone(), conv.clone());
         // (x a + b) s + t = x (a s) + (b s + t)
         let old_scale = self.numbers_of(conv.scale, 1.0, scale.len())?;
         let old_bias = self.numbers_of(conv.bias, 0.0, scale.len())?;
@@ -72,18 +70,16 @@ impl Import {
         let plain = new_scale.iter().all(|factor| *factor == 1.0);
         let scale = (!plain).then(|| self.per_feature(&format!("{layer_name}/scale"), &new_scale));
         let bias = self.per_feature(&format!("{layer_name}/bias"), &new_bias);
-        if let Some(layer) = self.foldable(view) {
-            layer.op = Op::Conv(Conv { scale, bias: Some(bias), ..conv });
-        }
+        self.layer_mut(index).op = Op::Conv(Conv { scale, bias: Some(bias), ..conv });
         Ok(view.clone())
     }
 
-    /// The layer that computes a view's tensor, if nothing else reads that tensor and the layer has
-    /// no activation yet.
-    pub(crate) fn foldable(&mut self, view: &View) -> Option<&mut Layer> {
-        let layer = view.tensor.index().checked_sub(self.inputs.len())?;
-        let layer = self.layers.get_mut(layer)?;
-        (view.sole && layer.activation == Activation::Linear).then_some(layer)
+    /// The index of the layer that computes a view's tensor, if nothing else reads that tensor and
+    /// the layer has no activation yet.
+    pub(crate) fn foldable(&self, view: &View) -> Option<usize> {
+        let index = view.tensor.index().checked_sub(self.inputs.len())?;
+        let linear = self.layers.get(index)?.activation == Activation::Linear;
+        (view.sole && linear).then_some(index)
     }
 
     /// The numbers of a parameter with one per feature; `default` if there is no parameter.
@@ -108,12 +104,13 @@ impl Import {
     /// `gate` compute the product and returns true.
     pub(crate) fn fold_gate(&mut self, x: &View, gate: &View) -> bool {
         let first = self.inputs.len();
-        let layer = gate.tensor.index().checked_sub(first).and_then(|at| self.layers.get_mut(at));
-        let Some(layer) = layer.filter(|_| gate.sole && gate.dims == x.dims) else { return false };
+        let index = gate.tensor.index().checked_sub(first).filter(|at| *at < self.layers.len());
+        let Some(index) = index.filter(|_| gate.sole && gate.dims == x.dims) else { return false };
+        let layer = &self.layers[index];
         if layer.op != Op::Identity || layer.inputs != [x.tensor] {
             return false;
         }
-        layer.activation = match layer.activation {
+        self.layer_mut(index).activation = match self.layers[index].activation {
             Activation::Sigmoid => Activation::Silu,
             Activation::HardSigmoid { alpha, beta }
                 if (alpha - HARD_SWISH.0).abs() < 1e-6 && beta == HARD_SWISH.1 =>

@@ -14,15 +14,18 @@
 
 use std::collections::HashMap;
 
-use super::constant::{Constant, Data, product};
+use super::constant::{Constant, Data, Element, product};
 use super::error::Problem;
 use crate::graph::{
     Activation, Builder, DType, Graph, GraphError, Layer, Op, Parameter, ParameterId, Reorder,
-    Shape, TensorId,
+    Shape, Split, TensorId,
 };
 
 /// The most channels of a tensor: a bound on what is allocated per channel.
 pub(crate) const MAX_CHANNELS: u32 = 1 << 20;
+
+/// The most operations while loading: some seconds.
+const MOST_FOLDED: f64 = 2e9;
 
 /// What a name of the file stands for.
 #[derive(Debug, Clone)]
@@ -49,6 +52,14 @@ impl Value {
             Value::Constant(constant) => Value::Constant(constant.reshaped(dims)?),
         })
     }
+
+    /// The type of its elements in the file.
+    pub(crate) fn element(&self) -> Element {
+        match self {
+            Value::View(view) => view.element,
+            Value::Constant(constant) => constant.element,
+        }
+    }
 }
 
 /// A tensor of the graph as the file sees it. Elements are in the same order in both.
@@ -59,6 +70,9 @@ pub(crate) struct View {
     /// Whether only one node reads the tensor, through any view: that node can then be folded into
     /// the layer that computes the tensor.
     pub(crate) sole: bool,
+    /// The type of its elements in the file. They are computed as float32 in any case; it says what
+    /// a division does.
+    pub(crate) element: Element,
 }
 
 impl View {
@@ -72,6 +86,12 @@ impl View {
     }
 }
 
+/// How far a graph under construction has come.
+pub(super) struct Mark {
+    layers: usize,
+    charged: u64,
+}
+
 /// A graph under construction.
 pub(crate) struct Import {
     builder_name: String,
@@ -80,6 +100,10 @@ pub(crate) struct Import {
     pub(super) shapes: Vec<Shape>,
     pub(super) parameters: Vec<(Parameter, Data)>,
     charged: u64,
+    /// Operations that were done while loading.
+    folded: f64,
+    /// Layers as they were before they changed, with the shapes of their results.
+    changed: Vec<(usize, Layer, Shape)>,
     /// Names that are taken, each with the last number that was appended to it.
     names: HashMap<String, u64>,
 }
@@ -93,17 +117,24 @@ impl Import {
             shapes: Vec::new(),
             parameters: Vec::new(),
             charged: 0,
+            folded: 0.0,
+            changed: Vec::new(),
             names: HashMap::new(),
         }
     }
 
     /// Adds an input of the model.
-    pub(super) fn input(&mut self, name: &str, dims: Vec<u64>) -> Result<View, Problem> {
+    pub(super) fn input(
+        &mut self,
+        name: &str,
+        dims: Vec<u64>,
+        element: Element,
+    ) -> Result<View, Problem> {
         let shape = shape_of(&dims)?;
         check_size(shape)?;
         self.shapes.push(shape);
         self.inputs.push((name.to_owned(), dims.clone()));
-        Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: false })
+        Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: false, element })
     }
 
     /// A unique name for a layer.
@@ -130,12 +161,14 @@ impl Import {
     }
 
     /// As [`Import::channels_first`], for operators with windows, which need four dimensions.
-    pub(crate) fn map(&self, view: &View) -> Result<Shape, Problem> {
+    pub(crate) fn map(&mut self, name: &str, view: &View) -> Result<(View, Shape), Problem> {
         if view.dims.len() != 4 {
             let wanted = "only 1 x channels x rows x width is supported".to_owned();
             return Err(Problem::Dims { dims: view.dims.clone(), wanted });
         }
-        self.channels_first(view)
+        let view = self.make_channels_first(name, view)?;
+        let shape = self.shape(&view);
+        Ok((view, shape))
     }
 
     /// The shape of the tensor, whatever the view.
@@ -149,15 +182,51 @@ impl Import {
         if self.channels_first(view).is_ok() {
             return Ok(view.clone());
         }
-        let shape = shape_of(&view.dims)?;
-        if let Some(Layer { op: Op::Reorder(order), .. }) = self.foldable(view) {
-            order.shape = shape;
+        let shape = match (view.dims.len(), view.dims.first()) {
+            (2..=4, Some(1)) => shape_of(&view.dims)?,
+            _ => {
+                let wanted = "only 1 x channels x rows x width is supported".to_owned();
+                return Err(Problem::Dims { dims: view.dims.clone(), wanted });
+            }
+        };
+        if let Some(index) = self.foldable(view)
+            && let Op::Reorder(order) = &self.layers[index].op
+        {
+            let op = Op::Reorder(Reorder { shape, ..order.clone() });
+            self.layer_mut(index).op = op;
             self.shapes[view.tensor.index()] = shape;
             return Ok(view.clone());
         }
         let name = self.unique_name(&format!("{name}/reshape"));
         let reshape = Op::Reorder(Reorder::reshape(shape));
         self.layer(&name, reshape, &[view])?.reshaped(view.dims.clone())
+    }
+
+    /// How far the graph has come, to [return](Import::return_to) to. Forgets earlier marks.
+    pub(super) fn mark(&mut self) -> Mark {
+        self.changed.clear();
+        Mark { layers: self.layers.len(), charged: self.charged }
+    }
+
+    /// Takes back all layers that were added since the last mark, and all changes of earlier ones.
+    /// Parameters that nothing reads any more are left out in the end.
+    pub(super) fn return_to(&mut self, mark: &Mark) {
+        self.layers.truncate(mark.layers);
+        self.shapes.truncate(self.inputs.len() + mark.layers);
+        self.charged = mark.charged;
+        for (index, layer, shape) in self.changed.drain(..).rev() {
+            if index < mark.layers {
+                self.layers[index] = layer;
+                self.shapes[self.inputs.len() + index] = shape;
+            }
+        }
+    }
+
+    /// Layer `index`, which may change.
+    pub(super) fn layer_mut(&mut self, index: usize) -> &mut Layer {
+        let shape = self.shapes[self.inputs.len() + index];
+        self.changed.push((index, self.layers[index].clone(), shape));
+        &mut self.layers[index]
     }
 
     /// Adds a layer. The view of its result is channels first, with as many dimensions as the first
@@ -174,7 +243,8 @@ impl Import {
             activation: Activation::Linear,
         });
         self.shapes.push(shape);
-        Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: true })
+        let element = inputs.first().map_or(Element::F32, |view| view.element);
+        Ok(View { tensor: TensorId(self.shapes.len() as u32 - 1), dims, sole: true, element })
     }
 
     /// Replaces the operator of the layer that computes a view; the shape may change.
@@ -182,9 +252,25 @@ impl Import {
         let layer = view.tensor.index() - self.inputs.len();
         let shapes = self.layers[layer].inputs.iter().map(|tensor| self.shapes[tensor.index()]);
         let shape = op.output_shape(&shapes.collect::<Vec<_>>())?;
-        self.layers[layer].op = op;
+        self.layer_mut(layer).op = op;
         self.shapes[view.tensor.index()] = shape;
         Ok(View { dims: dims_of(shape, view.dims.len()), ..view.clone() })
+    }
+
+    /// How layers may be divided, by the one that can least.
+    pub(super) fn split(&self, layers: std::ops::Range<usize>) -> Split {
+        let layers = self.layers.get(layers).unwrap_or_default();
+        let input = |layer: &Layer| layer.inputs.first().map(|tensor| self.shapes[tensor.index()]);
+        layers.iter().map(|layer| layer.op.split(input(layer))).max().unwrap_or(Split::Rows)
+    }
+
+    /// Whether so many more operations may be done while loading.
+    pub(super) fn may_fold(&mut self, flops: f64) -> bool {
+        let may = self.folded + flops <= MOST_FOLDED;
+        if may {
+            self.folded += flops;
+        }
+        may
     }
 
     /// Bytes of all constants that were computed while loading.
@@ -211,9 +297,16 @@ impl Import {
         let row = u32::try_from(row).ok().filter(|_| whole).ok_or_else(|| {
             constant.problem(&format!("its elements do not make {features} features"))
         })?;
+        let constant = &match constant.element {
+            Element::F32 | Element::F16 => constant.clone(),
+            _ => {
+                let converted = constant.converted()?;
+                self.charge(&converted.data);
+                converted
+            }
+        };
         let dtype = constant.dtype()?;
         let parameter = Parameter { name: name.to_owned(), features, row, dtype };
-        self.charge(&constant.data);
         self.parameters.push((parameter, constant.data.clone()));
         Ok(ParameterId(self.parameters.len() as u32 - 1))
     }
@@ -246,8 +339,11 @@ impl Import {
         let mut builder = Builder::new(&self.builder_name);
         let mut parameters = Vec::new();
         for layer in &mut self.layers {
-            let Op::Conv(conv) = &mut layer.op else { continue };
-            let ids = [Some(&mut conv.weight), conv.scale.as_mut(), conv.bias.as_mut()];
+            let ids = match &mut layer.op {
+                Op::Conv(conv) => [Some(&mut conv.weight), conv.scale.as_mut(), conv.bias.as_mut()],
+                Op::Constant(constant) => [Some(&mut constant.value), None, None],
+                _ => continue,
+            };
             for id in ids.into_iter().flatten() {
                 let parameter = self.parameters[id.index()].clone();
                 *id = builder.parameter(parameter.0.clone())?;
@@ -267,18 +363,15 @@ impl Import {
     }
 }
 
-/// The file's dimensions, channels first, as a shape.
-fn shape_of(dims: &[u64]) -> Result<Shape, Problem> {
-    let side = |index: usize| dims.get(index).map_or(Some(1), |dim| u32::try_from(*dim).ok());
-    match (dims.len(), dims.first(), side(1), side(2), side(3)) {
-        (2..=4, Some(1), Some(channels), Some(rows), Some(width)) => {
-            Ok(Shape::new(channels, rows, width))
-        }
-        _ => {
-            let wanted = "only 1 x channels x rows x width and 1 x features are supported";
-            Err(Problem::Dims { dims: dims.to_vec(), wanted: wanted.to_owned() })
-        }
-    }
+/// The map that holds a tensor of these dimensions.
+pub(super) fn shape_of(dims: &[u64]) -> Result<Shape, Problem> {
+    let problem = || {
+        let wanted = "1 to 2^30 elements in at most 16 dimensions are supported".to_owned();
+        Problem::Dims { dims: dims.to_vec(), wanted }
+    };
+    let narrow: Option<Vec<u32>> = dims.iter().map(|dim| u32::try_from(*dim).ok()).collect();
+    let narrow = narrow.filter(|_| product(dims).is_some_and(|elements| elements > 0));
+    Shape::of_dims(&narrow.ok_or_else(problem)?).ok_or_else(problem)
 }
 
 /// Refuses shapes that are too large.

@@ -24,8 +24,15 @@ const INT: i32 = 2;
 const STRING: i32 = 3;
 const FLOATS: i32 = 6;
 const INTS: i32 = 7;
+const STRINGS: i32 = 8;
 
-impl Node<'_> {
+impl<'a> Node<'a> {
+    /// The same node, of the same attributes, with other inputs.
+    pub(crate) fn with_inputs(&self, inputs: Vec<Option<Value>>) -> Node<'a> {
+        let (name, tensors) = (self.name.clone(), self.tensors.clone());
+        Node { name, opset: self.opset, proto: self.proto, inputs, tensors }
+    }
+
     /// All inputs; an omitted one is `None`.
     pub(crate) fn inputs(&self) -> &[Option<Value>] {
         &self.inputs
@@ -117,6 +124,13 @@ impl Node<'_> {
     pub(crate) fn ints(&self, name: &str) -> Result<Option<&[i64]>, Problem> {
         let found = self.attribute(name, INTS, "a list of integers")?;
         Ok(found.map(|attribute| attribute.ints.as_slice()))
+    }
+
+    /// A list of strings; those that are not UTF-8 are empty.
+    pub(crate) fn texts(&self, name: &str) -> Result<Vec<&str>, Problem> {
+        let found = self.attribute(name, STRINGS, "a list of strings")?;
+        let texts = found.map_or(&[][..], |attribute| &attribute.strings);
+        Ok(texts.iter().map(|bytes| std::str::from_utf8(bytes).unwrap_or_default()).collect())
     }
 
     /// A list of floats.

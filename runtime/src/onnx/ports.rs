@@ -5,20 +5,18 @@ use super::constant::Element;
 use super::error::Problem;
 use super::proto::{TensorTypeProto, ValueInfoProto};
 
-/// The dimensions of an input, all fixed; an open batch dimension is 1.
+/// The dimensions of an input, all fixed, and its type; an open batch dimension is 1.
 pub(super) fn dimensions(
     input: &ValueInfoProto,
     given: Option<&[u64]>,
-) -> Result<Vec<u64>, Problem> {
+) -> Result<(Vec<u64>, Element), Problem> {
     let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
     let Some(TensorTypeProto { element, shape }) = tensor else {
         return Err(Problem::Unsupported("an input that is not a tensor".to_owned()));
     };
-    if !Element::from_onnx(i64::from(*element)).is_some_and(Element::is_float) {
-        return Err(Problem::Unsupported(format!(
-            "an input of element type {element}; only floats are"
-        )));
-    }
+    let element = Element::from_onnx(i64::from(*element)).ok_or_else(|| {
+        Problem::Unsupported(format!("an input of element type {element}; only numbers are"))
+    })?;
     // Some exporters write 0 or -1 for an open dimension.
     let fixed =
         |dim: Option<i64>| dim.and_then(|dim| u64::try_from(dim).ok()).filter(|dim| *dim > 0);
@@ -29,12 +27,7 @@ pub(super) fn dimensions(
         (None, None) => return Err(dynamic(&[])),
         (Some(found), given) => joined(&found, given)?,
     };
-    match dims.first() {
-        Some(batch) if *batch != 1 && dims.len() > 1 => Err(Problem::Unsupported(format!(
-            "a fixed batch of {batch}; export the model with a batch of 1"
-        ))),
-        _ => Ok(dims),
-    }
+    Ok((dims, element))
 }
 
 /// The file's dimensions where they are fixed, the user's elsewhere.

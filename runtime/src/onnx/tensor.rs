@@ -66,15 +66,29 @@ impl Files {
             Element::F32 => {
                 tensor.float_data.iter().flat_map(|value| value.to_le_bytes()).collect()
             }
-            Element::F16 => tensor.int32_data.iter().flat_map(half).collect(),
+            Element::F16 | Element::Bf16 | Element::I16 | Element::U16 => {
+                tensor.int32_data.iter().flat_map(half).collect()
+            }
             Element::I32 => {
                 tensor.int32_data.iter().flat_map(|value| value.to_le_bytes()).collect()
+            }
+            Element::I8 | Element::U8 => {
+                tensor.int32_data.iter().map(|value| *value as u8).collect()
             }
             Element::Bool => tensor.int32_data.iter().map(|value| u8::from(*value != 0)).collect(),
             Element::I64 => {
                 tensor.int64_data.iter().flat_map(|value| value.to_le_bytes()).collect()
             }
-            Element::F64 => Vec::new(),
+            Element::F64 => {
+                tensor.double_data.iter().flat_map(|value| value.to_le_bytes()).collect()
+            }
+            Element::U32 => {
+                let narrow = |value: &u64| (*value as u32).to_le_bytes();
+                tensor.uint64_data.iter().flat_map(narrow).collect()
+            }
+            Element::U64 => {
+                tensor.uint64_data.iter().flat_map(|value| value.to_le_bytes()).collect()
+            }
         };
         let length = bytes.len() as u64;
         Ok((Data::Held(bytes.into()), length))

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::fusion::{self, Outlook};
 use super::problem::{Fusion, Policy};
 use crate::cost::ClusterProfile;
-use crate::graph::{Graph, LayerId, Op, Shape};
+use crate::graph::{Graph, LayerId, Op, Shape, Split};
 use crate::plan::Exchange;
 
 /// Convolutions of higher maps are not split by features.
@@ -98,6 +98,14 @@ fn whole_groups(graph: &Graph, policy: &Policy) -> Vec<Group> {
                 last.layers.end = layer.0 + 1;
                 continue;
             }
+            Some(last)
+                if is_function(graph, layer)
+                    && last.allowed == allowed
+                    && is_function(graph, LayerId(last.layers.end - 1)) =>
+            {
+                last.layers.end = layer.0 + 1;
+                continue;
+            }
             Some(last) if open && !alone => last.layers.end = layer.0 + 1,
             _ => groups.push(Group { layers: layer.0..layer.0 + 1, allowed }),
         }
@@ -111,40 +119,23 @@ fn allowed_split(graph: &Graph, policy: &Policy, layer: LayerId) -> AllowedSplit
     let op = &graph.layer(layer).op;
     let through_leader = policy.exchange == Exchange::Leader;
     let by_layer = policy.fusion == Fusion::Layerwise;
-    match op {
-        Op::Conv(conv) if conv.is_dense(graph.input_shapes(layer)[0]) => {
-            if through_leader {
-                AllowedSplit::Leader
-            } else {
-                AllowedSplit::Features
-            }
-        }
-        Op::Conv(_) => AllowedSplit::Rows,
-        Op::SumRows { .. } | Op::Softmax | Op::Reorder(_) | Op::Stack => {
-            if through_leader {
-                AllowedSplit::Leader
-            } else {
-                AllowedSplit::Whole
-            }
-        }
-        Op::SumWidth | Op::Pool(_) if through_leader => AllowedSplit::Leader,
-        Op::SumWidth | Op::Pool(_) => AllowedSplit::Rows,
-        Op::Add
-        | Op::Mul
-        | Op::Concat
-        | Op::Identity
-        | Op::Lrn(_)
-        | Op::Upsample { .. }
-        | Op::Slice(_)
-        | Op::Shuffle { .. }
-        | Op::DepthToSpace { .. } => {
-            if through_leader && by_layer {
-                AllowedSplit::Leader
-            } else {
-                AllowedSplit::Rows
-            }
-        }
+    let input = graph.input_shapes(layer).first().copied();
+    match (op.split(input), op) {
+        (Split::Features | Split::Whole, _) if through_leader => AllowedSplit::Leader,
+        (Split::Features, _) => AllowedSplit::Features,
+        (Split::Whole, _) => AllowedSplit::Whole,
+        (Split::Rows, Op::Conv(_)) => AllowedSplit::Rows,
+        (Split::Rows, Op::SumWidth | Op::Pool(_)) if through_leader => AllowedSplit::Leader,
+        (Split::Rows, Op::SumWidth | Op::Pool(_)) => AllowedSplit::Rows,
+        (Split::Rows, _) if through_leader && by_layer => AllowedSplit::Leader,
+        (Split::Rows, _) => AllowedSplit::Rows,
     }
+}
+
+/// Whether a layer is a constant or a function of whole tensors. Those that follow one another are
+/// a stage: apart they would only have to meet again.
+fn is_function(graph: &Graph, layer: LayerId) -> bool {
+    matches!(graph.layer(layer).op, Op::Constant(_) | Op::General(_))
 }
 
 /// Whether a layer changes the height, or is the first half of a global mean.

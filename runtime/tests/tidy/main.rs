@@ -122,6 +122,7 @@ const ROOMS: &[&str] = &[
     "clock",
     "api",
     "input",
+    "task",
     "transport",
     "storage",
     "profiler",

@@ -292,7 +292,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Replaces `values` with rows of a parameter.
-    fn read(
+    pub(crate) fn read(
         &mut self,
         parameter: ParameterId,
         features: ChannelRange,

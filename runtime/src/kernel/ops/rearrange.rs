@@ -3,7 +3,7 @@
 //! Each of them maps a line of the output to the elements of the input. If a block of channels is a
 //! block of the input, whole pixels are copied, otherwise single lanes.
 
-use crate::graph::{Reorder, Slice};
+use crate::graph::{Reorder, Shape, Slice};
 use crate::kernel::call::job::Job;
 use crate::kernel::call::lines::{Line, each_line};
 use crate::kernel::memory::map::{Map, Place};
@@ -79,7 +79,6 @@ pub(crate) fn depth_to_space(job: &Job<'_>, block: u32, input: &Map, output: &mu
 /// maps, so that an element's position is its index.
 pub(crate) fn reorder(job: &Job<'_>, order: &Reorder, input: &Map, output: &mut Map) {
     let (from, to, lanes) = (job.shape, order.shape, job.output.lanes);
-    let source = Source::of(input);
     // By axis of the result: its length, and the stride of its elements in the input.
     let axes: Vec<(u32, u32)> = (order.axes.iter())
         .map(|axis| {
@@ -88,24 +87,47 @@ pub(crate) fn reorder(job: &Job<'_>, order: &Reorder, input: &Map, output: &mut 
         })
         .collect();
     job.scratch.lend(from.elements() as usize, |elements| {
-        for (number, line) in (0..).zip(elements.chunks_exact_mut(from.width as usize)) {
-            let row = source.channel(number / from.rows, number % from.rows);
-            line.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
-        }
+        planar(input, from, elements);
         let elements = &*elements;
+        if axes.is_empty() {
+            return spread(job, to, 0, elements, output);
+        }
         each_line(job, output.as_mut_slice(), |line, out| {
             for channel in line.channels.start..line.channels.end {
                 let first = (channel * to.rows + line.row) * to.width;
                 let out = out[(channel % lanes) as usize..].iter_mut().step_by(lanes as usize);
-                if axes.is_empty() {
-                    out.zip(&elements[first as usize..]).for_each(|(to, from)| *to = *from);
-                } else {
-                    out.zip(first..).for_each(|(to, index)| {
-                        *to = elements[place(&axes, index) as usize];
-                    });
-                }
+                out.zip(first..).for_each(|(to, index)| {
+                    *to = elements[place(&axes, index) as usize];
+                });
             }
         });
+    });
+}
+
+/// Fills `elements` with those of a whole map in planar order, which is that of the file.
+pub(super) fn planar(input: &Map, shape: Shape, elements: &mut [f32]) {
+    let source = Source::of(input);
+    for (number, line) in (0..).zip(elements.chunks_exact_mut(shape.width as usize)) {
+        let row = source.channel(number / shape.rows, number % shape.rows);
+        line.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+    }
+}
+
+/// Fills the output, part of a map of shape `to`, from elements in planar order, the first of which
+/// is that of channel `first`.
+pub(super) fn spread(job: &Job<'_>, to: Shape, first: u32, elements: &[f32], output: &mut Map) {
+    let lanes = job.output.lanes;
+    let all = output.as_mut_slice();
+    if lanes == 1 && job.region == to.region() && all.len() == elements.len() {
+        all.copy_from_slice(elements);
+        return job.activation.apply(job.arch, all);
+    }
+    each_line(job, all, |line, out| {
+        for channel in line.channels.start..line.channels.end {
+            let start = ((channel - first) * to.rows + line.row) as usize * to.width as usize;
+            let out = out[(channel % lanes) as usize..].iter_mut().step_by(lanes as usize);
+            out.zip(&elements[start..]).for_each(|(to, from)| *to = *from);
+        }
     });
 }
 

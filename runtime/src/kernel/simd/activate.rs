@@ -70,6 +70,10 @@ impl WithSimd for Each<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if let Activation::Curve(curve) = self.activation {
+            self.elements.iter_mut().for_each(|x| *x = curve.of(*x));
+            return;
+        }
         let (vectors, rest) = S::as_mut_simd_f32s(self.elements);
         for x in vectors {
             *x = activate(simd, *x, self.activation);
@@ -99,6 +103,14 @@ pub(crate) fn activate<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> 
         }
         Activation::HardSigmoid { alpha, beta } => hard_sigmoid(simd, x, alpha, beta),
         Activation::HardSwish => simd.mul_f32s(x, hard_sigmoid(simd, x, 1.0 / 6.0, 0.5)),
+        Activation::Curve(curve) => {
+            // One lane at a time; a vector is at most sixteen wide.
+            let mut lanes = [0.0f32; 16];
+            let lanes = &mut lanes[..S::F32_LANES];
+            vector::store_partial(simd, lanes, x);
+            lanes.iter_mut().for_each(|lane| *lane = curve.of(*lane));
+            vector::load_partial(simd, lanes)
+        }
     }
 }
 
@@ -191,6 +203,7 @@ mod tests {
             Activation::Silu => x / (1.0 + (-x).exp()),
             Activation::HardSigmoid { alpha, beta } => hard(f64::from(alpha), f64::from(beta)),
             Activation::HardSwish => x * hard(1.0 / 6.0, 0.5),
+            Activation::Curve(curve) => f64::from(curve.of(x as f32)),
         }
     }
 

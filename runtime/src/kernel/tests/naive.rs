@@ -56,6 +56,7 @@ fn activate(result: Result, activation: Activation) -> Result {
             (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0)
         }
         Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        Activation::Curve(curve) => f64::from(curve.of(x as f32)),
     };
     // Intermediate sums are rounded, too.
     let summand = match activation {

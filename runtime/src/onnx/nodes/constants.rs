@@ -80,7 +80,12 @@ pub(crate) fn cast(_: &mut Import, node: &Node) -> Loaded {
     let to = Element::from_onnx(number)
         .ok_or_else(|| Problem::Unsupported(format!("a cast to element type {number}")))?;
     let constant = match node.value(0)? {
-        Value::View(_) if to.is_float() => return Ok(vec![node.value(0)?.clone()]),
+        Value::View(view) if to == Element::Bf16 && view.element != to => {
+            return Err(Problem::Unsupported("a cast to bfloat16".to_owned()));
+        }
+        Value::View(view) if to.is_float() && view.element.is_float() => {
+            return Ok(vec![node.value(0)?.clone()]);
+        }
         Value::View(_) => return Err(Problem::Unsupported("a cast to integers".to_owned())),
         Value::Constant(constant) => constant,
     };
@@ -93,22 +98,23 @@ pub(crate) fn cast(_: &mut Import, node: &Node) -> Loaded {
             let data = Data::Held(halves.flat_map(f16::to_le_bytes).collect());
             Constant { element: Element::F16, data, ..constant.clone() }
         }
-        (_, Element::F32 | Element::F64) => {
+        (_, Element::F32 | Element::F64 | Element::Bf16) => {
             Constant::floats(&constant.name, dims, &constant.to_floats()?)
-        }
-        (_, Element::I32 | Element::I64) => {
-            Constant::ints(&constant.name, dims, &constant.to_ints()?)
         }
         (_, Element::Bool) => {
             let truths = constant.to_floats()?.into_iter().map(|number| i64::from(number != 0.0));
             Constant::ints(&constant.name, dims, &truths.collect::<Vec<_>>())
         }
+        (_, Element::I8 | Element::U8 | Element::I16 | Element::U16) => {
+            Constant::numbers_of(&constant.name, dims, to, &constant.to_floats()?)
+        }
+        _ => Constant::ints(&constant.name, dims, &constant.to_ints()?),
     };
     Ok(vec![Value::Constant(cast)])
 }
 
-/// Elementwise arithmetic on two constants of one size, or with a single number, as shapes are
-/// computed. `None` if an input is computed at run time.
+/// Elementwise arithmetic on two constants of equal dimensions, or with a single number, as shapes
+/// are computed. `None` if an input is computed at run time.
 pub(super) fn arithmetic(
     node: &Node,
     on_ints: impl Fn(i64, i64) -> Option<i64>,
@@ -117,13 +123,18 @@ pub(super) fn arithmetic(
     let [Some(Value::Constant(a)), Some(Value::Constant(b))] = node.inputs() else {
         return Ok(None);
     };
+    let is_single = |side: &Constant, other: &Constant| {
+        side.elements() == 1 && side.dims.len() <= other.dims.len()
+    };
+    let dims = match (a, b) {
+        _ if a.dims == b.dims || is_single(b, a) => &a.dims,
+        _ if is_single(a, b) => &b.dims,
+        _ => {
+            let wanted = "only a single number or one of the same size is supported".to_owned();
+            return Err(Problem::Dims { dims: b.dims.clone(), wanted });
+        }
+    };
     let count = a.elements().max(b.elements());
-    if [a, b].iter().any(|side| side.elements() != count && side.elements() != 1) {
-        let wanted = "only a single number or one of the same size is supported".to_owned();
-        return Err(Problem::Dims { dims: b.dims.clone(), wanted });
-    }
-    let dims =
-        if a.dims.len() >= b.dims.len() && a.elements() == count { &a.dims } else { &b.dims };
     let constant = if a.element.is_float() || b.element.is_float() {
         let (a, b) = (a.to_floats()?, b.to_floats()?);
         let pairs = (0..count as usize).map(|i| (a[i % a.len()], b[i % b.len()]));
@@ -139,11 +150,4 @@ pub(super) fn arithmetic(
         Constant::ints(&node.name, dims.clone(), &results)
     };
     Ok(Some(Value::Constant(constant)))
-}
-
-/// `Floor` of a constant.
-pub(crate) fn floor(_: &mut Import, node: &Node) -> Loaded {
-    let constant = node.constant(0)?;
-    let floors: Vec<f32> = constant.to_floats()?.into_iter().map(f32::floor).collect();
-    Ok(vec![Value::Constant(Constant::floats(&node.name, constant.dims.clone(), &floors))])
 }

@@ -85,6 +85,9 @@ pub(crate) fn div(import: &mut Import, node: &Node) -> Loaded {
         return Ok(vec![quotient]);
     }
     let (view, divisor) = (node.view(0)?, node.constant(1)?);
+    if !view.element.is_float() {
+        return Err(Problem::Unsupported("a division of integers".to_owned()));
+    }
     let scale: Vec<f32> = per_channel(import, divisor, view)?.iter().map(|x| 1.0 / x).collect();
     one(import.affine(&node.name, view, &scale, &vec![0.0; scale.len()])?)
 }

@@ -13,8 +13,13 @@ use crate::onnx::node::Node;
 /// otherwise a reordering of all elements.
 pub(crate) fn transpose(import: &mut Import, node: &Node) -> Loaded {
     let value = node.value(0)?;
-    let rank = value.dims().len();
-    let axes: Vec<usize> = match node.ints("perm")? {
+    let axes = permutation(node, value.dims().len())?;
+    Ok(vec![permuted(import, &node.name, value, &axes)?])
+}
+
+/// The order that a `Transpose` gives to `rank` axes.
+pub(crate) fn permutation(node: &Node, rank: usize) -> Result<Vec<usize>, Problem> {
+    Ok(match node.ints("perm")? {
         Some(axes) => {
             let axes: Option<Vec<usize>> =
                 axes.iter().map(|axis| usize::try_from(*axis).ok()).collect();
@@ -26,33 +31,54 @@ pub(crate) fn transpose(import: &mut Import, node: &Node) -> Loaded {
             axes.filter(|_| complete).ok_or_else(problem)?
         }
         None => (0..rank).rev().collect(),
-    };
+    })
+}
+
+/// Whether no element moves if the axes of an array are put into another order.
+pub(crate) fn is_reshape(dims: &[u64], axes: &[usize]) -> bool {
+    Order::of(dims, axes).axes.len() < 2
+}
+
+/// A value with its axes in another order; each of them is in `axes` once.
+pub(crate) fn permuted(
+    import: &mut Import,
+    name: &str,
+    value: &Value,
+    axes: &[usize],
+) -> Result<Value, Problem> {
+    if axes.len() != value.dims().len() {
+        let wanted = format!("{} dimensions are needed", axes.len());
+        return Err(Problem::Dims { dims: value.dims().to_vec(), wanted });
+    }
     let dims: Vec<u64> = axes.iter().map(|axis| value.dims()[*axis]).collect();
-    let order = Order::of(value.dims(), &axes);
+    let order = Order::of(value.dims(), axes);
     match value {
-        _ if order.axes.len() < 2 => Ok(vec![value.reshaped(dims)?]),
-        Value::View(view) => one(reordered(import, node, view, order, dims)?),
-        Value::Constant(constant) => Ok(vec![Value::Constant(moved(constant, &order, dims)?)]),
+        _ if order.axes.len() < 2 => value.reshaped(dims),
+        Value::View(view) => Ok(Value::View(reordered(import, name, view, order, dims)?)),
+        Value::Constant(constant) => Ok(Value::Constant(moved(constant, &order, dims)?)),
     }
 }
 
 /// `DepthToSpace`.
 pub(crate) fn depth_to_space(import: &mut Import, node: &Node) -> Loaded {
-    let view = node.view(0)?;
-    import.map(view)?;
-    let wanted = "an integer from 1 to 256";
-    let problem = || Problem::Attribute { name: "blocksize".to_owned(), wanted };
-    let block = u32::try_from(node.int("blocksize", 0)?).ok().filter(|b| (1..=256).contains(b));
-    let block = block.ok_or_else(problem)?;
+    let (view, _) = import.map(&node.name, node.view(0)?)?;
+    let block = block(node)?;
     let view = match node.text("mode")? {
-        "CRD" => view.clone(),
+        "CRD" => view,
         "" | "DCR" => {
             let name = import.unique_name(&format!("{}/shuffle", node.name));
-            import.layer(&name, Op::Shuffle { groups: block * block }, &[view])?
+            import.layer(&name, Op::Shuffle { groups: block * block }, &[&view])?
         }
         mode => return Err(Problem::Unsupported(format!("mode {mode}"))),
     };
     one(import.layer(&node.name, Op::DepthToSpace { block }, &[&view])?)
+}
+
+/// The block of a picture's rows and columns that becomes channels, or the other way.
+pub(super) fn block(node: &Node) -> Result<u32, Problem> {
+    let wanted = "an integer from 1 to 256";
+    let block = u32::try_from(node.int("blocksize", 0)?).ok().filter(|b| (1..=256).contains(b));
+    block.ok_or_else(|| Problem::Attribute { name: "blocksize".to_owned(), wanted })
 }
 
 /// An array's dimensions and their permutation, without dimensions of 1, and with neighbours that
@@ -89,7 +115,7 @@ impl Order {
 
 fn reordered(
     import: &mut Import,
-    node: &Node,
+    name: &str,
     view: &View,
     order: Order,
     dims: Vec<u64>,
@@ -116,7 +142,8 @@ fn reordered(
             shape,
         })
     };
-    import.layer(&node.name, op, &[view])?.reshaped(dims)
+    let name = import.unique_name(name);
+    import.layer(&name, op, &[view])?.reshaped(dims)
 }
 
 /// A constant's elements in a new order.

@@ -1,7 +1,7 @@
 //! `Slice` and `Split`: parts of maps.
 
 use super::loaded::Loaded;
-use crate::graph::{Layer, Op, Pick, Slice};
+use crate::graph::{Op, Pick, Slice, Stride};
 use crate::onnx::constant::Constant;
 use crate::onnx::error::Problem;
 use crate::onnx::import::{Import, Value, View};
@@ -10,27 +10,7 @@ use crate::onnx::node::{Node, axis};
 /// `Slice` with positive steps; of constants, a list of integers.
 pub(crate) fn slice(import: &mut Import, node: &Node) -> Loaded {
     let value = node.value(0)?;
-    let needed = |list: Option<Vec<i64>>, index| list.ok_or(Problem::InputMissing(index));
-    let starts = needed(node.ints_or_input("starts", 1, 10)?, 1)?;
-    let ends = needed(node.ints_or_input("ends", 2, 10)?, 2)?;
-    let axes = node.ints_or_input("axes", 3, 10)?;
-    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = if node.opset < 10 { None } else { node.ints_or_input("steps", 4, 10)? };
-    let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
-    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
-        return Err(Problem::Invalid("starts, ends, axes and steps differ in number".to_owned()));
-    }
-    let rank = value.dims().len();
-    let mut picks = value
-        .dims()
-        .iter()
-        .map(|dim| u32::try_from(*dim).map(Pick::all))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| Problem::Dims { dims: value.dims().to_vec(), wanted: "small".to_owned() })?;
-    for (((start, end), which), step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
-        let pick = &mut picks[axis(*which, rank)?];
-        *pick = range(*start, *end, *step, pick.count)?;
-    }
+    let picks = strides(node, value)?.into_iter().map(pick).collect::<Result<Vec<_>, _>>()?;
     match value {
         Value::View(view) => Ok(vec![Value::View(part(import, &node.name, view, &picks)?)]),
         Value::Constant(list) => match (&list.dims[..], &picks[..]) {
@@ -80,20 +60,57 @@ pub(crate) fn split(import: &mut Import, node: &Node) -> Loaded {
     Ok(parts)
 }
 
-/// The indices in `start..end`, which may be relative to the end of an axis of `len`.
-fn range(start: i64, end: i64, step: i64, len: u32) -> Result<Pick, Problem> {
-    let Some(step) = u32::try_from(step).ok().filter(|step| *step > 0) else {
-        return Err(Problem::Unsupported(format!("steps of {step}")));
+/// What a `Slice` takes of every axis of its input.
+pub(super) fn strides(node: &Node, value: &Value) -> Result<Vec<Stride>, Problem> {
+    let list = |name: &str, index| {
+        node.ints_or_input(name, index, 10)?.ok_or(Problem::InputMissing(index))
     };
-    let clamp = |index: i64| {
-        let index = if index < 0 { index.saturating_add(len.into()) } else { index };
-        index.clamp(0, len.into()) as u32
-    };
-    let (start, end) = (clamp(start), clamp(end));
-    match end.saturating_sub(start).div_ceil(step) {
-        0 => Err(Problem::Invalid(format!("nothing of an axis of {len} is left"))),
-        count => Ok(Pick { start, step, count }),
+    let (starts, ends) = (list("starts", 1)?, list("ends", 2)?);
+    let axes = node.ints_or_input("axes", 3, 10)?;
+    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = if node.opset < 10 { None } else { node.ints_or_input("steps", 4, 10)? };
+    let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return Err(Problem::Invalid("starts, ends, axes and steps differ in number".to_owned()));
     }
+    let mut strides = all_of(value)?;
+    for (((start, end), which), step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+        let stride = &mut strides[axis(*which, value.dims().len())?];
+        *stride = range(*start, *end, *step, stride.count)?;
+    }
+    Ok(strides)
+}
+
+/// All of every axis.
+pub(super) fn all_of(value: &Value) -> Result<Vec<Stride>, Problem> {
+    let all = value.dims().iter().map(|dim| u32::try_from(*dim).ok().map(Stride::all));
+    all.collect::<Option<_>>()
+        .ok_or_else(|| Problem::Dims { dims: value.dims().to_vec(), wanted: "small".to_owned() })
+}
+
+/// The indices from `start` to `end`, which may be relative to the end of an axis of `len`.
+fn range(start: i64, end: i64, step: i64, len: u32) -> Result<Stride, Problem> {
+    let all = i64::from(len);
+    let from_end = |index: i64| if index < 0 { index.saturating_add(all) } else { index };
+    // Upwards from 0 up to `all`, downwards from the last one to before the first.
+    let (least, most) = if step > 0 { (0, all) } else { (-1, all - 1) };
+    let [start, end] = [start, end].map(|index| from_end(index).clamp(least, most));
+    let distance = if step > 0 { end - start } else { start - end };
+    if step == 0 {
+        return Err(Problem::Invalid("a step of 0".to_owned()));
+    }
+    let step = step.clamp(-(1 << 30), 1 << 30);
+    match u32::try_from((distance.max(0) as u64).div_ceil(step.unsigned_abs())) {
+        Ok(0) | Err(_) => Err(Problem::Invalid(format!("nothing of an axis of {len} is left"))),
+        Ok(count) => Ok(Stride { start: start as u32, step: step as i32, count }),
+    }
+}
+
+/// A stride upwards, as maps have it.
+fn pick(stride: Stride) -> Result<Pick, Problem> {
+    let step = u32::try_from(stride.step);
+    let step = step.map_err(|_| Problem::Unsupported(format!("steps of {}", stride.step)))?;
+    Ok(Pick { start: stride.start, step, count: stride.count })
 }
 
 /// The picked part of a view: in the slice that computes it, or in a layer of its own.
@@ -109,8 +126,8 @@ fn part(import: &mut Import, name: &str, view: &View, picks: &[Pick]) -> Result<
     let pick = |index: usize| picks.get(index).copied().unwrap_or(Pick::all(1));
     let slice = Slice { channels: pick(1), rows: pick(2), cols: pick(3) };
     let dims: Vec<u64> = picks.iter().map(|pick| pick.count.into()).collect();
-    let before = match import.foldable(&view) {
-        Some(Layer { op: Op::Slice(before), .. }) => Some(*before),
+    let before = match import.foldable(&view).map(|index| &import.layers[index].op) {
+        Some(Op::Slice(before)) => Some(*before),
         _ => None,
     };
     match before {
@@ -138,12 +155,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_clamped_and_count_from_the_end() {
-        let pick = |start, end, step| range(start, end, step, 10).ok();
-        assert_eq!(pick(1, i64::MAX, 3), Some(Pick { start: 1, step: 3, count: 3 }));
-        assert_eq!(pick(-3, -1, 1), Some(Pick { start: 7, step: 1, count: 2 }));
-        assert_eq!(pick(4, 4, 1), None);
-        assert_eq!(pick(4, 0, -1), None);
+    fn ranges_are_clamped_count_from_the_end_and_go_both_ways() {
+        let stride = |start, end, step| range(start, end, step, 10).ok();
+        assert_eq!(stride(1, i64::MAX, 3), Some(Stride { start: 1, step: 3, count: 3 }));
+        assert_eq!(stride(-3, -1, 1), Some(Stride { start: 7, step: 1, count: 2 }));
+        assert_eq!(stride(-1, i64::MIN, -1), Some(Stride { start: 9, step: -1, count: 10 }));
+        assert_eq!(stride(20, 0, -4), Some(Stride { start: 9, step: -4, count: 3 }));
+        assert_eq!(stride(2, 2, 1), None);
+        assert_eq!(stride(2, 4, 0), None);
+        assert_eq!(stride(2, 4, -1), None);
+        assert!(pick(Stride { start: 9, step: -1, count: 2 }).is_err());
     }
 
     #[test]

@@ -59,8 +59,7 @@ fn scaled(
     if !matches!(mode, "" | "nearest") {
         return Err(Problem::Unsupported(format!("mode {mode}; only nearest is")));
     }
-    let view = node.view(0)?;
-    let shape = import.map(view)?;
+    let (view, shape) = import.map(&node.name, node.view(0)?)?;
     let axis = |axis: usize| {
         let len = view.dims[axis];
         let scale = scale(axis, len).ok_or(Problem::InputMissing(2))?;
@@ -100,7 +99,7 @@ fn scaled(
             Op::Upsample { rows, cols }
         }
     };
-    one(import.layer(&node.name, op, &[view])?)
+    one(import.layer(&node.name, op, &[&view])?)
 }
 
 /// How an axis is scaled.

@@ -1,167 +1,20 @@
 //! The `edgeld` command from outside: exit codes, messages, JSON lines.
 
+mod place;
+mod tasks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-const ASSETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets");
-const SMALL: &str = "vgg11?size=32&classes=10";
-
-/// A place with a home and a cluster of its own.
-struct Place {
-    folder: TempDir,
-}
-
-/// What a command left behind.
-struct Done {
-    code: Option<i32>,
-    lines: Vec<Value>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Place {
-    fn new() -> Place {
-        Place { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.path(name);
-        fs::write(&path, content).unwrap();
-        path.to_string_lossy().into_owned()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edgeld"));
-        for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("EDGELD_") {
-                command.env_remove(variable);
-            }
-        }
-        command
-            .args(arguments)
-            .env("EDGELD_HOME", self.path("home"))
-            .env("EDGELD_CLUSTER", self.folder.path().file_name().unwrap())
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn edgeld(&self, arguments: &[&str]) -> Done {
-        let output = self.command(arguments).output().unwrap();
-        let stdout = String::from_utf8(output.stdout).unwrap();
-        let lines = match arguments.contains(&"--json") {
-            true => stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
-            false => Vec::new(),
-        };
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(!stderr.contains("panicked"), "{stderr}");
-        Done { code: output.status.code(), lines, stdout, stderr }
-    }
-
-    /// Runs with --json and expects an error event of this code that mentions all of `words`.
-    fn fails(&self, code: i32, arguments: &[&str], words: &[&str]) {
-        let done = self.edgeld(&[arguments, &["--json"]].concat());
-        assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.stderr);
-        let error = done.lines.last().expect("an error event");
-        assert_eq!(error["event"], "error");
-        assert_eq!(error["code"], code);
-        let hint = error["hint"].as_str().unwrap();
-        assert!(!hint.is_empty());
-        let said = format!("{} {hint}", error["message"].as_str().unwrap());
-        for word in words {
-            assert!(said.contains(word), "{arguments:?}: {word:?} is not in {said:?}");
-            assert!(done.stderr.contains(word), "{arguments:?}: {:?}", done.stderr);
-        }
-    }
-
-    fn succeeds(&self, arguments: &[&str]) -> Done {
-        let done = self.edgeld(arguments);
-        assert_eq!(done.code, Some(0), "{arguments:?}: {}", done.stderr);
-        done
-    }
-}
-
-/// A worker process; killed when dropped.
-struct WorkerProcess {
-    child: Child,
-    address: String,
-}
-
-impl WorkerProcess {
-    /// Starts one and waits until it listens.
-    fn start(place: &Place, name: &str) -> WorkerProcess {
-        let arguments = ["worker", "--listen", "127.0.0.1:0", "--no-mdns", "--json", "--threads"];
-        let mut command = place.command(&[&arguments[..], &["1", "--name", name]].concat());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        let listening: Value = serde_json::from_str(&line).unwrap();
-        let address = listening["address"].as_str().unwrap().to_owned();
-        // Its events must be read for it to go on.
-        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
-        WorkerProcess { child, address }
-    }
-}
-
-impl Drop for WorkerProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Done {
-    fn events(&self) -> Vec<&str> {
-        self.lines.iter().map(|line| line["event"].as_str().unwrap()).collect()
-    }
-
-    fn event(&self, name: &str) -> &Value {
-        let found = self.lines.iter().find(|line| line["event"] == name);
-        found.unwrap_or_else(|| panic!("no {name} in {}", self.stdout))
-    }
-}
-
-fn has_fields(value: &Value, fields: &[&str]) {
-    for field in fields {
-        assert!(value.get(field).is_some(), "{field} is missing in {value}");
-    }
-}
-
-fn coffee() -> String {
-    format!("{ASSETS}/coffee.jpg")
-}
-
-fn network() -> Vec<u8> {
-    fs::read(format!("{ASSETS}/efficientnet_lite0.onnx")).unwrap()
-}
-
-/// The network as if nobody had written down how it wants its pixels.
-fn network_without_preset() -> Vec<u8> {
-    let mut bytes = network();
-    let key = b"edgeld.preset";
-    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
-    bytes[at..at + key.len()].copy_from_slice(b"somebody.else");
-    bytes
-}
-
-fn npy(shape: &[usize]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let array = ndarray::ArrayD::<f32>::zeros(shape);
-    ndarray_npy::WriteNpyExt::write_npy(&array, &mut bytes).unwrap();
-    bytes
-}
+use place::{
+    ASSETS, Place, SMALL, WorkerProcess, coffee, has_fields, network, network_without_preset, npy,
+};
 
 #[test]
 fn wrong_usage_is_exit_2() {
@@ -188,7 +41,7 @@ fn wrong_usage_is_exit_2() {
 #[test]
 fn help_teaches_by_example() {
     let place = Place::new();
-    for command in ["run", "worker", "devices", "plan", "bench", "demo"] {
+    for command in ["run", "worker", "devices", "inspect", "plan", "bench", "demo"] {
         let done = place.succeeds(&[command, "--help"]);
         assert!(done.stdout.contains("Examples:"), "{command}");
     }

@@ -1,0 +1,42 @@
+//! Looks at models without refusing them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::model::Options;
+use super::open::{OpenError, file, open};
+use crate::graph::{Graph, Split};
+use crate::onnx::{self, Inspection, OperatorUse};
+
+/// Looks at a model and finds everything of it that is not supported, not only the first thing.
+///
+/// # Errors
+/// As [`open`], except for nodes that cannot be loaded.
+pub fn inspect(spec: &str, options: &Options) -> Result<Inspection, OpenError> {
+    if let Some(path) = file(spec) {
+        return Ok(onnx::inspect(path, &options.input_shapes)?);
+    }
+    Ok(of_graph(open(spec, options)?.graph))
+}
+
+/// A built-in model; its operators are the layers of its graph.
+fn of_graph(graph: Arc<Graph>) -> Inspection {
+    let mut operators: BTreeMap<&str, OperatorUse> = BTreeMap::new();
+    for id in graph.layer_ids() {
+        let op = &graph.layer(id).op;
+        let split = op.split(graph.input_shapes(id).first().copied());
+        let name = op.name().to_owned();
+        let entry = operators.entry(op.name());
+        let entry = entry.or_insert(OperatorUse { name, count: 0, split: Split::Rows });
+        entry.count += 1;
+        entry.split = entry.split.max(split);
+    }
+    let ports = |port: &crate::graph::Port| (port.name.clone(), port.dims.clone());
+    Inspection {
+        inputs: graph.inputs().iter().map(ports).collect(),
+        outputs: graph.outputs().iter().map(|port| port.name.clone()).collect(),
+        operators: operators.into_values().collect(),
+        refusals: Vec::new(),
+        graph: Some(graph),
+    }
+}
