@@ -11,6 +11,7 @@ mod corpus;
 #[allow(dead_code)] // other tests roll it in other ways, too
 #[path = "../../../runtime/tests/coord_sim/dice.rs"]
 mod dice;
+mod fields;
 mod memory;
 mod mutate;
 mod targets;

@@ -1,6 +1,8 @@
-//! Inputs made from others: bits flipped, numbers set to extremes, pieces cut out, doubled, exchanged.
+//! Inputs made from others: bits flipped, numbers set to extremes, pieces cut out, doubled, exchanged;
+//! where they are Protocol Buffers, half of them [field by field](crate::fields).
 
 use crate::dice::Dice;
+use crate::fields;
 
 /// Bytes that formats give a meaning: ends of ranges, and MessagePack's and Protocol Buffers' lengths.
 const BYTES: [u8; 14] =
@@ -16,6 +18,11 @@ const LONGEST: usize = 1 << 20;
 /// One of the seeds, changed in a few places.
 pub fn mutated(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = one_of(dice, seeds).clone();
+    if dice.one_in(2)
+        && let Some(changed) = fields::changed(dice, &bytes)
+    {
+        return changed;
+    }
     for _ in 0..=dice.below(4) {
         change(dice, &mut bytes, seeds);
     }
