@@ -47,6 +47,10 @@ conformance *flags:
 node-tests *flags:
     deploy/conformance/node_tests {{ flags }}
 
+# A detector's boxes on a photograph against onnxruntime's (--draw FILE)
+detector *flags:
+    deploy/conformance/detector {{ flags }}
+
 # Models out of packages of PyPI and npm; `just published --out docs/models.md` makes the table
 published *flags:
     deploy/conformance/published {{ flags }}
