@@ -723,6 +723,19 @@ def old_file(net: Net) -> None:
 
 
 @case
+def rows_of_features(net: Net) -> None:
+    """A transformer's feed-forward layer, and a product over steps of a sequence."""
+    x = net.node("Reshape", "x", net.ints(1, 36, 7))
+    y = net.node("Add", net.node("MatMul", x, net.weight(7, 20)), net.weight(20))
+    y = net.node("Mul", y, net.node("Sigmoid", y))
+    y = net.node("Add", net.node("MatMul", y, net.weight(20, 7)), net.weight(7))
+    x = net.node("Add", x, y)
+    steps = net.node("Transpose", x, perm=[1, 0, 2])
+    steps = net.node("Add", net.node("MatMul", steps, net.weight(7, 5)), net.weight(5))
+    net.outputs = [x, net.node("Softmax", steps, axis=2), net.node("ReduceMean", steps, axes=[0])]
+
+
+@case
 def constants_meet(net: Net) -> None:
     """Constants that are repeated along each other's axes, and integers that stay whole."""
     grid = net.node("Add", net.weight(9, 1), net.weight(1, 7))

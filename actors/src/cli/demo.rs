@@ -185,7 +185,7 @@ async fn show(
     let speedup = alone_ms / first.total;
     play.print(&first, alone_ms);
 
-    heading(report, &format!("{SLOWED} gets slow: from now on it may run a twentieth of the time"));
+    heading(report, &format!("{SLOWED} gets slow: from now on it may run a fortieth of the time"));
     let known = play.newest();
     workers.slow_down(SLOWED)?;
     play.until(known, Reason::Slower, workers).await?;

@@ -12,11 +12,11 @@ use edgeld::Pace;
 
 use super::exit::Exit;
 
-/// A slowed process runs this long in every [`PERIOD`]: half of what its pace allows, and long
-/// enough for its heartbeats.
+/// A slowed process runs this long in every [`PERIOD`]: about a third of what its pace allows, so
+/// that another plan pays wherever the machine stands, and long enough for its heartbeats.
 const AWAKE: Duration = Duration::from_millis(1);
 /// One turn of running and standing still.
-const PERIOD: Duration = Duration::from_millis(20);
+const PERIOD: Duration = Duration::from_millis(40);
 
 /// The workers of one demo, with homes of their own in a temporary directory.
 pub struct Workers {

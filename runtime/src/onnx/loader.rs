@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use super::error::{OnnxError, Problem};
 use super::import::{Import, Value, View};
 use super::node::{Node, tensor_attributes};
+use super::nodes::permuted;
 use super::operators;
 use super::ports;
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use super::rows;
 use super::shapes::InputShapes;
 use super::tensor::Files;
 use super::transposed::{Made, Transposed};
@@ -221,6 +223,11 @@ impl<'a> Loader<'a> {
         {
             return proto.output.first().map_or(Ok(()), |output| self.define_made(output, made));
         }
+        if operator.onnx == "MatMul"
+            && let Some(made) = self.product(&name, proto)?
+        {
+            return proto.output.first().map_or(Ok(()), |output| self.define_made(output, made));
+        }
         let (inputs, order) = match self.before_transposes(operator, proto)? {
             Some((inputs, order)) => (inputs, Some(order)),
             None => (self.inputs_of(proto)?, None),
@@ -281,6 +288,36 @@ impl<'a> Loader<'a> {
             Value::View(view) => Transposed::of(&view, &node).map(Some),
             Value::Constant(_) => Ok(None),
         }
+    }
+
+    /// A product of many rows of features with a constant matrix; `None` if it is another one.
+    fn product(&mut self, name: &str, proto: &NodeProto) -> Result<Option<Made>, Problem> {
+        let [rows, matrix] = &proto.input[..] else { return Ok(None) };
+        let matrix = match self.value(matrix)? {
+            Value::Constant(matrix) if matrix.dims.len() == 2 => matrix,
+            Value::Constant(_) | Value::View(_) => return Ok(None),
+        };
+        let waiting = self.transposed.get(rows.as_str()).and_then(Transposed::rows);
+        let (rows, is_single_first) = match waiting {
+            Some((view, is_single_first)) => (view.clone(), is_single_first),
+            None => {
+                let rows = self.value(rows)?;
+                let (axes, is_single_first) = match rows.dims() {
+                    [1, (2..), _] => ([0, 2, 1], true),
+                    [(2..), 1, _] => ([1, 2, 0], false),
+                    _ => return Ok(None),
+                };
+                match permuted(&mut self.import, &format!("{name}/rows"), &rows, &axes)? {
+                    Value::View(view) => (view, is_single_first),
+                    Value::Constant(_) => return Ok(None),
+                }
+            }
+        };
+        if rows.dims[1] != matrix.dims[0] || !matrix.element.is_float() {
+            return Ok(None);
+        }
+        let view = rows::product(&mut self.import, name, &rows, &matrix)?;
+        Ok(Some(Made::Transposed(Transposed::features_last(view, name, is_single_first))))
     }
 
     /// The inputs of a node as they are before a transpose that all of them went through, and that

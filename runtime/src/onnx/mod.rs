@@ -22,6 +22,7 @@ mod nodes;
 pub mod operators;
 mod ports;
 mod proto;
+mod rows;
 mod shapes;
 mod slim;
 mod sort;

@@ -58,6 +58,23 @@ impl Transposed {
         Ok(Made::Transposed(Transposed { view, axes, name: name.to_owned() }))
     }
 
+    /// What a product of rows with features last is seen as, which are `rows x 1` or `1 x rows`.
+    pub(super) fn features_last(view: View, name: &str, is_single_first: bool) -> Transposed {
+        let axes = if is_single_first { vec![0, 2, 1] } else { vec![2, 0, 1] };
+        Transposed { view, axes, name: name.to_owned() }
+    }
+
+    /// Its view as `[1, features, rows]`, if it is seen with features last, and whether the first
+    /// axis is the single one then.
+    pub(super) fn rows(&self) -> Option<(&View, bool)> {
+        let is_single = self.view.dims.len() == 3 && self.view.dims[0] == 1;
+        match self.axes[..] {
+            [0, 2, 1] if is_single => Some((&self.view, true)),
+            [2, 0, 1] if is_single => Some((&self.view, false)),
+            _ => None,
+        }
+    }
+
     /// Another view whose axes are seen in the same order.
     pub(super) fn like(&self, view: View, name: &str) -> Transposed {
         Transposed { view, axes: self.axes.clone(), name: name.to_owned() }

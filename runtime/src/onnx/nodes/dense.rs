@@ -110,7 +110,7 @@ fn spread(bias: &Constant, features: u64, factor: f32) -> Result<Constant, Probl
 }
 
 /// A transposed matrix: weights are stored output-feature-major.
-pub(super) fn transposed(matrix: &Constant) -> Result<Constant, Problem> {
+pub(crate) fn transposed(matrix: &Constant) -> Result<Constant, Problem> {
     let [rows, cols] = matrix.dims[..] else {
         let wanted = "only a matrix is supported".to_owned();
         return Err(Problem::Dims { dims: matrix.dims.clone(), wanted });

@@ -210,7 +210,10 @@ fn per_channel(import: &Import, constant: &Constant, view: &View) -> Result<Vec<
     if constant.elements() == 1 && constant.dims.len() <= rank {
         return Ok(vec![constant.to_floats()?[0]; channels]);
     }
-    import.channels_first(view)?;
+    // However the pixels of a channel are seen.
+    if view.dims.first() != Some(&1) || view.dims.get(1) != Some(&(channels as u64)) {
+        import.channels_first(view)?;
+    }
     let mut dims = vec![1; rank.saturating_sub(constant.dims.len())];
     dims.extend_from_slice(&constant.dims);
     let along_channels = dims.iter().enumerate().all(|(axis, dim)| axis == 1 || *dim == 1);

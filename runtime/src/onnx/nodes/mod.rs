@@ -17,7 +17,7 @@ mod window;
 pub(crate) use activations::{clip, hard_sigmoid, hard_swish, leaky_relu, relu, sigmoid};
 pub(crate) use constants::{cast, constant, constant_of_shape, gather, shape};
 pub(crate) use conv_transpose::conv_transpose;
-pub(crate) use dense::{gemm, matmul, softmax};
+pub(crate) use dense::{gemm, matmul, softmax, transposed};
 pub(crate) use elementwise::{add, batch_normalization, div, lrn, mul, prelu, sub};
 pub(crate) use layout::{concat, dropout, flatten, identity, reshape, squeeze, unsqueeze};
 pub(crate) use loaded::Loaded;
