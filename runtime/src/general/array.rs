@@ -45,6 +45,14 @@ pub(super) fn distances(dims: &[usize]) -> Vec<usize> {
     distances
 }
 
+/// How far elements are apart along the axes of `dims`; 0 along those on which it is repeated.
+pub(super) fn repeated(array: &Array<'_>, dims: &[usize]) -> Vec<usize> {
+    let missing = dims.len() - array.dims.len();
+    let own = array.dims.iter().zip(distances(&array.dims));
+    let own = own.map(|(dim, distance)| if *dim == 1 { 0 } else { distance });
+    std::iter::repeat_n(0, missing).chain(own).collect()
+}
+
 /// Calls `work` with every index of a tensor of these dimensions, in order.
 pub(super) fn each_index(dims: &[usize], mut work: impl FnMut(&[usize])) {
     let count: usize = dims.iter().product();

@@ -1,6 +1,6 @@
 //! Functions of elements of two or three tensors, which are repeated along dimensions of 1.
 
-use super::array::{Array, distances, each_index};
+use super::array::{Array, each_index, repeated};
 use crate::graph::Binary;
 
 /// Element by element, with a result of these dimensions.
@@ -111,14 +111,6 @@ fn merged(dims: &[usize], steps: [Vec<usize>; 2]) -> (Vec<usize>, [Vec<usize>; 2
     }
     let side = |side: usize| axes.iter().map(|(_, steps)| steps[side]).collect();
     (axes.iter().map(|(len, _)| *len).collect(), [side(0), side(1)])
-}
-
-/// How far elements are apart along the axes of `dims`; 0 along those on which it is repeated.
-fn repeated(array: &Array<'_>, dims: &[usize]) -> Vec<usize> {
-    let missing = dims.len() - array.dims.len();
-    let own = array.dims.iter().zip(distances(&array.dims));
-    let own = own.map(|(dim, distance)| if *dim == 1 { 0 } else { distance });
-    std::iter::repeat_n(0, missing).chain(own).collect()
 }
 
 #[cfg(test)]

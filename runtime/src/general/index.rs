@@ -1,16 +1,12 @@
 //! Elements by their index: parts, repetition, borders, gathering.
 
-use super::array::{Array, distances, each_index, place};
+use super::array::{Array, distances, each_index, place, repeated};
 use crate::graph::{PadMode, Stride};
 
 /// Repeated along dimensions of 1.
 pub(super) fn expand(x: &Array<'_>, dims: &[usize]) -> Vec<f32> {
-    let missing = dims.len() - x.dims.len();
-    let distances = distances(&x.dims);
-    picked(x, dims, |index| {
-        let own = index[missing..].iter().zip(&x.dims).zip(&distances);
-        own.map(|((i, dim), distance)| if *dim == 1 { 0 } else { i * distance }).sum()
-    })
+    let steps = repeated(x, dims);
+    picked(x, dims, |index| index.iter().zip(&steps).map(|(i, step)| i * step).sum())
 }
 
 /// One after another along an axis.

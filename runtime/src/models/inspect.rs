@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::model::Options;
 use super::open::{OpenError, file, open};
-use crate::graph::{Graph, Split};
+use crate::graph::Graph;
 use crate::onnx::{self, Inspection, OperatorUse};
 
 /// Looks at a model and finds everything of it that is not supported, not only the first thing.
@@ -21,15 +21,11 @@ pub fn inspect(spec: &str, options: &Options) -> Result<Inspection, OpenError> {
 
 /// A built-in model; its operators are the layers of its graph.
 fn of_graph(graph: Arc<Graph>) -> Inspection {
-    let mut operators: BTreeMap<&str, OperatorUse> = BTreeMap::new();
+    let mut operators = BTreeMap::new();
     for id in graph.layer_ids() {
         let op = &graph.layer(id).op;
         let split = op.split(graph.input_shapes(id).first().copied());
-        let name = op.name().to_owned();
-        let entry = operators.entry(op.name());
-        let entry = entry.or_insert(OperatorUse { name, count: 0, split: Split::Rows });
-        entry.count += 1;
-        entry.split = entry.split.max(split);
+        OperatorUse::count(&mut operators, op.name(), split);
     }
     let ports = |port: &crate::graph::Port| (port.name.clone(), port.dims.clone());
     Inspection {

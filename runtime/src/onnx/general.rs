@@ -40,9 +40,8 @@ impl Import {
         let output = output.ok_or_else(|| misfit(general.function.name(), general.dims.clone()))?;
         let dims: Vec<u64> = output.iter().map(|dim| u64::from(*dim)).collect();
         let known: Option<Vec<&Constant>> = inputs.iter().map(readable).collect();
-        let flops = general.flops();
-        let is_small = dims.iter().product::<u64>() <= MAX_FOLDED && self.may_fold(flops);
-        if let Some(known) = known.filter(|_| is_small) {
+        let is_small = dims.iter().product::<u64>() <= MAX_FOLDED;
+        if let Some(known) = known.filter(|_| is_small && self.may_fold(general.flops())) {
             let elements: Result<Vec<Vec<f32>>, Problem> =
                 known.into_iter().map(Constant::to_floats).collect();
             let found = evaluate(&general, &elements?);

@@ -21,6 +21,17 @@ pub struct OperatorUse {
     pub split: Split,
 }
 
+impl OperatorUse {
+    /// Counts one more node or layer, by the operator's name.
+    pub(crate) fn count(operators: &mut BTreeMap<String, OperatorUse>, name: &str, split: Split) {
+        let entry = operators.entry(name.to_owned());
+        let none = || OperatorUse { name: name.to_owned(), count: 0, split };
+        let entry = entry.or_insert_with(none);
+        entry.count += 1;
+        entry.split = entry.split.max(split);
+    }
+}
+
 /// What a file holds.
 #[derive(Debug)]
 pub struct Inspection {
@@ -49,11 +60,7 @@ pub(crate) fn inspect(path: &Path, shapes: &InputShapes) -> Result<Inspection, O
     loader.load(&file, shapes)?;
     let mut operators: BTreeMap<String, OperatorUse> = BTreeMap::new();
     for Loaded { operator, layers } in std::mem::take(&mut loader.loaded) {
-        let split = loader.import.split(layers);
-        let entry = operators.entry(operator.clone());
-        let entry = entry.or_insert(OperatorUse { name: operator, count: 0, split: Split::Rows });
-        entry.count += 1;
-        entry.split = entry.split.max(split);
+        OperatorUse::count(&mut operators, &operator, loader.import.split(layers));
     }
     let refusals = std::mem::take(&mut loader.refusals);
     let inputs = loader.import.inputs.clone();

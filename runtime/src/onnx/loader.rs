@@ -294,7 +294,9 @@ impl<'a> Loader<'a> {
     fn product(&mut self, name: &str, proto: &NodeProto) -> Result<Option<Made>, Problem> {
         let [rows, matrix] = &proto.input[..] else { return Ok(None) };
         let matrix = match self.value(matrix)? {
-            Value::Constant(matrix) if matrix.dims.len() == 2 => matrix,
+            Value::Constant(matrix) if matrix.dims.len() == 2 && matrix.element.is_float() => {
+                matrix
+            }
             Value::Constant(_) | Value::View(_) => return Ok(None),
         };
         let waiting = self.transposed.get(rows.as_str()).and_then(Transposed::rows);
@@ -303,6 +305,7 @@ impl<'a> Loader<'a> {
             None => {
                 let rows = self.value(rows)?;
                 let (axes, is_single_first) = match rows.dims() {
+                    [.., features] if *features != matrix.dims[0] => return Ok(None),
                     [1, (2..), _] => ([0, 2, 1], true),
                     [(2..), 1, _] => ([1, 2, 0], false),
                     _ => return Ok(None),
@@ -313,7 +316,7 @@ impl<'a> Loader<'a> {
                 }
             }
         };
-        if rows.dims[1] != matrix.dims[0] || !matrix.element.is_float() {
+        if rows.dims[1] != matrix.dims[0] {
             return Ok(None);
         }
         let view = rows::product(&mut self.import, name, &rows, &matrix)?;
