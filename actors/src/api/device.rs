@@ -60,6 +60,8 @@ pub struct DeviceInfo {
     /// Memory it may use.
     #[serde(rename = "memory_bytes")]
     pub memory: Bytes,
+    /// The version of its build; empty until it has answered.
+    pub version: String,
 }
 
 impl DeviceInfo {

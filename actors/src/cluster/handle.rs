@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use super::actor_thread::ActorThread;
 use super::model::Model;
 use crate::api::{DeviceInfo, Event, IntoSource, LoadError, LoadOptions};
-use crate::discovery::{AttachSession, DiscoveryActor, QueryFailures, Subscribe};
+use crate::discovery::{AttachSession, DiscoveryActor, FailedPeers, QueryFailures, Subscribe};
 use crate::pipeline::{self, PipelineActor, Session};
 use crate::planner::PlannerOptions;
 use crate::storage::new_session;
@@ -48,6 +48,14 @@ impl Cluster {
         let (events, receiver) = unbounded_channel();
         self.inner.discovery.do_send(Subscribe(events));
         receiver
+    }
+
+    /// Devices that were seen but cannot take part, by name or address, and why.
+    pub async fn refusals(&self) -> Vec<(String, String)> {
+        let FailedPeers { named, seen } =
+            self.inner.discovery.send(QueryFailures).await.unwrap_or_default();
+        let all = named.into_iter().chain(seen);
+        all.map(|(peer, error)| (peer, error.to_string())).collect()
     }
 
     /// Loads a model: makes a plan, distributes the weights, and returns when frames can run.

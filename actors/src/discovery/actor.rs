@@ -24,7 +24,7 @@ use super::peers::Peers;
 use super::sighting::{SightedDevice, Sighting};
 use super::tracked::{Connected, MAX_RETRY_DELAY, MIN_RETRY_DELAY, State, TrackedDevice};
 use crate::api::{DeviceInfo, DeviceState, Event, Found};
-use crate::profiler::{BenchmarkDone, ProfileUpdated, ProfilerActor};
+use crate::profiler::{BenchmarkDone, Learned, ProfileUpdated, ProfilerActor};
 use crate::transport::{Network, TransportError};
 use crate::worker::Device;
 
@@ -240,6 +240,7 @@ impl DiscoveryActor {
             goodput: profile.filter(|_| !leader).map(|(_, link)| link.goodput),
             rtt: profile.filter(|_| !leader).map(|(_, link)| link.rtt),
             memory: Bytes(connected.map_or(0, |connected| connected.hello.memory)),
+            version: connected.map(|connected| connected.hello.build.clone()).unwrap_or_default(),
         })
     }
 
@@ -340,6 +341,7 @@ impl Handler<Dialled> for DiscoveryActor {
         let hello = connection.peer().clone();
         let ids = (node, connection_id);
         let control = read_control(connection, ids, context.address(), &self.network);
+        let learned = Learned::of(self.device.cache.clone(), &hello, kernels);
         let profiler = ProfilerActor {
             connection_id,
             hello: hello.clone(),
@@ -350,6 +352,7 @@ impl Handler<Dialled> for DiscoveryActor {
             kernels,
             probe_lock,
             results: context.address().recipient(),
+            learned,
             profile: None,
             link: None,
             last_probe: None,

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::benchmark::cost_samples;
+use super::learned::Learned;
 use super::link_probe;
 use super::messages::{BenchmarkDone, LinkProbed, ProfileUpdated, StagesTimed, SuspectLink};
 use crate::transport::{Network, Sender};
@@ -49,6 +50,8 @@ pub(crate) struct ProfilerActor {
     pub probe_lock: Arc<Mutex<()>>,
     /// Receives the results.
     pub results: Recipient<ProfileUpdated>,
+    /// What frames of earlier runs have taught about it.
+    pub learned: Learned,
     /// Its speed, once measured.
     pub profile: Option<DeviceProfile>,
     /// Its link, once measured.
@@ -130,6 +133,7 @@ impl Handler<BenchmarkDone> for ProfilerActor {
     fn handle(&mut self, BenchmarkDone(result): BenchmarkDone, _: &mut Self::Context) {
         let profile = DeviceProfile::measured(&cost_samples(&result), result.messages);
         let profile = profile.with_tiles(result.kernels == KernelKind::Fast);
+        let profile = self.learned.recall(profile);
         self.profile = Some(self.with_hardware(profile));
         self.publish();
     }
@@ -187,6 +191,7 @@ impl Handler<StagesTimed> for ProfilerActor {
         let stages =
             times.into_iter().map(|StageTime { stage, compute }| (stage as usize, compute));
         profile.observe(&graph, &program, stages);
+        self.learned.frame(profile, &self.network);
         self.publish();
     }
 }

@@ -19,6 +19,9 @@ const SUBSTANTIAL: f64 = 0.05;
 /// Corrections stay within this factor: if a measurement is further off, something else is wrong.
 const CORRECTION_LIMIT: f64 = 50.0;
 
+/// How far what was learned in another run is believed.
+const LEARNED_LIMIT: f64 = 2.0;
+
 /// The speed of one device, and its memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceProfile {
@@ -154,6 +157,23 @@ impl DeviceProfile {
     ) -> Work {
         let height = heights.get(&run.layer).copied().unwrap_or(run.region.rows.len());
         self.work(graph, run.layer, run.region, height, weights)
+    }
+
+    /// What frames have taught: by kind of layer, how many times as long it takes as was measured.
+    pub fn corrections(&self) -> Vec<f64> {
+        self.corrections.iter().map(Smoothed::value).collect()
+    }
+
+    /// The same device, about which frames have taught this before. What a newer build has other
+    /// kinds for is left out, and what is more than twice as long or short is believed that far only.
+    #[must_use]
+    pub fn with_corrections(mut self, learned: &[f64]) -> DeviceProfile {
+        if learned.len() == LayerKind::COUNT && learned.iter().all(|factor| factor.is_finite()) {
+            for (correction, factor) in self.corrections.iter_mut().zip(learned) {
+                *correction = Smoothed::new(factor.clamp(1.0 / LEARNED_LIMIT, LEARNED_LIMIT));
+            }
+        }
+        self
     }
 
     /// The fit of a kind, with the corrections learned so far.
@@ -366,6 +386,23 @@ mod tests {
         let dense = Work { weight_bytes: 1e8, ..Work::nothing(LayerKind::Dense) };
         let ratio = device.time(&dense) / assumed.time(&dense);
         assert!((ratio - 0.25).abs() < 1e-9, "{ratio}");
+    }
+
+    #[test]
+    fn what_was_learned_is_believed_within_bounds() {
+        let learned: Vec<f64> =
+            (0..LayerKind::COUNT).map(|kind| 1.0 + kind as f64 / 10.0).collect();
+        let device = DeviceProfile::described(10.0, 1.0);
+        let taught = device.clone().with_corrections(&learned);
+        assert_eq!(taught.corrections(), learned);
+        let work = Work { weight_bytes: 1e8, ..Work::nothing(LayerKind::Dense) };
+        let factor = learned[LayerKind::Dense.index()];
+        assert!((taught.time(&work) / device.time(&work) - factor).abs() < 1e-9);
+        let wild = device.clone().with_corrections(&[1e9; LayerKind::COUNT]);
+        assert_eq!(wild.corrections(), [LEARNED_LIMIT; LayerKind::COUNT]);
+        for odd in [&[1.5][..], &[f64::NAN; LayerKind::COUNT]] {
+            assert_eq!(device.clone().with_corrections(odd), device);
+        }
     }
 
     #[test]
