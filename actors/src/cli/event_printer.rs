@@ -227,5 +227,6 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::Faster => "a device became faster",
         Reason::Link => "a link changed",
         Reason::Weights => "weights arrived",
+        Reason::Load => "requests came more or less often",
     }
 }

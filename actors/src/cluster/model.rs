@@ -5,11 +5,12 @@ use std::sync::Arc;
 use actix::Addr;
 use edgeld_runtime::graph::Graph;
 use edgeld_runtime::program::Encoding;
+use edgeld_runtime::solve::Objective;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::api::{Answer, Event, InferError, Input, PlanInfo, Source};
-use crate::pipeline::{Close, Infer, PipelineActor, Subscribe};
+use crate::pipeline::{Close, Infer, PipelineActor, Pursue, Subscribe};
 
 /// A model loaded on a cluster. Dropping the last clone ends its session and frees its memory on
 /// all devices.
@@ -67,6 +68,18 @@ impl Model {
     /// [`Objective::Throughput`]: edgeld_runtime::solve::Objective::Throughput
     pub fn plans(&self) -> Vec<Arc<PlanInfo>> {
         self.inner.plans.borrow().clone()
+    }
+
+    /// The active plans, as they change, for whoever must not keep the session open.
+    #[cfg(feature = "serve")]
+    pub(crate) fn watch_plans(&self) -> watch::Receiver<Vec<Arc<PlanInfo>>> {
+        self.inner.plans.clone()
+    }
+
+    /// Chooses plans by another objective from now on: whether single answers are to come soon, or
+    /// many in a second. Frames go on meanwhile; the change comes when it pays.
+    pub fn pursue(&self, objective: Objective) {
+        self.inner.session.do_send(Pursue(objective));
     }
 
     /// The current devices and plan, then every later event.

@@ -21,11 +21,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use super::clocks::{Clocks, FrameReport};
-use super::messages::{Close, Subscribe};
+use super::messages::{Close, Pursue, Subscribe};
 use crate::api::{Answer, DeviceInfo, DeviceState, Event, InferError, LoadError, PlanInfo, Source};
 use crate::discovery::{DeviceEvent, DiscoveryActor, Peer, Publish};
 use crate::planner::{
-    Candidate, Held, PlannedLane, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice,
+    self, Candidate, Held, PlannedLane, PlannerActor, PlannerOptions, RequestPlan, UpdateDevice,
     WeightsHeld,
 };
 use crate::profiler::StagesTimed;
@@ -519,6 +519,17 @@ impl Handler<Subscribe> for PipelineActor {
         }
         if alive {
             self.subscribers.push(events);
+        }
+    }
+}
+
+impl Handler<Pursue> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, Pursue(objective): Pursue, _: &mut Self::Context) {
+        self.planner_options.policy.objective = objective;
+        if let Some(planner) = &self.planner {
+            planner.do_send(planner::Pursue(objective));
         }
     }
 }

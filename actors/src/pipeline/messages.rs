@@ -3,6 +3,7 @@
 use actix::prelude::*;
 use edgeld_runtime::exec::Input;
 use edgeld_runtime::manifest::Manifest;
+use edgeld_runtime::solve::Objective;
 use edgeld_runtime::trace::ClockOffset;
 use edgeld_runtime::wire::NodeId;
 use tokio::sync::mpsc::UnboundedSender;
@@ -18,6 +19,11 @@ pub(crate) struct Infer(pub Vec<Input>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Subscribe(pub UnboundedSender<Event>);
+
+/// Choose plans by another objective from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Pursue(pub Objective);
 
 /// Close the session.
 #[derive(Message)]

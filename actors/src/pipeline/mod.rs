@@ -13,4 +13,4 @@ mod plans;
 mod trace;
 
 pub(crate) use actor::{PipelineActor, Session};
-pub(crate) use messages::{Close, Infer, Subscribe};
+pub(crate) use messages::{Close, Infer, Pursue, Subscribe};

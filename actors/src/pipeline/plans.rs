@@ -126,10 +126,12 @@ impl PipelineActor {
         let plans = lanes.iter().filter_map(|(generation, _)| self.plans.get(generation));
         let infos: Vec<Arc<PlanInfo>> =
             plans.map(|planned| Arc::new(planned.info.clone())).collect();
+        let objective = infos.first().and_then(|info| info.objective.parse().ok());
+        let objective = objective.unwrap_or(self.planner_options.policy.objective);
         self.plan.send_replace(infos.clone());
         infos.into_iter().for_each(|info| self.publish(&Event::Plan(info)));
         if let Some(planner) = &self.planner {
-            planner.do_send(PlanActivated { lanes, computes });
+            planner.do_send(PlanActivated { lanes, computes, objective });
         }
         self.publish_devices();
         if let Some(loaded) = self.loaded.take() {

@@ -18,12 +18,13 @@ use edgeld_runtime::cost::{ClusterProfile, LinkProfile};
 use edgeld_runtime::ids::Pair;
 use edgeld_runtime::kernel::KernelKind;
 use edgeld_runtime::plan::{DeviceIx, Generation, InFlight, Plan};
+use edgeld_runtime::solve::Objective;
 use edgeld_runtime::units::{Mbps, Ms};
 use edgeld_runtime::wire::NodeId;
 
 use super::messages::{
-    FrameAnswered, Held, PlanActivated, Planned, PredictionChanged, RequestPlan, Solved, StandBy,
-    UpdateDevice, WeightsHeld,
+    FrameAnswered, Held, PlanActivated, Planned, PredictionChanged, Pursue, RequestPlan, Solved,
+    StandBy, UpdateDevice, WeightsHeld,
 };
 use super::options::PlannerOptions;
 use super::solver::{self, Candidate, PreviousLane, Question, SolveOutcome, SolveRequest};
@@ -62,6 +63,8 @@ pub(crate) struct PlannerActor {
     last_check: Moment,
     last_check_took: Ms,
     is_checking: bool,
+    /// What the active plans were chosen by.
+    pursued: Objective,
     /// Frames answered.
     frames: u64,
     overhead: Overhead,
@@ -129,6 +132,7 @@ impl PlannerActor {
             last_check: Moment(0.0),
             last_check_took: Ms::ZERO,
             is_checking: false,
+            pursued: options.policy.objective,
             frames: 0,
             overhead: Overhead::default(),
             contingencies: Contingencies::default(),
@@ -260,6 +264,9 @@ impl PlannerActor {
 
     /// What changed most since the active plan was made, as the reason for a new one.
     fn change_reason(&self, now: &[(NodeId, Ms)]) -> Reason {
+        if self.pursued != self.options.policy.objective {
+            return Reason::Load;
+        }
         let Some(active) = &self.active else { return Reason::Faster };
         let baseline = |node: &NodeId| active.baseline.get(node);
         let slowdowns = now.iter().filter_map(|(node, compute)| {
@@ -338,10 +345,25 @@ impl Handler<WeightsHeld> for PlannerActor {
     }
 }
 
+impl Handler<Pursue> for PlannerActor {
+    type Result = ();
+
+    /// The next check for better plans, which is due at once, compares by the new objective.
+    fn handle(&mut self, Pursue(objective): Pursue, _: &mut Self::Context) {
+        self.options.policy.objective = objective;
+        self.last_check_took = Ms::ZERO;
+    }
+}
+
 impl Handler<PlanActivated> for PlannerActor {
     type Result = ();
 
-    fn handle(&mut self, PlanActivated { lanes, computes }: PlanActivated, _: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        PlanActivated { lanes, computes, objective }: PlanActivated,
+        _: &mut Self::Context,
+    ) {
+        self.pursued = objective;
         let goodput = |node: &NodeId| self.devices.get(node).map(|device| device.link.goodput);
         let baseline = computes
             .iter()
@@ -401,7 +423,8 @@ impl Handler<Solved> for PlannerActor {
     type Result = ();
 
     fn handle(&mut self, Solved(outcome): Solved, _: &mut Self::Context) {
-        let SolveOutcome { question, result, contingencies, overhead, current, took } = outcome;
+        let SolveOutcome { question, result, contingencies, overhead, current, .. } = outcome;
+        let SolveOutcome { objective, took, .. } = outcome;
         if question == Question::Contingencies {
             let lanes = self.active.iter().flat_map(|active| &active.lanes);
             let active = lanes.flat_map(|(_, lane)| &lane.members).copied();
@@ -416,6 +439,9 @@ impl Handler<Solved> for PlannerActor {
             return;
         }
         self.is_checking = false;
+        if objective != self.options.policy.objective {
+            return; // asked for before another one was pursued
+        }
         let Some(current) = current else { return };
         self.compare(current.cost, overhead);
         let Some(result) = result else { return };

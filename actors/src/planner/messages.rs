@@ -13,6 +13,7 @@ use edgeld_runtime::kernel::Isa;
 use edgeld_runtime::plan::Generation;
 use edgeld_runtime::program::Program;
 use edgeld_runtime::region::Region;
+use edgeld_runtime::solve::Objective;
 use edgeld_runtime::units::Ms;
 use edgeld_runtime::wire::NodeId;
 
@@ -106,7 +107,14 @@ pub(crate) struct PlanActivated {
     pub lanes: Vec<(Generation, Lane)>,
     /// Predicted compute time of every device per frame.
     pub computes: Vec<(NodeId, Ms)>,
+    /// What they were chosen by.
+    pub objective: Objective,
 }
+
+/// Plan for another objective from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Pursue(pub Objective);
 
 /// A frame was answered.
 #[derive(Message)]

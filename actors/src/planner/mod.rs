@@ -17,7 +17,7 @@ mod tests;
 
 pub(crate) use actor::PlannerActor;
 pub(crate) use messages::{
-    FrameAnswered, Held, PlanActivated, Planned, PredictionChanged, RequestPlan, StandBy,
+    FrameAnswered, Held, PlanActivated, Planned, PredictionChanged, Pursue, RequestPlan, StandBy,
     UpdateDevice, WeightsHeld,
 };
 pub(crate) use options::PlannerOptions;

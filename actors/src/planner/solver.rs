@@ -111,6 +111,8 @@ pub(super) struct SolveOutcome {
     pub contingencies: Vec<Contingency>,
     /// The overhead that the predictions contain.
     pub overhead: f64,
+    /// What was pursued.
+    pub objective: Objective,
     /// Prediction for the active plans with the current profiles.
     pub current: Option<Current>,
     /// How long solving took.
@@ -171,11 +173,13 @@ impl SolveRequest {
     /// The answer; after a panic it is that there is no plan, so that nobody waits for it.
     fn answer(self) -> SolveOutcome {
         let (question, overhead) = (self.question.clone(), self.profile.overhead);
+        let objective = self.policy.objective;
         catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|panic| SolveOutcome {
             question,
             result: Some(Err(format!("the planner panicked: {}", panic_text(&*panic)))),
             contingencies: Vec::new(),
             overhead,
+            objective,
             current: None,
             took: Ms::ZERO,
         })
@@ -197,6 +201,7 @@ impl SolveRequest {
             result,
             contingencies,
             overhead: self.profile.overhead,
+            objective: self.policy.objective,
             current,
             took: Ms::from_duration(start.elapsed()),
         }
@@ -230,7 +235,12 @@ impl SolveRequest {
             self.previous.iter().map(|lane| self.predict(&lane.plan).ok()).collect();
         let predictions = predictions.filter(|predictions| !predictions.is_empty())?;
         let cost = match self.policy.objective {
-            Objective::Latency => predictions[0].total,
+            // Of several, which are left from another objective, a frame that comes alone gets the
+            // one that answers first.
+            Objective::Latency => {
+                let times = predictions.iter().map(|prediction| prediction.total);
+                times.reduce(Ms::min)?
+            }
             Objective::Throughput => {
                 let depths = self.previous.iter().map(|lane| lane.in_flight);
                 let plans: Vec<_> = predictions.iter().zip(depths).collect();

@@ -153,6 +153,23 @@ async fn devices_that_compute_whole_frames_come_and_go() {
 }
 
 #[tokio::test]
+async fn plans_follow_the_objective_while_frames_run() {
+    let lan = Lan::of(2).await;
+    let source = source();
+    let references = references(&lan.cluster, &source, 6).await;
+    let model = lan.cluster.load_with(source.clone(), spread()).await.unwrap();
+    assert_eq!((model.plans().len(), holders(&model.plan()).len()), (1, 3));
+    let mut events = model.subscribe();
+    model.pursue(Objective::Throughput);
+    let plan = run_until(&model, &source, &references, &mut events, Reason::Load).await;
+    assert_eq!((&plan.objective[..], model.plans().len()), ("throughput", 3));
+    infer_at_once(&model, &source, &references).await;
+    model.pursue(Objective::Latency);
+    infer_at_once(&model, &source, &references).await;
+    lan.cluster.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_frozen_worker_is_lost_and_returns() {
     let lan = Lan::of(2).await;
     let source = source();

@@ -67,11 +67,13 @@ pub enum Reason {
     Slower,
     /// A device became faster.
     Faster,
+    /// Frames began to come one by one, or many at once.
+    Load,
 }
 
 impl Reason {
     /// Whether devices may take their time to get ready: frames go on well enough meanwhile.
     pub fn is_patient(self) -> bool {
-        matches!(self, Reason::Weights | Reason::Slower | Reason::Faster)
+        matches!(self, Reason::Weights | Reason::Slower | Reason::Faster | Reason::Load)
     }
 }
