@@ -1,11 +1,12 @@
 //! Decodes pictures, fits them into an input and lays them out channel by channel.
 
+use std::io::Cursor;
 use std::path::Path;
 
 use edgeld_runtime::graph::Shape;
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, ImageFormat, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::error::InputError;
 use super::fit::{Colours, Framing, Placement};
@@ -15,6 +16,10 @@ type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 /// What lies around a picture that is shown whole, as detectors were trained with.
 const GRAY: u8 = 114;
+
+/// A picture's sides are at most this long, and it takes at most so many bytes.
+const MOST_PIXELS: u32 = 20_000;
+const MOST_BYTES: u64 = 384 << 20;
 
 /// Reads a png or jpeg file, fitted into `shape`.
 ///
@@ -63,7 +68,22 @@ fn load(bytes: &[u8]) -> Result<DynamicImage, Reason> {
     if format == ImageFormat::Jpeg && !has_end(bytes) {
         return Err("the file is truncated".into());
     }
-    Ok(image::load_from_memory_with_format(bytes, format)?)
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits());
+    let mut decoder = reader.into_decoder()?;
+    // Telephones keep pictures as the sensor lay, and say how to turn them.
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// What a picture may take: a small file can claim to be a huge one.
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(MOST_PIXELS), Some(MOST_PIXELS));
+    limits.max_alloc = Some(MOST_BYTES);
+    limits
 }
 
 /// Whether a jpeg file contains its end-of-image marker. The decoder would fill in the missing part
