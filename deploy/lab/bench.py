@@ -248,6 +248,8 @@ def slow_lan(edgeld: str, devices: list[Device], models: Iterable[str],
             try:
                 for model in models:
                     lab.run(model, "--spread")
+                    # All weights everywhere: a plan may give a device the whole model.
+                    lab.run(model, "--spread", "--objective", "throughput")
                 workers.stop_all()
                 lab.forget_speeds()
                 lab.limit(devices)
