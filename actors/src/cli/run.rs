@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use console::style;
 use edgeld::input::{Origin, write_npy};
+use edgeld::task::NamedClass;
 use edgeld::{Answer, Input};
 use edgeld::{Cluster, InferError, LoadOptions, Model, Source};
 use edgeld_runtime::plan::InFlight;
@@ -16,10 +17,10 @@ use super::answers::{Tally, frame_event};
 use super::args::{ClusterArgs, KernelArgs, MachineArgs, ModelArgs, PictureArgs, PlanArgs, count};
 use super::devices::{leader, machine};
 use super::event_printer::EventPrinter;
-use super::events::{Class, Frame, Summary};
+use super::events::{Frame, Summary};
 use super::exit::Exit;
 use super::report::Report;
-use super::task::{Interpreter, TaskArgs};
+use super::task::{Reader, TaskArgs};
 use super::trace_file::TraceFile;
 use super::workload::{self, FrameInputs, Workload};
 
@@ -109,7 +110,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     let policy = args.plan.policy(&args.kernels)?;
     let model = workload::open_for(&args.model, &args.inputs)?;
     let frames = args.inputs.len() / model.graph.inputs().len().max(1);
-    let (interpreter, framing) = args.task.interpreter(&model, &args.pictures, frames)?;
+    let (reader, framing) = args.task.reader(&model, &args.pictures, frames)?;
     let workload = Workload::read(&model, &args.inputs, &args.pictures, framing)?;
     if let Some(folder) = &args.work.save {
         std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
@@ -147,7 +148,7 @@ pub async fn run(args: RunArgs, report: &Report) -> Result<(), Exit> {
     let busy = report.busy("planning, and bringing weights to where they are needed");
     let loaded = watch.during(&mut events, cluster.load_with(source, options)).await??;
     drop((busy, events));
-    let mut run = Run { args: &args.work, interpreter, report, watch, tally, shown: 0 };
+    let mut run = Run { args: &args.work, reader, report, watch, tally, shown: 0 };
     let mut events = loaded.subscribe();
     let bar = report.frames(total);
     let ahead = if policy.overlaps() { AHEAD } else { 1 };
@@ -219,7 +220,7 @@ async fn one_device(model: &Model, inputs: &[Input], tally: &mut Tally) -> Resul
 /// A run in progress.
 struct Run<'a> {
     args: &'a WorkArgs,
-    interpreter: Interpreter,
+    reader: Reader,
     report: &'a Report,
     watch: EventPrinter<'a>,
     tally: Tally,
@@ -246,9 +247,9 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let labels = self.interpreter.labels();
-        let mut event = frame_event(self.shown, &frame.name, &answer, labels);
-        self.interpreter.meaning(self.shown, frame, &answer)?.tell(&mut event, labels);
+        let mut event = frame_event(self.shown, &frame.name, &answer, self.reader.labels());
+        let meaning = self.reader.meaning(self.shown, frame, &answer)?;
+        self.reader.tell(&meaning, &mut event);
         self.report.emit(&event)?;
         self.report.result(frame_text(&event))?;
         if let Some(folder) = &self.args.save {
@@ -281,7 +282,7 @@ pub fn frame_text(frame: &Frame<'_>) -> String {
         frame.bytes_moved,
     );
     if let Some(classes) = &frame.classes {
-        let name = |class: &Class<'_>| match class.label {
+        let name = |class: &NamedClass<'_>| match class.label {
             Some(label) => format!("{label} {:.1} %", class.probability * 100.0),
             None => format!("#{} {:.1} %", class.index, class.probability * 100.0),
         };

@@ -4,18 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edgeld::Answer;
-use edgeld::input::{Fit, Framing, picture_shape, read_labels};
-use edgeld::task::{Class, Detection, Head, Hints, Limits, Task, classes, draw};
-use edgeld_runtime::graph::Shape;
+use edgeld::input::{Fit, Framing, read_labels};
+use edgeld::task::{Head, Interpreter, Limits, Meaning, Task, TaskOptions, draw};
 use edgeld_runtime::models::Model;
 
 use super::args::{PictureArgs, part};
-use super::events::{self, Frame};
+use super::events::Frame;
 use super::exit::Exit;
 use super::workload::FrameInputs;
-
-/// How many classes are shown.
-const CLASSES: usize = 5;
 
 /// What is to be found out about pictures.
 #[derive(Debug, Clone, Args)]
@@ -43,24 +39,12 @@ pub struct TaskArgs {
     draw: Option<PathBuf>,
 }
 
-/// Makes something of answers.
-pub struct Interpreter {
-    task: Task,
-    head: Option<Head>,
-    /// Width and height of the model's input.
-    input: [u32; 2],
-    limits: Limits,
-    labels: Vec<String>,
+/// Makes something of answers, and draws it.
+pub struct Reader {
+    interpreter: Interpreter,
     draw: Option<PathBuf>,
     /// Whether each frame is drawn into a file of its own.
     is_numbered: bool,
-}
-
-/// What was made of an answer.
-#[derive(Debug, Default)]
-pub struct Meaning {
-    classes: Option<Vec<Class>>,
-    detections: Option<Vec<Detection>>,
 }
 
 impl TaskArgs {
@@ -69,26 +53,23 @@ impl TaskArgs {
     ///
     /// # Errors
     /// When the model cannot do what is asked, or the labels cannot be read.
-    pub fn interpreter(
+    pub fn reader(
         &self,
         model: &Model,
         pictures: &PictureArgs,
         frames: usize,
-    ) -> Result<(Interpreter, Framing), Exit> {
-        let hints = Hints::of(&model.metadata);
-        let asked = self.task.or(self.head.or(hints.head).map(|_| Task::Detect));
-        let task = asked.or(hints.task).unwrap_or(Task::Raw);
-        let graph = &model.graph;
-        let input = graph.inputs().first().map(|port| {
-            let shape = graph.shape(port.tensor);
-            picture_shape(port, shape).unwrap_or(shape)
-        });
-        let input = input.unwrap_or(Shape::vector(1));
-        let input = [input.width, input.rows];
-        let head = match task {
-            Task::Detect => Some(self.head_of(model, &hints, input)?),
-            Task::Raw | Task::Classify => None,
+    ) -> Result<(Reader, Framing), Exit> {
+        let limits = Limits {
+            score: self.threshold as f32,
+            overlap: self.overlap as f32,
+            ..Limits::default()
         };
+        let labels = pictures.labels.as_deref().map(read_labels).transpose()?;
+        let options = TaskOptions { task: self.task, head: self.head, limits, labels };
+        let interpreter = Interpreter::new(model, options).map_err(|error| {
+            Exit::refused(error, "say which one it is with --head, or use --task raw")
+        })?;
+        let task = interpreter.task();
         if let Some(file) = &self.draw {
             let ending = file.extension().unwrap_or_default().to_ascii_lowercase();
             if task != Task::Detect {
@@ -106,37 +87,21 @@ impl TaskArgs {
             let what = "--head says how --task detect reads outputs";
             return Err(Exit::usage(what, "add --task detect, or leave --head out"));
         }
-        let labels = match &pictures.labels {
-            Some(file) => read_labels(file)?,
-            None => hints.labels,
-        };
-        let limits = Limits {
-            score: self.threshold as f32,
-            overlap: self.overlap as f32,
-            ..Limits::default()
-        };
-        let standard = Framing { fit: Fit::Crop(pictures.crop), ..Framing::default() };
-        let framing = pictures.framing(head.map_or(standard, Head::framing));
+        let framing = pictures.framing(match task {
+            Task::Detect => interpreter.framing(),
+            Task::Raw | Task::Classify => {
+                Framing { fit: Fit::Crop(pictures.crop), ..Framing::default() }
+            }
+        });
         let (draw, is_numbered) = (self.draw.clone(), frames > 1);
-        Ok((Interpreter { task, head, input, limits, labels, draw, is_numbered }, framing))
-    }
-
-    fn head_of(&self, model: &Model, hints: &Hints, input: [u32; 2]) -> Result<Head, Exit> {
-        let dims: Vec<&[u64]> =
-            model.graph.outputs().iter().map(|output| output.dims.as_slice()).collect();
-        match self.head.or(hints.head) {
-            Some(head) => Ok(head),
-            None => Head::of(&dims, input).map_err(|error| {
-                Exit::refused(error, "say which one it is with --head, or use --task raw")
-            }),
-        }
+        Ok((Reader { interpreter, draw, is_numbered }, framing))
     }
 }
 
-impl Interpreter {
+impl Reader {
     /// Names of the classes.
     pub fn labels(&self) -> &[String] {
-        &self.labels
+        self.interpreter.labels()
     }
 
     /// What an answer to a frame means; the frame's number is for the file that is drawn.
@@ -149,30 +114,40 @@ impl Interpreter {
         frame: &FrameInputs,
         answer: &Answer,
     ) -> Result<Meaning, Exit> {
-        if self.task == Task::Classify {
-            let output = answer.outputs.first();
-            let classes = output.map(|output| classes(output, CLASSES));
-            return Ok(Meaning { classes, ..Meaning::default() });
-        }
-        let Some(head) = self.head else { return Ok(Meaning::default()) };
-        // Without a picture, boxes are in pixels of the input.
         let picture = frame.pictures.first();
-        let whole = || Fit::Stretch.place(self.input, self.input);
-        let placement = picture.map_or_else(whole, |(_, placement)| *placement);
-        let found = head
-            .detect(&answer.outputs, self.input, &placement, self.limits)
+        let placement = picture.map(|(_, placement)| placement);
+        let meaning = self
+            .interpreter
+            .meaning(answer, placement)
             .map_err(|error| Exit::refused(error, "leave --head out, or use --task raw"))?;
-        if self.draw.is_some() && picture.is_none() {
+        let (Some(to), Meaning::Objects(found)) = (&self.draw, &meaning) else {
+            return Ok(meaning);
+        };
+        let Some((path, _)) = picture else {
             let what = format!("--draw: {} is not a picture", frame.name);
             return Err(Exit::usage(what, "give a png or jpeg file as input, or leave --draw out"));
+        };
+        let to = if self.is_numbered { numbered(to, number) } else { to.clone() };
+        draw(path, found, self.labels(), &to).map_err(|error| {
+            Exit::failed(error, "choose a .png or .jpg file that can be written with --draw")
+        })?;
+        Ok(meaning)
+    }
+
+    /// Adds what an answer means to the event of its frame.
+    pub fn tell<'a>(&'a self, meaning: &Meaning, event: &mut Frame<'a>) {
+        let interpreter = &self.interpreter;
+        match meaning {
+            Meaning::Raw => {}
+            Meaning::Classes(classes) => {
+                let named = classes.iter().map(|class| interpreter.name_class(class));
+                event.classes = Some(named.collect());
+            }
+            Meaning::Objects(found) => {
+                let named = found.iter().map(|object| interpreter.name_object(object));
+                event.detections = Some(named.collect());
+            }
         }
-        if let (Some(to), Some((path, _))) = (&self.draw, picture) {
-            let to = if self.is_numbered { numbered(to, number) } else { to.clone() };
-            draw(path, &found, &self.labels, &to).map_err(|error| {
-                Exit::failed(error, "choose a .png or .jpg file that can be written with --draw")
-            })?;
-        }
-        Ok(Meaning { detections: Some(found), ..Meaning::default() })
     }
 }
 
@@ -181,27 +156,6 @@ fn numbered(path: &std::path::Path, number: u64) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{stem}-{number}.{ending}"))
-}
-
-impl Meaning {
-    /// Adds it to the event of its frame.
-    pub fn tell<'a>(&self, event: &mut Frame<'a>, labels: &'a [String]) {
-        let label = |class: usize| labels.get(class).map(String::as_str);
-        let class = |class: &Class| events::Class {
-            index: class.index,
-            label: label(class.index),
-            probability: class.probability,
-        };
-        let object = |one: &Detection| events::Object {
-            class: one.class,
-            label: label(one.class),
-            score: one.score,
-            bounds: [one.bounds.left, one.bounds.top, one.bounds.right, one.bounds.bottom],
-        };
-        event.classes = self.classes.as_ref().map(|classes| classes.iter().map(class).collect());
-        event.detections =
-            self.detections.as_ref().map(|detections| detections.iter().map(object).collect());
-    }
 }
 
 #[cfg(test)]

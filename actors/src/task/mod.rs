@@ -2,8 +2,9 @@
 //!
 //! A model answers with tensors. For the two most common tasks they are turned into words and boxes
 //! here: [`classes`] makes probabilities, [`Head::detect`] boxes in the picture, [`draw`] a picture
-//! with these in it. [`Hints`] says what a model's file tells about its task. Called by users of the
-//! library and by the command line, once an answer is there. It never touches the network or a
+//! with these in it. [`Hints`] says what a model's file tells about its task, and an [`Interpreter`]
+//! is all of this for one model. Called by users of the library, by the server and by the command
+//! line, once an answer is there. It never touches the network or a
 //! model's layers.
 //!
 //! ```
@@ -24,6 +25,7 @@ mod classes;
 mod draw;
 mod head;
 mod hints;
+mod interpreter;
 mod ssd;
 mod yolo;
 
@@ -32,3 +34,4 @@ pub use classes::{Class, classes};
 pub use draw::{DrawError, draw};
 pub use head::{Head, HeadError};
 pub use hints::{Hints, Task};
+pub use interpreter::{Interpreter, Meaning, NamedClass, NamedObject, TaskOptions};
