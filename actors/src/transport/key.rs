@@ -94,8 +94,13 @@ impl ClusterKey {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// A key of these bytes.
+    pub(crate) fn of(bytes: [u8; KEY_BYTES]) -> ClusterKey {
+        ClusterKey(bytes)
+    }
+
     /// The key itself.
-    pub(super) fn bytes(&self) -> &[u8; KEY_BYTES] {
+    pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
 }
