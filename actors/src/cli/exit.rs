@@ -54,6 +54,11 @@ impl Exit {
         Exit::new(Code::Refused, message, hint)
     }
 
+    /// The cluster could not be formed.
+    pub fn cluster(message: impl fmt::Display, hint: impl Into<String>) -> Exit {
+        Exit::new(Code::Cluster, message, hint)
+    }
+
     /// A signal stopped the command.
     pub fn interrupted() -> Exit {
         Exit::new(Code::Interrupted, "interrupted", "run it again to continue")

@@ -6,22 +6,29 @@
 mod answers;
 mod args;
 mod bench;
+mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod devices;
+mod doctor;
 mod event_printer;
 mod events;
 mod exit;
 mod inspect;
 mod key;
+mod pair;
 mod plan;
 #[cfg(feature = "demo")]
 mod processes;
 mod report;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 mod signal;
 mod tables;
 mod task;
+#[cfg(feature = "serve")]
+mod top;
 mod trace_events;
 mod trace_file;
 mod worker;
@@ -47,12 +54,16 @@ const PANICKED: i32 = 101;
 const EXAMPLES: &str = "\
 Examples:
   edgeld demo                                        a whole cluster on this machine alone
-  edgeld key new cluster.key                         then copy it to every device
+  edgeld key new cluster.key                         then copy it to every device, or use a code:
+  edgeld pair --key cluster.key                      see edgeld pair --help
   edgeld worker --key cluster.key                    on every device that should help
   edgeld devices --key cluster.key                   which devices there are, and how fast
+  edgeld doctor --key cluster.key                    why does it not work, or is slow?
   edgeld run model.onnx cat.png --preset imagenet --labels labels.txt --key cluster.key
   edgeld run yolo.onnx street.jpg --task detect --draw boxes.png --key cluster.key
   edgeld run vgg16 random:1 --devices 4 --compare    is it faster than one device?
+  edgeld serve --model eyes=yolo.onnx,preset=unit,task=detect --key cluster.key
+                                                     for programs, cameras and browsers
   edgeld inspect model.onnx                          can it run, and how much of it is split?
   edgeld plan vgg16 --lan lan.toml --explain         what would such a LAN achieve?
   edgeld bench local vgg16 --threads 1               time each layer on this machine
@@ -75,14 +86,33 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::ServeArgs>),
+    #[cfg(feature = "serve")]
+    Top(top::TopArgs),
     Worker(worker::WorkerArgs),
     Devices(devices::DevicesArgs),
+    Doctor(Box<doctor::DoctorArgs>),
     Inspect(inspect::InspectArgs),
     Plan(plan::PlanLanArgs),
     Bench(bench::BenchArgs),
     Key(key::KeyArgs),
+    Pair(pair::PairArgs),
+    Completions(completions::CompletionsArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+}
+
+impl Command {
+    /// Whether it ends in its own way when a signal comes.
+    fn handles_signals(&self) -> bool {
+        match self {
+            Command::Worker(_) => true,
+            #[cfg(feature = "serve")]
+            Command::Serve(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Runs the command line.
@@ -117,30 +147,41 @@ fn end_when_an_actor_panics() {
 }
 
 async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit> {
-    let handles_signals = matches!(command, Command::Worker(_));
+    let handles_signals = command.handles_signals();
     let work = async {
         match command {
             Command::Run(args) => run::run(*args, report).await,
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => serve::serve(*args, report).await,
+            #[cfg(feature = "serve")]
+            Command::Top(args) => on_thread(report, move |report| top::top(&args, report)).await,
             Command::Worker(args) => worker::worker(args, report).await,
             Command::Devices(args) => devices::devices(args, report).await,
+            Command::Doctor(args) => doctor::doctor(&args, report).await,
             Command::Inspect(args) => {
                 on_thread(report, move |report| inspect::inspect(&args, report)).await
             }
             Command::Plan(args) => on_thread(report, |report| plan::plan(args, report)).await,
             Command::Bench(args) => on_thread(report, |report| bench::bench(args, report)).await,
             Command::Key(args) => key::key(&args, report),
+            Command::Pair(args) => pair::pair(&args, report).await,
+            Command::Completions(args) => completions::completions(&args, Cli::command()),
             #[cfg(feature = "demo")]
             Command::Demo(demo::DemoArgs {}) => demo::demo(report).await,
         }
     };
-    // A worker shuts down in order when interrupted; other commands are just dropped.
+    // What serves others shuts down in order when interrupted; other commands are just dropped.
     if handles_signals {
         return work.await;
     }
     tokio::select! {
         // Signals first: they are handled before there is anything to interrupt.
         biased;
-        _ = signal::wait() => Err(Exit::interrupted()),
+        _ = signal::wait() => {
+            #[cfg(feature = "serve")]
+            top::leave();
+            Err(Exit::interrupted())
+        }
         done = work => done,
     }
 }

@@ -44,6 +44,21 @@ impl Report {
         self.write(&line)
     }
 
+    /// Whether results are JSON lines.
+    #[cfg(feature = "serve")]
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes a line that is JSON already.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    #[cfg(feature = "serve")]
+    pub fn line(&self, json: &str) -> Result<(), Exit> {
+        self.write(json)
+    }
+
     /// Writes a human-readable result, without `--json` only.
     ///
     /// # Errors

@@ -13,8 +13,18 @@ mod supply;
 pub(crate) mod testing;
 mod weights;
 
+use std::path::PathBuf;
+
 pub(crate) use cache::Cache;
 pub(crate) use chunks::ChunkStore;
 pub(crate) use identity::{Home, Identity, new_incarnation, new_session};
 pub(crate) use supply::Supply;
 pub(crate) use weights::{ChunkFetcher, SessionWeights};
+
+/// Where this device keeps weights.
+///
+/// # Errors
+/// When there is no directory for that; in words.
+pub fn home_of_weights() -> Result<PathBuf, String> {
+    Home::find(None).map(|home| home.cache).map_err(|error| error.to_string())
+}

@@ -124,6 +124,7 @@ const ROOMS: &[&str] = &[
     "input",
     "task",
     "transport",
+    "pairing",
     "storage",
     "profiler",
     "worker",
@@ -131,6 +132,7 @@ const ROOMS: &[&str] = &[
     "planner",
     "pipeline",
     "cluster",
+    "serve",
     "cli",
 ];
 
