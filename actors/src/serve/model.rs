@@ -176,6 +176,12 @@ impl Served {
         picture_shape(port, self.model.graph().shape(port.tensor))
     }
 
+    /// Whether a request that came now could wait, or run at once: what is refused anyway is refused
+    /// before its body is read.
+    pub(super) fn has_room(&self) -> Result<(), RequestError> {
+        self.queue.has_room().map_err(|refused| self.refusal(refused, self.patience))
+    }
+
     /// Answers to tensors: those outputs that are wanted, or all of them.
     pub(super) async fn infer(
         &self,
@@ -211,7 +217,6 @@ impl Served {
                 Err(error) => return Err(RequestError::Task(error.clone())),
             },
         };
-        self.queue.has_room().map_err(|refused| self.refusal(refused, self.patience))?;
         let (input, placement) = self.prepared(picture, interpreter).await?;
         let answer = self.answer(vec![input], None).await?;
         let meaning = interpreter.meaning(&answer, Some(&placement))?;

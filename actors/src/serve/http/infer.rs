@@ -33,6 +33,7 @@ pub(super) async fn infer(
     payload: Payload,
 ) -> Result<HttpResponse, RequestError> {
     let served = site.model(&named.model, named.version.as_deref())?;
+    served.has_room()?;
     let body = body::read(&site, &request, payload).await?;
     let (json, bytes) = parts(&request, &body)?;
     let InferRequest { id, parameters, inputs, outputs } = serde_json::from_slice(json)

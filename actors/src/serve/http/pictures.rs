@@ -46,6 +46,7 @@ pub(super) async fn classify(
     payload: Payload,
 ) -> Result<HttpResponse, RequestError> {
     let served = site.model(&named.model, named.version.as_deref())?;
+    served.has_room()?;
     let picture = Form::read(&site, &request, payload).await?.picture()?;
     let Found { interpreter, meaning, answer } = served.look(Question::Classify, picture).await?;
     let classes = match &meaning {
@@ -68,6 +69,7 @@ pub(super) async fn detect(
     payload: Payload,
 ) -> Result<HttpResponse, RequestError> {
     let served = site.model(&named.model, named.version.as_deref())?;
+    served.has_room()?;
     let picture = Form::read(&site, &request, payload).await?.picture()?;
     let Found { interpreter, meaning, answer } = served.look(Question::Detect, picture).await?;
     Ok(HttpResponse::Ok().json(Objects {
@@ -129,6 +131,7 @@ async fn seen(
     payload: Payload,
 ) -> Result<HttpResponse, RequestError> {
     let served = site.detector()?;
+    served.has_room()?;
     let form = Form::read(site, request, payload).await?;
     let least = form.least_confidence;
     let Found { interpreter, meaning, answer } =
