@@ -21,7 +21,7 @@ MEAN, STD = 127.0, 128.0  # what EfficientNet-Lite was trained with
 def main(model: str, path: str, server: str = "127.0.0.1:8000") -> None:
     with triton.InferenceServerClient(server) as client:
         about = client.get_model_metadata(model)
-        (port,), (output,) = about["inputs"], about["outputs"]
+        port, output = about["inputs"][0], about["outputs"][0]
         side = port["shape"][2]
         picture = Image.open(path).convert("RGB")
         edge = min(picture.size) * 0.875
