@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use edgeld_runtime::graph::{Port, Shape};
 use edgeld_runtime::models;
 use edgeld_runtime::program::Encoding;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::datatype::{FLOAT32, TEXT};
+use super::datatype::{FLOAT32, TEXT, float_bytes, text_bytes};
 use super::error::RequestError;
 use super::feed::{Feed, Happened};
 use super::metrics::Metrics;
@@ -93,8 +94,9 @@ pub(super) struct Given {
     pub(super) elements: Elements,
 }
 
-/// The elements of an output.
-#[derive(Debug)]
+/// The elements of an output; in JSON a list of them.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
 pub(super) enum Elements {
     Floats(Vec<f32>),
     /// Classes as `score:index:label`.
@@ -106,6 +108,14 @@ impl Elements {
         match self {
             Elements::Floats(_) => FLOAT32,
             Elements::Texts(_) => TEXT,
+        }
+    }
+
+    /// As the protocol's binary form has them.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Elements::Floats(floats) => float_bytes(floats),
+            Elements::Texts(texts) => text_bytes(texts),
         }
     }
 }
@@ -179,7 +189,7 @@ impl Served {
     /// Whether a request that came now could wait, or run at once: what is refused anyway is refused
     /// before its body is read.
     pub(super) fn has_room(&self) -> Result<(), RequestError> {
-        self.queue.has_room().map_err(|refused| self.refusal(refused, self.patience))
+        self.queue.has_room(self.width()).map_err(|refused| self.refusal(refused, self.patience))
     }
 
     /// Answers to tensors: those outputs that are wanted, or all of them.

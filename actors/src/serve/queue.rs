@@ -102,12 +102,12 @@ impl Queue {
         Ok(Place::Later(given))
     }
 
-    /// Whether a request that came now could wait, or run at once.
-    pub(super) fn has_room(&self) -> Result<(), Refused> {
+    /// Whether a request that came now could wait, or run at once, where `width` may run.
+    pub(super) fn has_room(&self, width: usize) -> Result<(), Refused> {
         let mut state = self.state();
         state.waiting.retain(|waiting| !waiting.is_closed());
         let waiting = state.waiting.len();
-        match waiting < self.limit || state.running < state.width {
+        match waiting < self.limit || state.running < width {
             _ if state.is_closed => Err(Refused::Closed),
             true => Ok(()),
             false => Err(Refused::Full { waiting, after: state.usual() }),
@@ -201,6 +201,14 @@ mod tests {
         drop(second);
         assert!(third.now_or_never().unwrap().is_ok());
         assert_eq!(queue.lengths(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn without_places_to_wait_requests_still_run() {
+        let queue = Queue::new(0);
+        assert_eq!(queue.has_room(1), Ok(()));
+        let _turn = queue.turn(1, LONG).await.unwrap();
+        assert!(matches!(queue.has_room(1), Err(Refused::Full { waiting: 0, .. })));
     }
 
     #[tokio::test]

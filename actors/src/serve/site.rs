@@ -69,6 +69,13 @@ impl Site {
         self.feed.tell(&Happened::Refused { model, outcome, waiting });
     }
 
+    /// Resolves when the server is about to end.
+    pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopping = self.stopping.clone();
+        // The sender lives as long as the server.
+        async move { drop(stopping.wait_for(|stopping| *stopping).await) }
+    }
+
     /// Whether requests are answered.
     pub(super) fn is_ready(&self) -> bool {
         !*self.stopping.borrow()

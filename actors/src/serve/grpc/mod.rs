@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Interceptor;
@@ -51,7 +50,7 @@ pub(super) async fn listen(
             .accept_compressed(CompressionEncoding::Deflate)
             .max_decoding_message_size(limit)
             .max_encoding_message_size(usize::MAX);
-        let (begin, end) = (stopped(site.stopping.clone()), stopped(site.stopping.clone()));
+        let (begin, end) = (site.stopped(), site.stopped());
         let serving = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .max_concurrent_streams(Some(STREAMS))
@@ -73,12 +72,6 @@ pub(super) async fn listen(
         .boxed()
     };
     Ok((bound, serve))
-}
-
-/// Resolves when the server is about to end.
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // The sender lives as long as the server.
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 /// Lets requests with the token pass, before any of their messages is read.

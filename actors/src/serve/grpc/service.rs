@@ -136,7 +136,6 @@ impl GrpcInferenceService for Inference {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
         let requests = request.into_inner();
-        let mut stopping = self.site.stopping.clone();
         let answers = stream::unfold((self.clone(), requests), |(inference, mut requests)| async {
             let answer = match requests.next().await? {
                 Ok(request) => match inference.infer(request).await {
@@ -153,9 +152,7 @@ impl GrpcInferenceService for Inference {
             };
             Some((answer, (inference, requests)))
         });
-        // The sender lives as long as the server.
-        let stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
-        Ok(Response::new(Box::pin(answers.take_until(Box::pin(stopped)))))
+        Ok(Response::new(Box::pin(answers.take_until(Box::pin(self.site.stopped())))))
     }
 
     async fn repository_index(

@@ -8,9 +8,9 @@ use super::protocol::model_infer_request::{InferInputTensor, InferRequestedOutpu
 use super::protocol::model_infer_response::InferOutputTensor;
 use super::protocol::{InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse};
 use crate::serve::about::VERSION;
-use crate::serve::datatype::{DataType, float_bytes, text_bytes};
+use crate::serve::datatype::DataType;
 use crate::serve::error::RequestError;
-use crate::serve::model::{Elements, Given, Tensor, Wanted};
+use crate::serve::model::{Given, Tensor, Wanted};
 
 /// What a request asks.
 pub(super) struct Asked {
@@ -107,10 +107,7 @@ pub(super) fn response(model: &str, id: String, given: Vec<Given>) -> ModelInfer
             shape: dims.iter().map(|dim| *dim as i64).collect(),
             ..InferOutputTensor::default()
         });
-        raw.push(match elements {
-            Elements::Floats(floats) => float_bytes(&floats),
-            Elements::Texts(texts) => text_bytes(&texts),
-        });
+        raw.push(elements.bytes());
     }
     ModelInferResponse {
         model_name: model.to_owned(),

@@ -14,13 +14,13 @@ use serde_json::Value;
 use super::body;
 use super::json::{
     BinarySize, InferRequest, InferResponse, Numbers, Parameters, RequestInput, RequestOutput,
-    ResponseData, ResponseOutput,
+    ResponseOutput,
 };
 use super::named::Named;
 use crate::serve::about::VERSION;
-use crate::serve::datatype::{DataType, float_bytes, text_bytes};
+use crate::serve::datatype::DataType;
 use crate::serve::error::RequestError;
-use crate::serve::model::{Elements, Given, Tensor, Wanted};
+use crate::serve::model::{Given, Tensor, Wanted};
 use crate::serve::site::Site;
 
 /// Where the JSON of a body ends.
@@ -140,14 +140,10 @@ fn is_set(parameters: Option<&Parameters>, name: &str) -> Option<bool> {
 fn response_output(given: Given, tail: Option<&mut Vec<u8>>) -> ResponseOutput {
     let Given { name, dims: shape, elements } = given;
     let datatype = elements.datatype();
-    let (parameters, data) = match (tail, elements) {
-        (None, Elements::Floats(floats)) => (None, Some(ResponseData::Floats(floats))),
-        (None, Elements::Texts(texts)) => (None, Some(ResponseData::Texts(texts))),
-        (Some(tail), elements) => {
-            let bytes = match elements {
-                Elements::Floats(floats) => float_bytes(&floats),
-                Elements::Texts(texts) => text_bytes(&texts),
-            };
+    let (parameters, data) = match tail {
+        None => (None, Some(elements)),
+        Some(tail) => {
+            let bytes = elements.bytes();
             tail.extend_from_slice(&bytes);
             (Some(BinarySize { binary_data_size: bytes.len() }), None)
         }

@@ -6,6 +6,8 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::serve::model::Elements;
+
 /// Named values that change how a request is answered.
 pub(super) type Parameters = Map<String, Value>;
 
@@ -61,21 +63,13 @@ pub(super) struct ResponseOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) parameters: Option<BinarySize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) data: Option<ResponseData>,
+    pub(super) data: Option<Elements>,
 }
 
 /// Bytes of a tensor that follows the JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct BinarySize {
     pub(super) binary_data_size: usize,
-}
-
-/// Elements in JSON.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(super) enum ResponseData {
-    Floats(Vec<f32>),
-    Texts(Vec<String>),
 }
 
 /// Numbers in lists, which may be nested like the tensor's axes or not.

@@ -15,7 +15,7 @@ use super::named::Named;
 use super::{body, problem};
 use crate::serve::about::VERSION;
 use crate::serve::error::RequestError;
-use crate::serve::model::{Found, Question};
+use crate::serve::model::{Found, Question, Served};
 use crate::serve::site::Site;
 use crate::task::{Detection, Meaning, NamedClass, NamedObject};
 
@@ -45,10 +45,8 @@ pub(super) async fn classify(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, RequestError> {
-    let served = site.model(&named.model, named.version.as_deref())?;
-    served.has_room()?;
-    let picture = Form::read(&site, &request, payload).await?.picture()?;
-    let Found { interpreter, meaning, answer } = served.look(Question::Classify, picture).await?;
+    let (served, found) = look(&site, &named, Question::Classify, &request, payload).await?;
+    let Found { interpreter, meaning, answer } = found;
     let classes = match &meaning {
         Meaning::Classes(classes) => &classes[..],
         Meaning::Raw | Meaning::Objects(_) => &[],
@@ -68,16 +66,28 @@ pub(super) async fn detect(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, RequestError> {
-    let served = site.model(&named.model, named.version.as_deref())?;
-    served.has_room()?;
-    let picture = Form::read(&site, &request, payload).await?.picture()?;
-    let Found { interpreter, meaning, answer } = served.look(Question::Detect, picture).await?;
+    let (served, found) = look(&site, &named, Question::Detect, &request, payload).await?;
+    let Found { interpreter, meaning, answer } = found;
     Ok(HttpResponse::Ok().json(Objects {
         model_name: &served.name,
         model_version: VERSION,
         detections: objects(&meaning).iter().map(|one| interpreter.name_object(one)).collect(),
         total_ms: answer.total,
     }))
+}
+
+/// What the model that a path names finds in the picture of a request.
+async fn look<'a>(
+    site: &'a Site,
+    named: &Named,
+    question: Question,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<(&'a Served, Found<'a>), RequestError> {
+    let served = site.model(&named.model, named.version.as_deref())?;
+    served.has_room()?;
+    let picture = Form::read(site, request, payload).await?.picture()?;
+    Ok((served, served.look(question, picture).await?))
 }
 
 fn objects(meaning: &Meaning) -> &[Detection] {
