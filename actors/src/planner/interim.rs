@@ -8,7 +8,7 @@ use edgeld_runtime::coord::holdings::moving_time;
 use edgeld_runtime::coord::replan::is_notable;
 use edgeld_runtime::plan::{DeviceIx, Plan};
 use edgeld_runtime::program::{Program, derive};
-use edgeld_runtime::solve::{Lane, Lanes, Objective, Solution, solve_among};
+use edgeld_runtime::solve::{Lane, Lanes, Solution, solve_among};
 use edgeld_runtime::units::{Bytes, Ms};
 use edgeld_runtime::wire::NodeId;
 
@@ -44,8 +44,8 @@ impl SolveRequest {
         else {
             return Ok(None);
         };
-        // There the current cost is no time of a frame.
-        if self.policy.objective == Objective::Throughput {
+        // There the current cost is no time of a frame that runs by itself.
+        if self.policy.overlaps() {
             return Ok(None);
         }
         let wanted = &best.solution.plan;

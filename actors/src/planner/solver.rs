@@ -238,7 +238,7 @@ impl SolveRequest {
             // Of several, which are left from another objective, a frame that comes alone gets the
             // one that answers first.
             Objective::Latency => {
-                let times = predictions.iter().map(|prediction| prediction.total);
+                let times = predictions.iter().map(|prediction| self.policy.cost(prediction));
                 times.reduce(Ms::min)?
             }
             Objective::Throughput => {
@@ -268,7 +268,7 @@ impl SolveRequest {
             solve_apart(&self.problem(), &self.apart()).map_err(|error| error.to_string())?;
         match self.interim(&lanes, current)? {
             Some(interim) => {
-                let (cost, moving) = (self.cost(&lanes), self.moving(&lanes)?);
+                let (cost, moving) = (lanes.cost(self.policy.objective), self.moving(&lanes)?);
                 Ok(Candidate { cost, moving, ..self.describe(&interim, true)? })
             }
             None => self.describe(&lanes, false),
@@ -286,16 +286,6 @@ impl SolveRequest {
             a.zip(b)
         });
         pairs.collect()
-    }
-
-    /// What the objective counts of these lanes.
-    fn cost(&self, lanes: &Lanes) -> Ms {
-        match self.policy.objective {
-            Objective::Latency => {
-                lanes.lanes.first().map_or(Ms::ZERO, |first| first.solution.predicted)
-            }
-            Objective::Throughput => Ms(1e3 / lanes.frames_per_second()),
-        }
     }
 
     fn describe(&self, lanes: &Lanes, provisional: bool) -> Result<Candidate, String> {
@@ -322,7 +312,7 @@ impl SolveRequest {
                 alone: self.alone_time(),
             },
             lanes: planned,
-            cost: self.cost(lanes),
+            cost: lanes.cost(self.policy.objective),
             moving,
             computes: self.members.iter().copied().zip(computes).collect(),
         })

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use super::lanes::{Lane, Lanes, solve_lanes};
-use super::problem::{Candidate, Objective, Problem, Solution, SolveError};
+use super::problem::{Candidate, Problem, Solution, SolveError};
 use crate::cost::{ClusterProfile, makespan};
 use crate::graph::Graph;
 use crate::plan::{DeviceIx, Exchange, Plan};
@@ -43,10 +43,7 @@ pub fn solve_apart(problem: &Problem, apart: &[(DeviceIx, DeviceIx)]) -> Result<
             Err(error) => failed = error,
         }
     }
-    let cost = |lanes: &Lanes| match problem.policy.objective {
-        Objective::Latency => lanes.lanes.first().map_or(f64::INFINITY, |l| l.solution.predicted.0),
-        Objective::Throughput => 1e3 / lanes.frames_per_second(),
-    };
+    let cost = |lanes: &Lanes| lanes.cost(problem.policy.objective).0;
     fit.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).ok_or(failed)
 }
 

@@ -49,6 +49,18 @@ impl Lanes {
         self.lanes.iter().map(|lane| 1e3 / lane.interval.0).sum()
     }
 
+    /// What they cost by this objective: the time of a frame, while as many as may be are in flight
+    /// under the first plan; or that from one answer to the next under all of them.
+    pub fn cost(&self, objective: Objective) -> Ms {
+        match objective {
+            Objective::Latency => self
+                .lanes
+                .first()
+                .map_or(Ms(f64::INFINITY), |first| objective.cost(first.interval, first.in_flight)),
+            Objective::Throughput => Ms(1e3 / self.frames_per_second()),
+        }
+    }
+
     /// One plan for all frames.
     pub fn of_one(solution: Solution, in_flight: InFlight) -> Lanes {
         let interval = intervals(&[(&solution.prediction, in_flight)])[0];

@@ -45,10 +45,7 @@ fn outcome(changed: &Problem, now: &Lanes) -> String {
     };
     let (gain, figures) = match changed.policy.objective {
         Objective::Latency => {
-            let time = |lanes: &Lanes| lanes.lanes.first().map(|lane| lane.solution.predicted);
-            let (Some(now), Some(then)) = (time(now), time(&then)) else {
-                return "no plan".to_owned();
-            };
+            let (now, then) = (now.cost(Objective::Latency), then.cost(Objective::Latency));
             (now / then - 1.0, format!("{then} instead of {now}"))
         }
         Objective::Throughput => {
