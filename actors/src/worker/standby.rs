@@ -90,7 +90,7 @@ impl Standby {
     fn pack(&self, regions: &BTreeMap<LayerId, Region>) -> Result<Kernels, String> {
         let earlier: Vec<&Kernels> = self.earlier.iter().map(|weights| &weights.kernels).collect();
         let pack = |source: &dyn WeightSource| {
-            let source = Patient::new(source, &self.cancelled);
+            let source = Patient::new(source, &self.cancelled).sparing();
             Kernels::prepare(&self.graph, regions, &source, self.setup, &earlier)
                 .map_err(|error| error.to_string())
         };
