@@ -36,7 +36,8 @@ use crate::clock::Clock;
 /// their share of the leader's time.
 const PAUSE_FACTOR: f64 = 50.0;
 
-/// The same while frames take so many times longer or shorter than their plan promised.
+/// The same while another plan seems better, or frames take so many times longer or shorter than
+/// their plan promised.
 const SURPRISED_PAUSE_FACTOR: f64 = 10.0;
 const SURPRISE: f64 = 1.3;
 
@@ -99,7 +100,12 @@ struct ActivePlans {
 }
 
 impl ActivePlans {
-    /// Whether frames take much longer or shorter than the only plan promised.
+    /// Whether another plan seems better, or frames take much longer or shorter than the only plan
+    /// promised.
+    fn is_in_doubt(&self) -> bool {
+        self.hysteresis.is_tempted() || self.is_surprised()
+    }
+
     fn is_surprised(&self) -> bool {
         let [(_, only)] = &self.lanes[..] else { return false };
         let ratio = self.smoothed.map_or(1.0, |seen| seen / only.predicted);
@@ -403,7 +409,7 @@ impl Handler<FrameAnswered> for PlannerActor {
         }
         let now = self.clock.now();
         let is_late = active.announced.is_some_and(|announced| answered.total > announced * LATE);
-        let factor = match is_late || active.is_surprised() {
+        let factor = match is_late || active.is_in_doubt() {
             true => SURPRISED_PAUSE_FACTOR,
             false => PAUSE_FACTOR,
         };

@@ -133,7 +133,14 @@ impl Handler<BenchmarkDone> for ProfilerActor {
     fn handle(&mut self, BenchmarkDone(result): BenchmarkDone, _: &mut Self::Context) {
         let profile = DeviceProfile::measured(&cost_samples(&result), result.messages);
         let profile = profile.with_tiles(result.kernels == KernelKind::Fast);
+        let measured = profile.gflops();
         let profile = self.learned.recall(profile);
+        tracing::debug!(
+            "{}: {measured:.1} GFLOP/s measured, {:.1} with what frames have taught: {:.2?}",
+            self.hello.name,
+            profile.gflops(),
+            profile.corrections(),
+        );
         self.profile = Some(self.with_hardware(profile));
         self.publish();
     }
@@ -191,6 +198,7 @@ impl Handler<StagesTimed> for ProfilerActor {
         let stages =
             times.into_iter().map(|StageTime { stage, compute }| (stage as usize, compute));
         profile.observe(&graph, &program, stages);
+        tracing::debug!("{}: corrections {:.2?}", self.hello.name, profile.corrections());
         self.learned.frame(profile, &self.network);
         self.publish();
     }

@@ -3,10 +3,11 @@
 //! A profile is fitted to convolutions of each class, pooling and dense layers on strips of 2, 14
 //! and 56 rows, the dense one larger than any cache. The benchmark takes at most half a second of
 //! CPU time, and its result is cached. Each layer runs once to touch its memory; of the runs after
-//! that, the one with the least CPU time (with several threads, the shortest) is its sample. A run is
-//! shorter than the time slices of a busy machine or a CPU quota, so samples are scaled by the ratio
-//! of wall time to CPU time over all runs: a device with a sixth of a CPU comes out six times slower,
-//! and so does one whose pace is a sixth.
+//! that, the median CPU time (with several threads, the shortest time) is its sample. A run is
+//! shorter than the time slices of a busy machine or the periods of a CPU quota, so samples are
+//! scaled: a device with a sixth of a CPU comes out six times slower, and so does one whose pace is a
+//! sixth. A quota says by itself by how much. Wall time and CPU time over all runs tell it
+//! otherwise, but not exactly: a few periods are over in the middle of a run, or before the quota is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,11 +39,15 @@ const CHECKED: usize = ROWS.len() - 1;
 /// How long a result of another time is checked: several periods of a quota.
 const CHECK: Duration = Duration::from_millis(100);
 
-/// A device that has become slower or faster by less is as it was.
-const NOTABLE: f64 = 1.25;
+/// A device that has become slower or faster by less is as it was: on a shared machine the processor
+/// time of the same work varies by half, and frames teach the rest.
+const NOTABLE: f64 = 1.75;
+
+/// A device that is slower than its quota explains by less has nothing else to do.
+const UNEXPLAINED: f64 = 2.0;
 
 /// Incremented when the cases or kernels change, which invalidates cached results.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// Why the benchmark failed.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +95,9 @@ const fn conv(input: Shape, features: u32, groups: u32, kernel: u32) -> Case {
     Case { input, features, groups, window: Some(kernel), pool: false, heights: &ROWS }
 }
 
-/// Runs the benchmark on `threads`, which work this part of the time (`pace`, 0 to 1). Messages are
-/// not paced: only what else slows the device slows them.
+/// Runs the benchmark on `threads`, which work this part of the time (`pace`, 0 to 1), with a quota
+/// of so many `cores`, if there is one. Messages are not paced: only what else slows the device slows
+/// them.
 ///
 /// # Errors
 /// When a kernel fails, or there is no loopback interface.
@@ -99,6 +105,7 @@ pub(crate) fn measure(
     setup: Setup,
     threads: &dyn Threads,
     pace: f64,
+    cores: Option<f64>,
 ) -> Result<BenchmarkResult, BenchmarkError> {
     let timings: usize = CASES.iter().map(|case| case.heights.len()).sum();
     let budget = BUDGET / (timings * threads.count().max(1)) as u32;
@@ -109,11 +116,11 @@ pub(crate) fn measure(
             let timing = case.time(*rows, setup, threads, budget)?;
             wall += timing.wall;
             cpu += timing.cpu;
-            samples.push(sample(&timing.work, timing.fastest));
+            samples.push(sample(&timing.work, timing.typical));
         }
     }
     // A quota or a busy machine slows all samples alike.
-    let factor = slowed(wall, cpu);
+    let factor = slowed(wall, cpu, threads, cores);
     for sample in &mut samples {
         sample.time = sample.time * factor;
     }
@@ -140,10 +147,12 @@ pub(crate) fn check(
     mut known: BenchmarkResult,
     setup: Setup,
     threads: &dyn Threads,
+    cores: Option<f64>,
 ) -> Result<BenchmarkResult, BenchmarkError> {
     // A high strip, for which threads hardly wait for each other.
     let timing = CASES[0].time(ROWS[CHECKED], setup, threads, CHECK)?;
-    let now = sample(&timing.work, timing.fastest).time * slowed(timing.wall, timing.cpu);
+    let factor = slowed(timing.wall, timing.cpu, threads, cores);
+    let now = sample(&timing.work, timing.typical).time * factor;
     let Some(before) = known.samples.get(CHECKED).map(|sample| sample.time) else {
         return Ok(known);
     };
@@ -158,16 +167,19 @@ pub(crate) fn check(
     Ok(known)
 }
 
-/// By how much a quota or a busy machine slows down what took this processor time.
-fn slowed(wall: Duration, cpu: Duration) -> f64 {
-    (wall.as_secs_f64() / cpu.as_secs_f64().max(1e-9)).max(1.0)
+/// By how much a quota of so many `cores` or a busy machine slows down what took this processor time.
+/// Several threads use up a quota sooner than one, and only the time that they take shows when.
+fn slowed(wall: Duration, cpu: Duration, threads: &dyn Threads, cores: Option<f64>) -> f64 {
+    let measured = (wall.as_secs_f64() / cpu.as_secs_f64().max(1e-9)).max(1.0);
+    let promised = cores.filter(|_| threads.count() <= 1).map_or(1.0, |cores| cores.recip());
+    if promised > 1.0 && measured < promised * UNEXPLAINED { promised } else { measured }
 }
 
 /// How long a case takes.
 struct Timing {
     work: Work,
-    /// Processor time of the fastest run.
-    fastest: Duration,
+    /// Processor time of the median run; with several threads, the time of the shortest.
+    typical: Duration,
     /// Time and processor time of all runs but the first.
     wall: Duration,
     cpu: Duration,
@@ -217,7 +229,7 @@ impl Case {
         let mut output = prepared.map(graph.output_of(layer), region);
         let mut scratch = Scratch::default();
         let begun = Instant::now();
-        // Several threads: this one may sleep while others work, and the fastest run is one that
+        // Several threads: this one may sleep while others work, and the shortest run is one that
         // nothing interrupted.
         let is_alone = threads.count() <= 1;
         let clock = || if is_alone { cpu_time() } else { begun.elapsed() };
@@ -228,19 +240,24 @@ impl Case {
         };
         run()?;
         let start = (Instant::now(), cpu_time());
-        let (mut fastest, mut runs) = (run()?, 1);
+        let mut runs = vec![run()?];
         while start.0.elapsed() < budget {
-            (fastest, runs) = (fastest.min(run()?), runs + 1);
+            runs.push(run()?);
         }
+        let (wall, cpu) = (start.0.elapsed(), cpu_time().saturating_sub(start.1));
+        runs.sort();
+        let (shortest, median) = (runs[0], runs[runs.len() / 2]);
+        let (typical, cpu) = match is_alone {
+            true => (median, cpu),
+            false => (shortest, shortest * runs.len() as u32),
+        };
         let work = match setup.kind {
             KernelKind::Fast => Work::tiled(&graph, layer, region, rows, setup.weights),
             KernelKind::Exact | KernelKind::Burn => {
                 Work::of(&graph, layer, region).with_weights(setup.weights)
             }
         };
-        let wall = start.0.elapsed();
-        let cpu = if is_alone { cpu_time().saturating_sub(start.1) } else { fastest * runs };
-        Ok(Timing { work, fastest, wall, cpu })
+        Ok(Timing { work, typical, wall, cpu })
     }
 
     fn graph(&self) -> Result<Graph, GraphError> {
@@ -317,10 +334,10 @@ mod tests {
     #[test]
     fn what_was_measured_is_checked() {
         let setup: Setup = KernelKind::Exact.into();
-        let result = measure(setup, &Alone, 1.0).unwrap();
+        let result = measure(setup, &Alone, 1.0, None).unwrap();
         let mut better_days = result.clone();
         better_days.samples.iter_mut().for_each(|sample| sample.time = sample.time * 1e-3);
-        let checked = check(better_days.clone(), setup, &Alone).unwrap();
+        let checked = check(better_days.clone(), setup, &Alone, None).unwrap();
         // The machine may be busy, but not a thousand times as busy at one time as at another.
         let ratio = checked.samples[0].time / better_days.samples[0].time;
         assert!(ratio > 10.0, "{ratio}");
@@ -346,15 +363,28 @@ mod tests {
     fn what_others_do_while_the_caller_sleeps_is_counted() {
         let speed = |threads: &dyn Threads| {
             let timing = CASES[0].time(56, KernelKind::Fast.into(), threads, CHECK).unwrap();
-            timing.work.flops / timing.fastest.as_secs_f64()
+            timing.work.flops / timing.typical.as_secs_f64()
         };
         let (alone, sleeping) = (speed(&Alone), speed(&Sleeping));
         assert!(sleeping < 10.0 * alone, "{sleeping} and {alone} operations a second");
     }
 
     #[test]
+    fn a_quota_is_believed_unless_the_device_is_much_slower() {
+        let slowed = |wall, cores| {
+            let (wall, cpu) = (Duration::from_millis(wall), Duration::from_millis(10));
+            slowed(wall, cpu, &Alone, cores)
+        };
+        assert_eq!(slowed(10, None), 1.0);
+        assert_eq!(slowed(30, None), 3.0);
+        assert_eq!(slowed(30, Some(4.0)), 3.0);
+        assert_eq!([25, 50, 90].map(|wall| slowed(wall, Some(0.2))), [5.0; 3]);
+        assert_eq!(slowed(200, Some(0.2)), 20.0);
+    }
+
+    #[test]
     fn every_kind_of_layer_but_elementwise_is_measured() {
-        let result = measure(KernelKind::Exact.into(), &Alone, 1.0).unwrap();
+        let result = measure(KernelKind::Exact.into(), &Alone, 1.0, None).unwrap();
         let kinds: Vec<LayerKind> =
             cost_samples(&result).iter().map(|sample| sample.work.kind).collect();
         for kind in LayerKind::ALL.into_iter().filter(|kind| *kind != LayerKind::Elementwise) {

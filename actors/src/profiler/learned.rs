@@ -12,9 +12,10 @@ use super::benchmark;
 use crate::storage::Cache;
 use crate::transport::Network;
 
-/// Frames after which something is known, and between which it is written again.
-const FIRST: u32 = 3;
-const PERIOD: u32 = 50;
+/// Frames after which something is known. It is written again whenever there are twice as many, but
+/// at least every so many.
+const FIRST: u32 = 4;
+const PERIOD: u32 = 64;
 
 /// What was learned about one device.
 pub(crate) struct Learned {
@@ -43,7 +44,8 @@ impl Learned {
     /// Another frame has taught something.
     pub(super) fn frame(&mut self, profile: &DeviceProfile, network: &Network) {
         self.frames += 1;
-        if self.frames != FIRST && !self.frames.is_multiple_of(PERIOD) {
+        let is_due = self.frames.is_power_of_two() || self.frames.is_multiple_of(PERIOD);
+        if self.frames < FIRST || !is_due {
             return;
         }
         let (cache, key, corrections) =

@@ -13,7 +13,7 @@ use edgeld_runtime::wire::{BenchmarkResult, WorkerMessage, encode};
 
 use super::actor::WorkerActor;
 use super::messages::BenchmarkDone;
-use crate::profiler::benchmark;
+use crate::profiler::{Quota, benchmark};
 use crate::transport::Sender;
 
 /// For how long a result is repeated without another look: who asks without end takes little of the
@@ -53,9 +53,11 @@ impl WorkerActor {
         let setup = Setup { isa: self.device.hello.isa, ..kernels.into() };
         let pace = self.device.pace.part();
         let run = move || {
+            // A pace is shorter than a quota, and measured.
+            let cores = Quota::of_this_process().cores().filter(|_| pace >= 1.0);
             let result = match known {
-                Some(known) => benchmark::check(known, setup, &*pool),
-                None => benchmark::measure(setup, &*pool, pace),
+                Some(known) => benchmark::check(known, setup, &*pool, cores),
+                None => benchmark::measure(setup, &*pool, pace, cores),
             };
             let result = result.map_err(|error| error.to_string());
             address.do_send(BenchmarkDone { kernels, result, was_known });

@@ -128,6 +128,11 @@ impl Hysteresis {
         // Times the duration on both sides: frames may be answered at the same moment.
         lasts && gain * passed as f64 * HORIZON.0 >= change.moving * now.since(began).0
     }
+
+    /// Whether another plan was better when that was last considered.
+    pub const fn is_tempted(&self) -> bool {
+        self.better.is_some()
+    }
 }
 
 /// The time from one answer to the next if frames go to plans that run side by side in the same
