@@ -153,6 +153,11 @@ impl Mbps {
         Ms(bytes.as_f64() * 8.0 / (self.0 * 1e3))
     }
 
+    /// What passes at this rate in `time`.
+    pub fn within(self, time: Ms) -> Bytes {
+        Bytes((self.0 * time.0 * 1e3 / 8.0) as u64)
+    }
+
     /// The rate at which `bytes` took `time`.
     pub fn of(bytes: Bytes, time: Ms) -> Mbps {
         Mbps(bytes.as_f64() * 8.0 / (time.0 * 1e3))
@@ -204,6 +209,7 @@ mod tests {
 
     #[test]
     fn rate_and_time_are_inverse() {
+        assert_eq!(Mbps(100.0).within(Ms(80.0)), Bytes(1_000_000));
         let rate = Mbps::of(Bytes(1_000_000), Ms(80.0));
         assert_eq!(rate, Mbps(100.0));
         assert_eq!(rate.time_for(Bytes(1_000_000)), Ms(80.0));

@@ -5,24 +5,23 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use edgeld::{Pool, panic_text};
 use edgeld_runtime::cost::{LayerKind, Work, graph_flops};
-use edgeld_runtime::exec::{Frame, Input, Prepared, Progress};
+use edgeld_runtime::exec::Prepared;
 use edgeld_runtime::graph::{Graph, LayerId};
-use edgeld_runtime::kernel::{Isa, Kernels, Scratch, Setup, Threads};
-use edgeld_runtime::models::Model;
-use edgeld_runtime::plan::{DeviceIx, Generation, Plan, Split, Stage};
-use edgeld_runtime::program::{Encoding, derive};
+use edgeld_runtime::kernel::{Isa, KernelKind, Scratch, Setup};
+use edgeld_runtime::plan::Plan;
 use edgeld_runtime::units::{Bytes, Ms};
-use edgeld_runtime::wire::SessionId;
 
 use super::args::{KernelArgs, MachineArgs, ModelArgs, count};
 use super::events::{Bench, BenchLayer, Times};
 use super::exit::Exit;
+#[cfg(feature = "paper")]
+use super::paper::PaperArgs;
 use super::report::Report;
+use super::stage_times::{FrameTimes, bug, inputs, prepare, stage_per_layer, time_frame};
 use super::tables;
 use super::workload;
 
@@ -34,25 +33,29 @@ Examples:
   edgeld bench local vgg16
   edgeld bench local vgg16 --threads 1 --repeat 20
   edgeld bench local vgg16 --weights f16            with half the memory for weights
-  edgeld bench local model.onnx --kernels burn      the reference kernels, for comparison";
+  edgeld bench local model.onnx --kernels burn      the reference kernels, for comparison
+  edgeld bench paper --out report                   the EdgeLD paper's figures, in ten minutes";
 
 /// Measures models on this machine
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     #[command(subcommand)]
-    target: Target,
+    pub target: Target,
 }
 
+/// What is measured.
 #[derive(Debug, Subcommand)]
-enum Target {
+pub enum Target {
     Local(LocalArgs),
+    #[cfg(feature = "paper")]
+    Paper(PaperArgs),
 }
 
 /// Times a model on this machine alone, layer by layer
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-struct LocalArgs {
+pub struct LocalArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Number of measured runs, after two warm-up runs.
@@ -65,12 +68,11 @@ struct LocalArgs {
     machine: MachineArgs,
 }
 
-/// Runs the command.
+/// Times a model.
 ///
 /// # Errors
 /// When the model cannot be used, does not fit in memory, or a layer fails.
-pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
-    let Target::Local(args) = args.target;
+pub fn local(args: &LocalArgs, report: &Report) -> Result<(), Exit> {
     let weights = args.kernels.weights()?;
     let model = workload::open(&args.model)?;
     report.say(workload::describe(&model));
@@ -84,9 +86,14 @@ pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
     let pool = pool.paced(args.machine.pace);
     let busy = report.busy("preparing the kernels");
     let alone = Plan { weights, ..Plan::alone(model.graph.layers().len() as u32) };
-    let whole = prepare(&model, &args, &alone, None)?;
+    let setup = Setup {
+        isa: args.machine.isa.unwrap_or_else(Isa::detect),
+        memory: args.machine.memory,
+        ..Setup::from(KernelKind::from(args.kernels.kernels))
+    };
+    let whole = prepare(&model, &alone, setup, None)?;
     let per_layer = Plan { weights, ..stage_per_layer(&model.graph) };
-    let layers = prepare(&model, &args, &per_layer, Some(&whole.kernels))?;
+    let layers = prepare(&model, &per_layer, setup, Some(&whole.kernels))?;
     drop(busy);
     let bar = report.frames(2 * (WARMUP + args.repeat) as u64);
     let inputs = inputs(&model.graph);
@@ -107,89 +114,7 @@ pub fn bench(args: BenchArgs, report: &Report) -> Result<(), Exit> {
     let totals: Vec<Ms> = time(&whole)?.iter().map(|frame| frame.total).collect();
     let each = time(&layers)?;
     drop(bar);
-    print(&layers, &args, threads, (&totals, &each), report)
-}
-
-/// A plan with one stage per layer, so that each layer can be timed.
-fn stage_per_layer(graph: &Graph) -> Plan {
-    let stage = |layer: LayerId| Stage {
-        layers: layer.0..layer.0 + 1,
-        split: Split::Whole(DeviceIx::LEADER),
-    };
-    Plan::new(1, graph.layer_ids().map(stage).collect())
-}
-
-/// Prepares a plan as a worker does; packed weights are shared with `previous`.
-fn prepare(
-    model: &Model,
-    args: &LocalArgs,
-    plan: &Plan,
-    previous: Option<&Kernels>,
-) -> Result<Arc<Prepared>, Exit> {
-    let graph = &model.graph;
-    let derivation = derive(graph, plan).map_err(bug)?;
-    let program = derivation.programs.into_iter().next();
-    let program = program.ok_or_else(|| bug("the plan has no program"))?;
-    let setup = Setup {
-        kind: args.kernels.kernels.into(),
-        isa: args.machine.isa.unwrap_or_else(Isa::detect),
-        memory: args.machine.memory,
-        reuse: false,
-        weights: program.weights,
-    };
-    let regions = program.regions(graph);
-    let kernels = Kernels::prepare(graph, &regions, &*model.weights, setup, previous.as_slice());
-    let kernels = kernels.map_err(bug)?;
-    Ok(Arc::new(Prepared::new(
-        (SessionId(0), Generation(0)),
-        Arc::clone(graph),
-        vec![Encoding::F32; graph.inputs().len()],
-        program,
-        derivation.transfers.into(),
-        kernels,
-    )))
-}
-
-/// Arbitrary inputs: speed does not depend on them, as long as they are ordinary numbers.
-fn inputs(graph: &Graph) -> Vec<Input> {
-    let value = |index: u64| (index % 251) as f32 / 125.0 - 1.0;
-    graph
-        .inputs()
-        .iter()
-        .map(|port| graph.shape(port.tensor).elements())
-        .map(|count| Input::from((0..count).map(value).collect::<Vec<f32>>()))
-        .collect()
-}
-
-fn bug(what: impl std::fmt::Display) -> Exit {
-    Exit::failed(what, "please report this bug; --kernels burn may work")
-}
-
-/// The time of one frame, in total and by layer.
-struct FrameTimes {
-    total: Ms,
-    layers: Vec<Ms>,
-}
-
-fn time_frame(
-    prepared: &Arc<Prepared>,
-    inputs: &[Input],
-    scratch: &mut Scratch,
-    threads: &dyn Threads,
-) -> Result<FrameTimes, Exit> {
-    let mut frame = Frame::new(Arc::clone(prepared), 0);
-    let mut layers = vec![Ms::ZERO; prepared.graph.layers().len()];
-    let began = Instant::now();
-    frame.begin(inputs).map_err(bug)?;
-    loop {
-        let step = Instant::now();
-        match frame.advance(scratch, threads).map_err(bug)? {
-            Progress::Computed { stage } => layers[stage] += Ms::from_duration(step.elapsed()),
-            Progress::Finished => break,
-            Progress::Output { .. } | Progress::Strip(_) | Progress::Waiting => {}
-        }
-    }
-    Ok(FrameTimes { total: Ms::from_duration(began.elapsed()), layers })
+    print(&layers, args, threads, (&totals, &each), report)
 }
 
 fn print(
@@ -208,7 +133,7 @@ fn print(
         .layer_ids()
         .map(|id| {
             let layer = graph.layer(id);
-            let times: Vec<Ms> = each.iter().map(|frame| frame.layers[id.index()]).collect();
+            let times: Vec<Ms> = each.iter().map(|frame| frame.stages[id.index()]).collect();
             let ms = Times::of(&times).map_or(Ms::ZERO, |times| times.median);
             BenchLayer {
                 name: &layer.name,

@@ -34,6 +34,8 @@ events! {
     "summary" Summary,
     "demo" Demo<'a>,
     "bench" Bench<'a>,
+    "paper_run" PaperRun,
+    "paper_report" PaperReport<'a>,
     "key" Key<'a>,
     "serving" Serving<'a>,
     "finding" Finding<'a>,
@@ -265,6 +267,26 @@ pub struct BenchLayer<'a> {
     pub algorithm: &'a str,
     pub ms: Ms,
     pub gflops: f64,
+}
+
+/// A run of the paper's was done.
+#[derive(Debug, Serialize)]
+#[cfg_attr(not(feature = "paper"), expect(dead_code))]
+pub struct PaperRun {
+    pub model: String,
+    pub size: u32,
+    pub followers: u32,
+    pub links: String,
+    pub system: String,
+    /// The median time of a frame on the paper's devices.
+    pub seconds: f64,
+}
+
+/// The report on the paper is written.
+#[derive(Debug, Serialize)]
+#[cfg_attr(not(feature = "paper"), expect(dead_code))]
+pub struct PaperReport<'a> {
+    pub file: &'a Path,
 }
 
 /// A key was made.

@@ -16,7 +16,10 @@ mod events;
 mod exit;
 mod inspect;
 mod key;
+mod man;
 mod pair;
+#[cfg(feature = "paper")]
+mod paper;
 mod plan;
 #[cfg(feature = "demo")]
 mod processes;
@@ -25,6 +28,7 @@ mod run;
 #[cfg(feature = "serve")]
 mod serve;
 mod signal;
+mod stage_times;
 mod tables;
 mod task;
 #[cfg(feature = "serve")]
@@ -42,7 +46,7 @@ use std::thread::Builder;
 
 use clap::builder::{FalseyValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use edgeld::ACTOR_THREAD;
 use exit::Exit;
 use report::Report;
@@ -67,6 +71,7 @@ Examples:
   edgeld inspect model.onnx                          can it run, and how much of it is split?
   edgeld plan vgg16 --lan lan.toml --explain         what would such a LAN achieve?
   edgeld bench local vgg16 --threads 1               time each layer on this machine
+  edgeld bench paper --out report                    the EdgeLD paper's figures, on this machine
 
 Every flag has an environment variable: EDGELD_WAIT for --wait, and so on. RUST_LOG=debug shows
 what happens inside. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 unusable model or
@@ -79,8 +84,24 @@ struct Cli {
     /// Print JSON lines on standard output instead of human-readable results.
     #[arg(long, global = true, env = "EDGELD_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
+    /// What the log on standard error looks like: text for people, or a JSON object a line.
+    #[arg(
+        long,
+        global = true,
+        env = "EDGELD_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,6 +120,7 @@ enum Command {
     Key(key::KeyArgs),
     Pair(pair::PairArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
 }
@@ -121,7 +143,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage_error(&error),
     };
-    log_to_stderr();
+    log_to_stderr(cli.log_format);
     end_when_an_actor_panics();
     let report = Arc::new(Report::new(cli.json));
     let result = actix_rt::System::new().block_on(run_command(cli.command, &report));
@@ -162,10 +184,17 @@ async fn run_command(command: Command, report: &Arc<Report>) -> Result<(), Exit>
                 on_thread(report, move |report| inspect::inspect(&args, report)).await
             }
             Command::Plan(args) => on_thread(report, |report| plan::plan(args, report)).await,
-            Command::Bench(args) => on_thread(report, |report| bench::bench(args, report)).await,
+            Command::Bench(bench::BenchArgs { target }) => match target {
+                bench::Target::Local(args) => {
+                    on_thread(report, move |report| bench::local(&args, report)).await
+                }
+                #[cfg(feature = "paper")]
+                bench::Target::Paper(args) => paper::paper(&args, report).await,
+            },
             Command::Key(args) => key::key(&args, report),
             Command::Pair(args) => pair::pair(&args, report).await,
             Command::Completions(args) => completions::completions(&args, Cli::command()),
+            Command::Man(args) => man::man(&args, Cli::command(), report),
             #[cfg(feature = "demo")]
             Command::Demo(demo::DemoArgs {}) => demo::demo(report).await,
         }
@@ -235,14 +264,14 @@ fn is_set(value: &OsStr) -> bool {
 }
 
 /// Logs to standard error: warnings, or what RUST_LOG selects.
-fn log_to_stderr() {
+fn log_to_stderr(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(console::colors_enabled_stderr())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(console::colors_enabled_stderr()).init(),
+        LogFormat::Json => log.json().init(),
+    }
 }
 
 #[cfg(test)]

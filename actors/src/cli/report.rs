@@ -140,6 +140,20 @@ impl Report {
         ProgressGuard(self.progress.add(bar))
     }
 
+    /// Shows a bar for work that is expected to take so many units of time, of whatever length, until
+    /// the result is dropped. Terminals only.
+    #[cfg(feature = "paper")]
+    pub fn timed(&self, units: u64) -> ProgressGuard {
+        let style = ProgressStyle::with_template("{bar:24} {elapsed}, about {eta} left: {msg}");
+        let bar = ProgressBar::new(units);
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        let bar = self.progress.add(bar);
+        bar.enable_steady_tick(Duration::from_secs(1));
+        ProgressGuard(bar)
+    }
+
     /// Shows a device's progress in fetching weights, and prints a line when it has them all.
     pub fn weights(&self, device: NodeId, name: &str, have: Bytes, need: Bytes) {
         let Ok(mut fetches) = self.fetches.lock() else { return };
@@ -182,7 +196,18 @@ pub struct ProgressGuard(ProgressBar);
 impl ProgressGuard {
     /// Advances the bar by one.
     pub fn step(&self) {
-        self.0.inc(1);
+        self.advance(1);
+    }
+
+    /// Advances the bar by so much.
+    pub fn advance(&self, units: u64) {
+        self.0.inc(units);
+    }
+
+    /// Says what is done now.
+    #[cfg(feature = "paper")]
+    pub fn say(&self, what: String) {
+        self.0.set_message(what);
     }
 }
 

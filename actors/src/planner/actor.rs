@@ -100,12 +100,7 @@ struct ActivePlans {
 }
 
 impl ActivePlans {
-    /// Whether another plan seems better, or frames take much longer or shorter than the only plan
-    /// promised.
-    fn is_in_doubt(&self) -> bool {
-        self.hysteresis.is_tempted() || self.is_surprised()
-    }
-
+    /// Whether frames take much longer or shorter than the only plan promised.
     fn is_surprised(&self) -> bool {
         let [(_, only)] = &self.lanes[..] else { return false };
         let ratio = self.smoothed.map_or(1.0, |seen| seen / only.predicted);
@@ -409,7 +404,8 @@ impl Handler<FrameAnswered> for PlannerActor {
         }
         let now = self.clock.now();
         let is_late = active.announced.is_some_and(|announced| answered.total > announced * LATE);
-        let factor = match is_late || active.is_in_doubt() {
+        let is_tempted = active.hysteresis.is_tempted(self.frames);
+        let factor = match is_late || is_tempted || active.is_surprised() {
             true => SURPRISED_PAUSE_FACTOR,
             false => PAUSE_FACTOR,
         };

@@ -81,15 +81,19 @@ impl<'a> Patient<'a> {
         Patient { quota: Some(Mutex::new(Quota::of_this_process())), ..self }
     }
 
-    /// How long to rest after work of this time and CPU time.
-    fn pause(&self, took: Duration, cpu: Duration) -> Duration {
-        let quota =
-            self.quota.as_ref().map(|quota| quota.lock().unwrap_or_else(PoisonError::into_inner));
-        match quota.and_then(|mut quota| quota.cores()) {
-            Some(cores) if cores * PART < 1.0 => cpu.div_f64(cores * PART).saturating_sub(took),
-            _ if HAS_PRIORITIES => Duration::ZERO,
-            _ => took,
-        }
+    /// How many cores' time this process has, if this thread keeps to a part of that.
+    fn cores(&self) -> Option<f64> {
+        // What was read last is always valid, so poisoning can be ignored.
+        self.quota.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).cores()
+    }
+}
+
+/// How long to rest after work of this time and CPU time, with a quota of so many cores.
+fn pause(took: Duration, cpu: Duration, cores: Option<f64>) -> Duration {
+    match cores.map(|cores| cores * PART) {
+        Some(part) if part < 1.0 => cpu.div_f64(part).saturating_sub(took),
+        _ if HAS_PRIORITIES => Duration::ZERO,
+        _ => took,
     }
 }
 
@@ -103,7 +107,8 @@ impl WeightSource for Patient<'_> {
         // Times are always valid, so poisoning can be ignored.
         let mut awake = self.awake.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, cpu) = *awake;
-        rest(self.pause(since.elapsed(), cpu_time().saturating_sub(cpu)), self.cancelled);
+        let cpu = cpu_time().saturating_sub(cpu);
+        rest(pause(since.elapsed(), cpu, self.cores()), self.cancelled);
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(WeightError::Missing("they are no longer wanted".to_owned()));
         }
@@ -113,5 +118,22 @@ impl WeightSource for Patient<'_> {
 
     fn origin(&self) -> Option<String> {
         self.source.origin()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_keeps_to_a_part_of_a_quota() {
+        let [took, cpu] = [30, 10].map(Duration::from_millis);
+        let rest = pause(took, cpu, Some(0.18));
+        assert_eq!((took + rest).as_millis(), 555);
+        let without = if HAS_PRIORITIES { Duration::ZERO } else { took };
+        assert_eq!(pause(took, cpu, None), without);
+        assert_eq!(pause(took, cpu, Some(12.0)), without);
+        // It has rested already.
+        assert_eq!(pause(Duration::from_secs(1), cpu, Some(0.18)), Duration::ZERO);
     }
 }

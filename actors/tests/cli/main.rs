@@ -41,11 +41,44 @@ fn wrong_usage_is_exit_2() {
 #[test]
 fn help_teaches_by_example() {
     let place = Place::new();
-    for command in ["run", "worker", "devices", "inspect", "plan", "bench", "demo"] {
+    for command in ["run", "worker", "devices", "inspect", "plan", "bench", "man", "demo"] {
         let done = place.succeeds(&[command, "--help"]);
         assert!(done.stdout.contains("Examples:"), "{command}");
     }
     assert!(place.succeeds(&["--version"]).stdout.starts_with("edgeld "));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let place = Place::new();
+    let pages = place.folder.path().join("pages");
+    place.succeeds(&["man", "--out", &pages.to_string_lossy()]);
+    for page in ["edgeld.1", "edgeld-worker.1", "edgeld-bench-paper.1"] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap();
+        assert!(text.contains("EDGELD"), "{page}: {text}");
+    }
+}
+
+#[test]
+fn the_log_is_json_where_that_is_asked_for() {
+    let place = Place::new();
+    let arguments = ["run", SMALL, "random:1", "--alone", "--log-format", "json"];
+    let output = place.command(&arguments).env("RUST_LOG", "debug").output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let mut entries = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+    assert!(entries.any(|entry: serde_json::Value| entry["level"] == "DEBUG"), "{log}");
+}
+
+#[test]
+fn a_report_on_the_paper_is_not_begun_with_nonsense() {
+    let place = Place::new();
+    let out = place.folder.path().join("report");
+    let out = out.to_string_lossy();
+    for flags in [["--scale", "0"], ["--scale", "x"], ["--frames", "0"]] {
+        place.fails(2, &["bench", "paper", "--out", &out, flags[0], flags[1]], &[flags[1]]);
+    }
+    let file = place.file("report.txt", b"");
+    place.fails(1, &["bench", "paper", "--out", &file], &["report.txt"]);
 }
 
 #[test]

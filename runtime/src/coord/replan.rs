@@ -129,9 +129,10 @@ impl Hysteresis {
         lasts && gain * passed as f64 * HORIZON.0 >= change.moving * now.since(began).0
     }
 
-    /// Whether another plan was better when that was last considered.
-    pub const fn is_tempted(&self) -> bool {
-        self.better.is_some()
+    /// Whether another plan has been better, but only since a few of all `frames`: soon it is clear
+    /// whether it stays so, or does not pay for its weights.
+    pub fn is_tempted(&self, frames: u64) -> bool {
+        self.better.is_some_and(|(first, _)| frames.saturating_sub(first) < 2 * FRAMES)
     }
 }
 
@@ -320,6 +321,18 @@ mod tests {
         assert!((1..20).all(|frame: u32| {
             !young.consider(Moment(f64::from(frame) * 100.0), frame.into(), to(50.0))
         }));
+    }
+
+    #[test]
+    fn a_temptation_passes() {
+        let mut hysteresis = Hysteresis::new(Moment(0.0));
+        assert!(!hysteresis.is_tempted(0));
+        let far = Change { moving: Ms(1e9), ..to(50.0) };
+        assert!(!hysteresis.consider(Moment(3_000.0), 40, far));
+        assert!(hysteresis.is_tempted(41) && hysteresis.is_tempted(49));
+        assert!(!hysteresis.is_tempted(50));
+        assert!(!hysteresis.consider(Moment(3_500.0), 51, to(99.0)));
+        assert!(!hysteresis.is_tempted(51));
     }
 
     #[test]

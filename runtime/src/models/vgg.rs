@@ -36,6 +36,7 @@ pub struct Vgg {
     size: u32,
     seed: u64,
     classes: u32,
+    dense: bool,
 }
 
 /// Why a built-in model's specification was refused.
@@ -81,7 +82,7 @@ impl Vgg {
     /// 1000 classes, with seed 0.
     pub fn new(depth: u32) -> Option<Vgg> {
         let (_, convs) = DEPTHS.into_iter().find(|entry| entry.0 == depth)?;
-        Some(Vgg { depth, convs, size: 224, seed: 0, classes: 1000 })
+        Some(Vgg { depth, convs, size: 224, seed: 0, classes: 1000, dense: true })
     }
 
     /// Sets the side of the square input in pixels; at least 32.
@@ -100,6 +101,12 @@ impl Vgg {
     #[must_use]
     pub fn classes(self, classes: u32) -> Vgg {
         Vgg { classes, ..self }
+    }
+
+    /// The network up to its last pooling, without the dense layers: nine tenths of the weights less.
+    #[must_use]
+    pub fn without_dense(self) -> Vgg {
+        Vgg { dense: false, ..self }
     }
 
     /// The network with weights.
@@ -138,6 +145,11 @@ impl Vgg {
             x = net.layer(&format!("pool{block}"), pool, &[x], Activation::Linear)?;
         }
         let map = net.shape(x);
+        if !self.dense {
+            let dims = [1, map.channels, map.rows, map.width].map(u64::from);
+            net.output("features", x, dims.to_vec())?;
+            return net.finish();
+        }
         let whole = Window::whole(map.rows, map.width);
         x = layer(&mut net, "fc6", x, HIDDEN, whole, Activation::Relu)?;
         x = layer(&mut net, "fc7", x, HIDDEN, Window::point(), Activation::Relu)?;
@@ -201,6 +213,13 @@ impl FromStr for Vgg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_dense_layers_it_ends_with_the_last_pooling() {
+        let graph = Vgg::new(16).unwrap().without_dense().graph().unwrap();
+        assert_eq!(graph.layers().len(), 13 + 5);
+        assert_eq!(graph.outputs()[0].dims, [1, 512, 7, 7]);
+    }
 
     #[test]
     fn vgg16_has_its_published_size() {

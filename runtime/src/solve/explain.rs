@@ -21,8 +21,9 @@ pub fn explain(
     let flops = words.flops()?;
     lines.extend(problem.profile.ids().map(|device| words.device(device, &flops)));
     lines.push(words.limit());
+    let cost = problem.policy.cost(&solution.prediction);
     for (candidate, time) in &solution.runners_up {
-        let more = (*time / solution.predicted - 1.0) * 100.0;
+        let more = (*time / cost - 1.0) * 100.0;
         lines.push(format!("{} would take {time} ({more:+.0} %)", words.candidate(candidate)));
     }
     Ok(lines)

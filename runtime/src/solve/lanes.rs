@@ -1,7 +1,7 @@
 //! Plans that run side by side: whole frames on different devices.
 //!
 //! For [`Objective::Latency`](super::Objective::Latency) there is one lane, the plan that answers
-//! soonest. For [`Objective::Throughput`](super::Objective::Throughput) every device with enough
+//! soonest, or most often if several frames are in flight. For [`Objective::Throughput`](super::Objective::Throughput) every device with enough
 //! memory for the whole model gets a lane of its own: nothing is computed twice and nobody waits for
 //! a neighbour's rows. Where one split plan promises more, such as when only the leader can hold the
 //! model, that is the one lane, unless everybody is to have a part (`spread`) and can.
@@ -49,14 +49,13 @@ impl Lanes {
         self.lanes.iter().map(|lane| 1e3 / lane.interval.0).sum()
     }
 
-    /// What they cost by this objective: the time of a frame, while as many as may be are in flight
-    /// under the first plan; or that from one answer to the next under all of them.
+    /// What they cost by this objective: the time from one answer to the next under the first plan, which
+    /// is that of a frame if there is one at a time, or under all of them.
     pub fn cost(&self, objective: Objective) -> Ms {
         match objective {
-            Objective::Latency => self
-                .lanes
-                .first()
-                .map_or(Ms(f64::INFINITY), |first| objective.cost(first.interval, first.in_flight)),
+            Objective::Latency => {
+                self.lanes.first().map_or(Ms(f64::INFINITY), |first| first.interval)
+            }
             Objective::Throughput => Ms(1e3 / self.frames_per_second()),
         }
     }

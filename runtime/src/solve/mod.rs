@@ -83,9 +83,7 @@ fn choose(
     let waived = (policy.spread || policy.leader_idle) && !found.is_empty();
     let mut runners_up = Vec::new();
     match alone {
-        Some(evaluated) if waived => {
-            runners_up.push((evaluated.candidate, evaluated.prediction.total))
-        }
+        Some(evaluated) if waived => runners_up.push((evaluated.candidate, evaluated.cost)),
         Some(evaluated) => found.push(evaluated),
         None => {}
     }
@@ -105,7 +103,7 @@ fn choose(
             available: short.available,
         }));
     };
-    runners_up.extend(found.map(|evaluated| (evaluated.candidate, evaluated.prediction.total)));
+    runners_up.extend(found.map(|evaluated| (evaluated.candidate, evaluated.cost)));
     runners_up.sort_by(|a: &(Candidate, Ms), b| a.1.0.total_cmp(&b.1.0));
     let mut seen = vec![best.candidate.clone()];
     runners_up.retain(|(candidate, _)| {

@@ -36,18 +36,6 @@ pub enum Objective {
     Throughput,
 }
 
-impl Objective {
-    /// What a plan costs that answers at this `interval` while so many frames are in flight: by
-    /// [Little's law](https://en.wikipedia.org/wiki/Little%27s_law) each of them takes as many
-    /// intervals.
-    pub(super) fn cost(self, interval: Ms, in_flight: InFlight) -> Ms {
-        match self {
-            Objective::Latency => interval * f64::from(in_flight.frames()),
-            Objective::Throughput => interval,
-        }
-    }
-}
-
 impl Partition {
     /// Whether ways to split a group, and whole plans, are compared by their predicted times. The
     /// published partitions split whatever can be split, and never keep a previous plan.
@@ -146,11 +134,10 @@ impl Policy {
         self.in_flight.unwrap_or_default()
     }
 
-    /// What a plan costs by this policy's objective: the time of a frame while as many are in flight
-    /// as may be, or the time from one answer to the next.
+    /// What a plan costs: the time of a frame, or, where several are in flight, that from one answer
+    /// to the next. With as many in flight as may be, each of them takes so many times that.
     pub fn cost(&self, prediction: &Prediction) -> Ms {
-        let interval = intervals(&[(prediction, self.depth())])[0];
-        self.objective.cost(interval, self.depth())
+        intervals(&[(prediction, self.depth())])[0]
     }
 }
 

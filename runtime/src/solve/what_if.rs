@@ -43,12 +43,12 @@ fn outcome(changed: &Problem, now: &Lanes) -> String {
         Ok(lanes) => lanes,
         Err(error) => return error.to_string(),
     };
-    let (gain, figures) = match changed.policy.objective {
-        Objective::Latency => {
+    let (gain, figures) = match changed.policy.overlaps() {
+        false => {
             let (now, then) = (now.cost(Objective::Latency), then.cost(Objective::Latency));
             (now / then - 1.0, format!("{then} instead of {now}"))
         }
-        Objective::Throughput => {
+        true => {
             let (now, then) = (now.frames_per_second(), then.frames_per_second());
             (then / now - 1.0, format!("{then:.2} frames a second instead of {now:.2}"))
         }

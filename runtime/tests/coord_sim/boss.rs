@@ -373,9 +373,7 @@ impl World {
         let lanes = solve_apart(&problem, &apart).map_err(|error| error.to_string())?;
         let mut solved = lanes.lanes.iter().map(|lane| &lane.solution);
         let alone = solved.find_map(|solution| solution.alone).expect("the leader has it");
-        // While as many frames are in flight as may be, the leader alone answers one every so often.
-        let frames = if objective == Objective::Latency { self.boss.in_flight.frames() } else { 1 };
-        let (best, alone) = (lanes.cost(objective), alone * f64::from(frames));
+        let best = lanes.cost(objective);
         assert!(best.0 <= alone.0 * (1.0 + 1e-9), "{best} {alone}");
         let lane = |lane: &edgeld_runtime::solve::Lane| {
             let (plan, kept) = without_idle(&lane.solution.plan);

@@ -3,16 +3,26 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeld_runtime::units::{self, Ms};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::port::{Port, carry, lock};
+
 /// Bytes in flight before the writer has to wait, like a socket's buffer.
 const WINDOW: usize = 1 << 20;
+
+/// Time for which what is in flight keeps a fast interface busy, if that is more: timers are no finer
+/// than a millisecond.
+const AHEAD: Ms = Ms(10.0);
+
+/// Bytes that arrive at once, if an interface has a rate.
+const PIECE: usize = 1 << 16;
 
 /// The link between two devices.
 #[derive(Default)]
@@ -41,6 +51,8 @@ struct Cable {
     wire: Arc<Wire>,
     /// Resets of the wire when this cable was laid.
     resets: u64,
+    /// The interfaces of the sender and the receiver.
+    ports: [Arc<Mutex<Port>>; 2],
     state: Mutex<CableState>,
 }
 
@@ -63,11 +75,12 @@ pub(super) struct CableWriter {
     cable: Arc<Cable>,
 }
 
-/// Lays a one-way cable over a wire.
-pub(super) fn lay(wire: &Arc<Wire>) -> (CableWriter, CableReader) {
+/// Lays a one-way cable over a wire, from the first of these interfaces to the second.
+pub(super) fn lay(wire: &Arc<Wire>, ports: [&Arc<Mutex<Port>>; 2]) -> (CableWriter, CableReader) {
     let mut state = lock(&wire.state);
     let resets = state.condition.resets;
-    let cable = Arc::new(Cable { wire: wire.clone(), resets, state: Mutex::default() });
+    let ports = ports.map(Arc::clone);
+    let cable = Arc::new(Cable { wire: wire.clone(), resets, ports, state: Mutex::default() });
     state.cables.retain(|cable| cable.strong_count() > 0);
     state.cables.push(Arc::downgrade(&cable));
     let due = Box::pin(sleep_until(Instant::now()));
@@ -99,6 +112,15 @@ impl Cable {
         match condition.resets == self.resets {
             true => Ok(condition),
             false => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+
+    /// How many bytes may be in flight, and how many of them pass at once.
+    fn limits(&self) -> (usize, usize) {
+        let rates = self.ports.iter().filter_map(|port| lock(port).rate());
+        match rates.reduce(|a, b| if a < b { a } else { b }) {
+            Some(rate) => (WINDOW.max(rate.within(AHEAD).0 as usize), PIECE),
+            None => (WINDOW, WINDOW),
         }
     }
 }
@@ -145,20 +167,22 @@ impl AsyncWrite for CableWriter {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut state = lock(&self.cable.state);
+        let cable = &self.cable;
+        let mut state = lock(&cable.state);
         state.writer = Some(context.waker().clone());
-        let delay = self.cable.condition()?.delay;
+        let delay = cable.condition()?.delay;
         if state.reader_gone {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let count = bytes.len().min(WINDOW.saturating_sub(state.bytes));
+        let (window, piece) = cable.limits();
+        let count = bytes.len().min(window.saturating_sub(state.bytes)).min(piece);
         if count == 0 && !bytes.is_empty() {
             return Poll::Pending;
         }
         state.bytes += count;
-        state
-            .in_flight
-            .push_back((Instant::now() + delay, Bytes::copy_from_slice(&bytes[..count])));
+        let [from, to] = &cable.ports;
+        let arrives = carry(from, to, units::Bytes(count as u64), Instant::now()) + delay;
+        state.in_flight.push_back((arrives, Bytes::copy_from_slice(&bytes[..count])));
         wake(&mut state.reader);
         Poll::Ready(Ok(count))
     }
@@ -195,9 +219,4 @@ fn wake(waiting: &mut Option<Waker>) {
     if let Some(waker) = waiting.take() {
         waker.wake();
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The state is consistent whenever the lock is free, so poisoning can be ignored.
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -1,9 +1,10 @@
-//! Byte pipes within a process, through a switchboard that can delay, cut and sever them.
+//! Byte pipes within a process, through a switchboard that can slow, delay, cut and sever them.
 //!
 //! Frames are serialised as for a socket. A cut link is like a pulled cable: data is held back and
 //! neither end notices. A severed link is like a TCP reset: both ends notice at once.
 
 mod cable;
+mod port;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,10 +12,11 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edgeld_runtime::units::Bytes;
+use edgeld_runtime::units::{Bytes, Mbps};
 use tokio::sync::mpsc;
 
-use self::cable::{CableReader, CableWriter, Wire, lay, lock};
+use self::cable::{CableReader, CableWriter, Wire, lay};
+use self::port::{Port, lock};
 use super::pipe::{Accept, BoxFuture, Pipe, Transport};
 
 /// Pipes waiting to be accepted.
@@ -30,6 +32,7 @@ pub struct Switchboard {
 struct Board {
     listeners: HashMap<String, ListenerEntry>,
     wires: HashMap<(String, String), Arc<Wire>>,
+    ports: HashMap<String, Arc<Mutex<Port>>>,
     next_port: u16,
 }
 
@@ -62,6 +65,12 @@ impl Switchboard {
         self.wire(a, b).change(|wire| wire.delay = delay);
     }
 
+    /// From now on a device's interface carries no more than this, in each direction. At a rate of
+    /// zero or less nothing arrives for a day.
+    pub fn limit(&self, device: &str, rate: Mbps) {
+        lock(&self.port(device)).limit(rate);
+    }
+
     /// Pulls the cable between two devices: no data arrives, and neither end notices.
     pub fn cut(&self, a: &str, b: &str) {
         self.wire(a, b).change(|wire| wire.cut = true);
@@ -80,6 +89,10 @@ impl Switchboard {
     /// Bytes carried between two devices, both ways, handshakes included.
     pub fn carried(&self, a: &str, b: &str) -> Bytes {
         Bytes(self.wire(a, b).carried())
+    }
+
+    fn port(&self, device: &str) -> Arc<Mutex<Port>> {
+        lock(&self.board).ports.entry(device.to_owned()).or_default().clone()
     }
 
     fn wire(&self, a: &str, b: &str) -> Arc<Wire> {
@@ -119,8 +132,9 @@ impl Transport for Memory {
             };
             let (host, pipes) = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
             let wire = self.switchboard.wire(&self.host, &host);
-            let (to_there, from_here) = lay(&wire);
-            let (to_here, from_there) = lay(&wire);
+            let (here, there) = (self.switchboard.port(&self.host), self.switchboard.port(&host));
+            let (to_there, from_here) = lay(&wire, [&here, &there]);
+            let (to_here, from_there) = lay(&wire, [&there, &here]);
             let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
             pipes.send(pipe(from_here, to_here, &self.host)).await.map_err(refused)?;
             Ok(pipe(from_there, to_there, address))
