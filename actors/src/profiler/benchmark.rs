@@ -6,8 +6,9 @@
 //! that, the median CPU time (with several threads, the shortest time) is its sample. A run is
 //! shorter than the time slices of a busy machine or the periods of a CPU quota, so samples are
 //! scaled: a device with a sixth of a CPU comes out six times slower, and so does one whose pace is a
-//! sixth. A quota says by itself by how much. Wall time and CPU time over all runs tell it
-//! otherwise, but not exactly: a few periods are over in the middle of a run, or before the quota is.
+//! sixth. A quota or a pace says by itself by how much. Wall time and CPU time over all runs tell it
+//! otherwise, but not exactly: a few periods are over in the middle of a run, or before the quota is,
+//! and a rest may come after the last run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,9 +96,9 @@ const fn conv(input: Shape, features: u32, groups: u32, kernel: u32) -> Case {
     Case { input, features, groups, window: Some(kernel), pool: false, heights: &ROWS }
 }
 
-/// Runs the benchmark on `threads`, which work this part of the time (`pace`, 0 to 1), with a quota
-/// of so many `cores`, if there is one. Messages are not paced: only what else slows the device slows
-/// them.
+/// Runs the benchmark on `threads`, which work this part of the time (`pace`, 0 to 1). By a quota or
+/// that pace, whichever is less, they have so many `cores`, if there is either. Messages are not paced:
+/// only what else slows the device slows them.
 ///
 /// # Errors
 /// When a kernel fails, or there is no loopback interface.

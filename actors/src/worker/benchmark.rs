@@ -53,8 +53,8 @@ impl WorkerActor {
         let setup = Setup { isa: self.device.hello.isa, ..kernels.into() };
         let pace = self.device.pace.part();
         let run = move || {
-            // A pace is shorter than a quota, and measured.
-            let cores = Quota::of_this_process().cores().filter(|_| pace >= 1.0);
+            let quota = Quota::of_this_process().cores();
+            let cores = quota.into_iter().chain((pace < 1.0).then_some(pace)).reduce(f64::min);
             let result = match known {
                 Some(known) => benchmark::check(known, setup, &*pool, cores),
                 None => benchmark::measure(setup, &*pool, pace, cores),
