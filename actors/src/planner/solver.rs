@@ -268,7 +268,7 @@ impl SolveRequest {
             solve_apart(&self.problem(), &self.apart()).map_err(|error| error.to_string())?;
         match self.interim(&lanes, current)? {
             Some(interim) => {
-                let (cost, moving) = (lanes.cost(self.policy.objective), self.moving(&lanes)?);
+                let (cost, moving) = (lanes.cost(&self.policy), self.moving(&lanes)?);
                 Ok(Candidate { cost, moving, ..self.describe(&interim, true)? })
             }
             None => self.describe(&lanes, false),
@@ -312,7 +312,7 @@ impl SolveRequest {
                 alone: self.alone_time(),
             },
             lanes: planned,
-            cost: lanes.cost(self.policy.objective),
+            cost: lanes.cost(&self.policy),
             moving,
             computes: self.members.iter().copied().zip(computes).collect(),
         })

@@ -43,7 +43,7 @@ pub fn solve_apart(problem: &Problem, apart: &[(DeviceIx, DeviceIx)]) -> Result<
             Err(error) => failed = error,
         }
     }
-    let cost = |lanes: &Lanes| lanes.cost(problem.policy.objective).0;
+    let cost = |lanes: &Lanes| lanes.cost(&problem.policy).0;
     fit.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).ok_or(failed)
 }
 

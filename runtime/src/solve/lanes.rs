@@ -1,14 +1,15 @@
 //! Plans that run side by side: whole frames on different devices.
 //!
 //! For [`Objective::Latency`](super::Objective::Latency) there is one lane, the plan that answers
-//! soonest, or most often if several frames are in flight. For [`Objective::Throughput`](super::Objective::Throughput) every device with enough
-//! memory for the whole model gets a lane of its own: nothing is computed twice and nobody waits for
-//! a neighbour's rows. Where one split plan promises more, such as when only the leader can hold the
+//! soonest, or most often if several frames are in flight. For
+//! [`Objective::Throughput`](super::Objective::Throughput) every device with enough memory for the
+//! whole model gets a lane of its own: nothing is computed twice and nobody waits for a neighbour's
+//! rows. Where one split plan promises more, such as when only the leader can hold the
 //! model, that is the one lane, unless everybody is to have a part (`spread`) and can.
 
 use super::fusion::Outlook;
 use super::model::GroupModel;
-use super::problem::{Objective, Problem, Solution, SolveError};
+use super::problem::{Objective, Policy, Problem, Solution, SolveError};
 use super::subsets::{Evaluated, Search};
 use super::{models, solve_with};
 use crate::cost::{MemoryNeed, intervals, memory};
@@ -49,12 +50,13 @@ impl Lanes {
         self.lanes.iter().map(|lane| 1e3 / lane.interval.0).sum()
     }
 
-    /// What they cost by this objective: the time from one answer to the next under the first plan, which
-    /// is that of a frame if there is one at a time, or under all of them.
-    pub fn cost(&self, objective: Objective) -> Ms {
-        match objective {
+    /// What they cost by this policy: its [cost](Policy::cost) of the first plan, or the time from one
+    /// answer to the next under all of them.
+    pub fn cost(&self, policy: &Policy) -> Ms {
+        match policy.objective {
             Objective::Latency => {
-                self.lanes.first().map_or(Ms(f64::INFINITY), |first| first.interval)
+                let first = self.lanes.first();
+                first.map_or(Ms(f64::INFINITY), |first| policy.cost(&first.solution.prediction))
             }
             Objective::Throughput => Ms(1e3 / self.frames_per_second()),
         }

@@ -2,7 +2,7 @@
 //! problem, so it costs as much as planning.
 
 use super::lanes::{Lanes, solve_lanes};
-use super::problem::{Objective, Problem};
+use super::problem::Problem;
 use crate::cost::ClusterProfile;
 use crate::plan::{Cuts, DeviceIx, Plan, Split};
 
@@ -45,7 +45,7 @@ fn outcome(changed: &Problem, now: &Lanes) -> String {
     };
     let (gain, figures) = match changed.policy.overlaps() {
         false => {
-            let (now, then) = (now.cost(Objective::Latency), then.cost(Objective::Latency));
+            let (now, then) = (now.cost(&changed.policy), then.cost(&changed.policy));
             (now / then - 1.0, format!("{then} instead of {now}"))
         }
         true => {
@@ -105,7 +105,7 @@ mod tests {
     use super::super::testing::residual;
     use super::*;
     use crate::cost::{DeviceProfile, LinkProfile};
-    use crate::solve::{Partition, Policy};
+    use crate::solve::{Objective, Partition, Policy};
     use crate::units::{Mbps, Ms};
 
     /// Devices that are slow at a small network, on links of that goodput.

@@ -373,7 +373,7 @@ impl World {
         let lanes = solve_apart(&problem, &apart).map_err(|error| error.to_string())?;
         let mut solved = lanes.lanes.iter().map(|lane| &lane.solution);
         let alone = solved.find_map(|solution| solution.alone).expect("the leader has it");
-        let best = lanes.cost(objective);
+        let best = lanes.cost(&policy);
         assert!(best.0 <= alone.0 * (1.0 + 1e-9), "{best} {alone}");
         let lane = |lane: &edgeld_runtime::solve::Lane| {
             let (plan, kept) = without_idle(&lane.solution.plan);

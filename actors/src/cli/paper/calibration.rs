@@ -8,6 +8,7 @@ use edgeld_runtime::kernel::{KernelKind, Scratch, Setup};
 use edgeld_runtime::plan::Plan;
 use edgeld_runtime::units::Ms;
 
+use super::super::events::Times;
 use super::super::exit::Exit;
 use super::super::stage_times::{FrameTimes, inputs, prepare, stage_per_layer, time_frame};
 use super::experiment::{MOST, SIZE, SIZES};
@@ -82,10 +83,9 @@ fn corrected(pace: Pace, wanted: Ms) -> Result<Pace, Exit> {
     let (inputs, mut scratch) = (inputs(&model.graph), Scratch::new());
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
-        times.push(time_frame(&prepared, &inputs, &mut scratch, &pool)?.total.0);
+        times.push(time_frame(&prepared, &inputs, &mut scratch, &pool)?.total);
     }
-    times.sort_by(f64::total_cmp);
-    let slower = times[times.len() / 2] / wanted.0;
+    let slower = Times::of(&times).map_or(1.0, |times| times.median / wanted);
     Ok(Pace::new(pace.part() * slower).unwrap_or(pace))
 }
 

@@ -71,6 +71,20 @@ impl Document<'_> {
         Ok(())
     }
 
+    /// A row of a table, whose values are also a line of a chart over `places`.
+    fn row(
+        &mut self,
+        (depth, system): (u32, System),
+        places: impl IntoIterator<Item = f64>,
+        values: &[f64],
+    ) -> Result<Line, Box<dyn std::error::Error>> {
+        let cells: Vec<String> = values.iter().map(|value| format!("{value:.2}")).collect();
+        say!(self, "| VGG{depth} | {system} | {} |", cells.join(" | "));
+        let points = places.into_iter().zip(values.iter().copied()).collect();
+        let name = format!("VGG{depth}, {system}");
+        Ok(Line { name, points, style: LineKind::Measured })
+    }
+
     fn introduction(&mut self) -> Written {
         let Settings { version, scale, frames, pace, machine, date, .. } = self.settings;
         say!(self, "# The EdgeLD paper's figures, reproduced\n");
@@ -230,11 +244,7 @@ impl Document<'_> {
                     self.seconds(run(depth, 1, base, system))
                         / self.seconds(run(depth, MOST, links, system))
                 });
-                let cells = gain.map(|gain| format!("{gain:.2}")).join(" | ");
-                say!(self, "| VGG{depth} | {system} | {cells} |");
-                let points = (0..).map(f64::from).zip(gain).collect();
-                let name = format!("VGG{depth}, {system}");
-                lines.push(Line { name, points, style: LineKind::Measured });
+                lines.push(self.row((depth, system), (0..).map(f64::from), &gain)?);
                 all.extend(gain);
             }
             let (least, most) = range(all);
@@ -306,11 +316,7 @@ impl Document<'_> {
                     self.seconds(Experiment { size, ..run(depth, MOST, Links::Gigabit, system) })
                 };
                 let seconds = SIZES.map(sized);
-                let cells = seconds.map(|seconds| format!("{seconds:.2}")).join(" | ");
-                say!(self, "| VGG{depth} | {system} | {cells} |");
-                let points = SIZES.map(f64::from).into_iter().zip(seconds).collect();
-                let name = format!("VGG{depth}, {system}");
-                lines.push(Line { name, points, style: LineKind::Measured });
+                lines.push(self.row((depth, system), SIZES.map(f64::from), &seconds)?);
             }
         }
         say!(
@@ -343,11 +349,7 @@ impl Document<'_> {
                     Some(*sum)
                 });
                 let sums: Vec<f64> = sums.collect();
-                let cells: Vec<String> = sums.iter().map(|sum| format!("{sum:.2}")).collect();
-                say!(self, "| VGG{depth} | {system} | {} |", cells.join(" | "));
-                let points = (1..).map(f64::from).zip(sums).collect();
-                let name = format!("VGG{depth}, {system}");
-                lines.push(Line { name, points, style: LineKind::Measured });
+                lines.push(self.row((depth, system), (1..).map(f64::from), &sums)?);
             }
         }
         say!(self, "");

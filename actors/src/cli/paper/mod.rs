@@ -27,12 +27,11 @@ use std::thread::Builder;
 
 use clap::Args;
 use edgeld::{Pace, VERSION};
+use tokio::sync::oneshot;
 
 use super::events::{PaperReport, PaperRun};
 use super::exit::Exit;
 use super::report::Report;
-use tokio::sync::oneshot;
-
 use calibration::calibrate;
 use experiment::Experiment;
 use failure::failed;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use edgeld_runtime::units::Ms;
 use serde::{Deserialize, Serialize};
 
+use super::super::events::Times;
 use super::super::exit::Exit;
 use super::experiment::{Experiment, Links, System};
 
@@ -58,9 +59,7 @@ impl Record {
 
     /// The median of the frames' times.
     pub fn median(&self) -> Ms {
-        let mut sorted = self.frames.clone();
-        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        sorted.get(sorted.len() / 2).copied().unwrap_or(Ms(f64::NAN))
+        Times::of(&self.frames).map_or(Ms(f64::NAN), |times| times.median)
     }
 }
 
